@@ -1,0 +1,113 @@
+"""Every error Tidegate raises on purpose; the message is one sentence a user can act on.
+
+TidegateError                exit 1
+├── ConfigError              exit 2: the file, a flag or a path is wrong
+├── StripeError              what Stripe answered, with status, code and request id
+│   ├── Unauthorized         401: the key is wrong, expired or revoked
+│   ├── PermissionMissing    403: the key lacks a scope, named in `permission`
+│   ├── NotEnabled           the account has no such product (Issuing, Treasury, ...) or the route is unknown
+│   ├── Missing              404 resource_missing: the object (or the cursor) is gone
+│   ├── InvalidRequest       any other 4xx
+│   ├── RateLimited          429 beyond the last retry
+│   └── ServerFault          5xx beyond the last retry
+├── Unreachable              no answer from Stripe: DNS, TLS, connection, timeout
+├── BadPage                  an answer that is not the JSON it promised to be (truncated, HTML, ...)
+└── WarehouseError           the warehouse refused
+    ├── WarehouseBusy        exit 3: somebody else holds it; says who
+    ├── WarehouseFull        the disk or the quota is full
+    ├── WarehouseCorrupt     the file is no database, or a damaged one
+    └── Fenced               another writer took the table over; this one may commit nothing more
+"""
+
+from __future__ import annotations
+
+
+class TidegateError(Exception):
+    """Something the user should read: one sentence, and what to do next."""
+
+    exit_code = 1
+
+
+class ConfigError(TidegateError):
+    """The configuration, a flag or a path is wrong."""
+
+    exit_code = 2
+
+
+class StripeError(TidegateError):
+    """Stripe answered with an error."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 0,
+        code: str = "",
+        param: str = "",
+        request_id: str = "",
+        permission: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.param = param
+        self.request_id = request_id
+        self.permission = permission
+
+
+class Unauthorized(StripeError):
+    """The key is wrong, expired or revoked."""
+
+
+class PermissionMissing(StripeError):
+    """The key lacks a permission."""
+
+
+class NotEnabled(StripeError):
+    """The account has no such product, or the route does not exist there."""
+
+
+class Missing(StripeError):
+    """The object is gone."""
+
+
+class InvalidRequest(StripeError):
+    """Stripe refused the request as it was sent."""
+
+
+class RateLimited(StripeError):
+    """Still limited after the last retry."""
+
+
+class ServerFault(StripeError):
+    """Stripe failed, also after the last retry."""
+
+
+class Unreachable(TidegateError):
+    """No answer from Stripe."""
+
+
+class BadPage(TidegateError):
+    """An answer that is not the JSON it promised to be."""
+
+
+class WarehouseError(TidegateError):
+    """The warehouse refused."""
+
+
+class WarehouseBusy(WarehouseError):
+    """Somebody else holds the warehouse."""
+
+    exit_code = 3
+
+
+class WarehouseFull(WarehouseError):
+    """The disk or the quota is full."""
+
+
+class WarehouseCorrupt(WarehouseError):
+    """The file is no database, or a damaged one."""
+
+
+class Fenced(WarehouseError):
+    """Another writer took the table over."""
