@@ -1,0 +1,310 @@
+"""`tidegate.yaml` as values: what is connected, what is pulled where, what is pushed back.
+
+`load()` reads and checks the file, `ad_hoc()` makes the same values from command-line flags, `json_schema()`
+describes the file for editors. The docstring under a field is its documentation, in the schema and in
+`docs/configuration.md` alike. Relative paths count from the folder that holds the file.
+
+Rooms: `document` reads YAML and JSON and knows every value's position, `values` parses the notations,
+`warehouses` and `flows` are the models, `problems` phrases what is wrong.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pydantic
+from pydantic import Field, SecretStr
+
+from tidegate import catalog, errors
+from tidegate.config import document, flows, problems, values, warehouses
+from tidegate.config.flows import (
+    Alerts,
+    Connection,
+    CustomerModel,
+    Filter,
+    Model,
+    Pipeline,
+    Pull,
+    Push,
+    StreamOptions,
+)
+from tidegate.config.values import Cron, Every, RateLimit
+from tidegate.config.warehouses import AnyWarehouse, DuckDB, Postgres, Warehouse
+
+__all__ = [
+    "DEFAULT_FILE",
+    "Alerts",
+    "AnyWarehouse",
+    "Config",
+    "Connection",
+    "Cron",
+    "CustomerModel",
+    "DuckDB",
+    "Every",
+    "Filter",
+    "Model",
+    "Pipeline",
+    "Postgres",
+    "Pull",
+    "Push",
+    "RateLimit",
+    "StreamOptions",
+    "Warehouse",
+    "ad_hoc",
+    "json_schema",
+    "load",
+]
+
+DEFAULT_FILE = "tidegate.yaml"
+
+Columns = Mapping[str, Collection[str]]
+"""Stream -> its columns, against which names in a configuration are checked."""
+
+_FLAGS = {
+    "api_key": "--api-key",
+    "api_base": "--api-base",
+    "accounts": "--account",
+    "account_id": "--account-id",
+    "budget": "--budget",
+    "rate_limit": "--rate-limit",
+    "start_date": "--start-date",
+    "lookback": "--lookback",
+    "streams": "--streams",
+    "warehouses": "--to",
+}
+
+
+class Config(values.Base):
+    """The whole file."""
+
+    stripe: Mapping[values.Name, Connection] = Field(default_factory=dict)
+    """Connections to Stripe, by name."""
+    warehouses: Mapping[values.Name, AnyWarehouse] = Field(default_factory=dict)
+    """Warehouses, by name."""
+    pulls: Mapping[values.Name, Pull] = Field(default_factory=dict)
+    """What is pulled where, by name."""
+    customer_model: CustomerModel | None = None
+    """The one table of customers that pipelines fill."""
+    pipelines: Mapping[values.Name, Pipeline] = Field(default_factory=dict)
+    """Chosen and shaped parts of a stream, by name."""
+    models: Mapping[values.Name, Model] = Field(default_factory=dict)
+    """Warehouse rows that pushes send, by name."""
+    pushes: Mapping[values.Name, Push] = Field(default_factory=dict)
+    """What is pushed into Stripe, by name."""
+    alerts: Alerts | None = None
+    """Who is told when something needs a person."""
+    database: flows.DatabaseUrl = Field(
+        default_factory=lambda: SecretStr(f"sqlite:///{Path.cwd() / 'tidegate.db'}"),
+        json_schema_extra={"default": "sqlite:///tidegate.db"},
+    )
+    """Where runs and settings are kept: a SQLite file, or Postgres for several workers."""
+
+
+def load(
+    path: str | os.PathLike[str] = DEFAULT_FILE,
+    *,
+    environ: Mapping[str, str] | None = None,
+    secret: Callable[[str], str] | None = None,
+    columns: Columns | None = None,
+) -> Config:
+    """Read and check a configuration; `columns` are the catalog's by default.
+
+    Raises ConfigError with every problem found, one line each: `FILE:LINE:COLUMN: key: what is wrong`.
+    """
+    doc = document.read(path, environ=environ, secret=secret)
+    if doc.data is None or doc.data == {}:
+        raise errors.ConfigError(f"{doc.source} is empty; `tidegate init --force` writes one to start from")
+    if not isinstance(doc.data, dict):
+        raise errors.ConfigError(
+            f"{doc.source}:1:1: the file must be a mapping: `stripe:`, `warehouses:`, `pulls:`"
+        )
+    doc.data.setdefault("database", "sqlite:///tidegate.db")
+    config, wrong = _check(doc, Path(path).absolute().parent, columns)
+    if config is None:
+        wrong.sort(key=lambda each: (doc.position(each[0]).line, doc.position(each[0]).column))
+        lines = [f"{doc.where(place)}: {problems.dotted(place)}: {what}" for place, what in wrong]
+        raise errors.ConfigError("\n".join(lines))
+    return config
+
+
+def ad_hoc(
+    *,
+    api_key: str,
+    to: str,
+    api_base: str | None = None,
+    schema: str | None = None,
+    streams: Sequence[str] = (),
+    accounts: Sequence[str] | str | None = None,
+    account_id: str | None = None,
+    start_date: str | None = None,
+    lookback: str | None = None,
+    budget: float | None = None,
+    rate_limit: str | None = None,
+    full_refresh: bool = False,
+    columns: Columns | None = None,
+) -> Config:
+    """The configuration of `tidegate pull --api-key KEY --to URL`: one connection, warehouse and pull.
+
+    They are named `stripe`, `warehouse` and `pull`. Raises ConfigError that names the flag.
+    """
+    options = {"mode": "full_refresh"} if full_refresh else {}
+    is_file = "://" not in to and to.endswith((".duckdb", ".db"))
+    if not is_file and warehouses.kind({"url": to}) is None:
+        raise errors.ConfigError("--to: write duckdb:///FILE or postgresql://user:password@host/database")
+    data: dict[str, Any] = {
+        "stripe": {
+            "stripe": _given(
+                api_key=api_key,
+                api_base=api_base,
+                accounts=accounts if isinstance(accounts, str | None) else list(accounts),
+                account_id=account_id,
+                start_date=start_date,
+                budget=budget,
+                rate_limit=rate_limit,
+            )
+        },
+        "warehouses": {
+            "warehouse": _given(type="duckdb", path=to, schema=schema)
+            if is_file
+            else _given(url=to, schema=schema)
+        },
+        "pulls": {
+            "pull": _given(
+                **{"from": "stripe", "to": "warehouse"},
+                lookback=lookback,
+                streams={name: dict(options) for name in streams or ("*",)},
+            )
+        },
+    }
+    doc = document.Document("the command line", data, {}, frozenset())
+    config, wrong = _check(doc, Path.cwd(), columns)
+    if config is None:
+        lines = []
+        for place, what in wrong:
+            flag = next((_FLAGS[step] for step in reversed(place) if step in _FLAGS), "--to")
+            lines.append(f"{flag}: {what}")
+        raise errors.ConfigError("\n".join(lines))
+    return config
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of the file, for editors and for the documentation."""
+    schema = Config.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "tidegate.yaml"}
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _check(
+    doc: document.Document, folder: Path, columns: Columns | None
+) -> tuple[Config | None, list[problems.Problem]]:
+    """The configuration, or every problem in it."""
+    context = values.Context(folder)
+    wrong = list(doc.problems)
+    config = None
+    try:
+        config = Config.model_validate(doc.data, context=context)
+    except pydantic.ValidationError as error:
+        wrong += problems.found(error, doc, context)
+    bad = {place for place, _ in wrong}
+    assert isinstance(doc.data, dict), "the caller has looked"
+    if columns is None:
+        columns = {
+            name: [field.name for field in each.fields] for name, each in catalog.load().streams.items()
+        }
+    for place, what in (*_dangling(doc.data), *_unknown_names(doc.data, columns)):
+        # An alias or a default may put a reference where nothing is written.
+        shown = what if place not in doc.filled else what.partition(";")[0]
+        if place not in bad:
+            wrong.append((place, shown))
+    if wrong:
+        return None, list({place: (place, what) for place, what in reversed(wrong)}.values())[::-1]
+    return config, []
+
+
+_REFERENCES = (
+    (("pulls", "*", "from"), "stripe"),
+    (("pulls", "*", "to"), "warehouses"),
+    (("pipelines", "*", "from"), "stripe"),
+    (("pipelines", "*", "to"), "warehouses"),
+    (("models", "*", "warehouse"), "warehouses"),
+    (("pushes", "*", "model"), "models"),
+    (("pushes", "*", "to"), "stripe"),
+    (("customer_model", "warehouse"), "warehouses"),
+    (("customer_model", "primary_source"), "pipelines"),
+    (("customer_model", "properties", "*", "primary_source"), "pipelines"),
+)
+
+
+def _values(
+    data: object, pattern: Sequence[str], place: document.Place = ()
+) -> list[tuple[document.Place, Any]]:
+    """Every value that a pattern such as `pulls.*.from` finds."""
+    if not pattern:
+        return [(place, data)]
+    if not isinstance(data, Mapping):
+        return []
+    names = list(data) if pattern[0] == "*" else [pattern[0]]
+    return [
+        found for name in names if name in data for found in _values(data[name], pattern[1:], (*place, name))
+    ]
+
+
+def _dangling(data: Mapping[str, Any]) -> list[problems.Problem]:
+    """References to connections, warehouses, models and pipelines that the file does not have."""
+    wrong: list[problems.Problem] = []
+    for pattern, section in _REFERENCES:
+        named = data.get(section)
+        known = named if isinstance(named, Mapping) else {}
+        for place, name in _values(data, pattern):
+            if isinstance(name, str) and name and name not in known:
+                near = values.suggestion(name, known)
+                hint = near or (f"; it has {', '.join(known)}" if known else f"; add it under `{section}:`")
+                wrong.append((place, f"`{section}` has no such name{hint}"))
+    return wrong
+
+
+def _unknown_names(data: Mapping[str, Any], columns: Columns) -> list[problems.Problem]:
+    """Streams that Stripe does not have, and columns to keep, hash or leave out that a stream does not have.
+
+    A mistyped column under `hash` would otherwise let personal data through.
+    """
+    wrong: list[problems.Problem] = []
+    for place, name in _values(data, ("pipelines", "*", "stream")):
+        if isinstance(name, str) and name not in columns:
+            wrong.append((place, _no_stream(name, columns)))
+    for place, streams in _values(data, ("pulls", "*", "streams")):
+        for stream, options in streams.items() if isinstance(streams, Mapping) else ():
+            meant = [stream] if stream in columns else fnmatch.filter(columns, stream)
+            if not meant and stream != "*":
+                wrong.append(((*place, stream), _no_stream(stream, columns)))
+                continue
+            known = {column for each in meant for column in columns[each]}
+            for option in ("columns", "exclude", "hash"):
+                named = options.get(option) if isinstance(options, Mapping) else None
+                for n, column in enumerate(named) if isinstance(named, list | dict) else ():
+                    at = (*place, stream, option, column if isinstance(named, dict) else n)
+                    if not isinstance(column, str):
+                        continue
+                    loses = option != "columns" or (isinstance(named, dict) and named[column] != "keep")
+                    if column == "id" and loses:
+                        wrong.append((at, "`id` is the key and must stay as it is"))
+                    elif column not in known:
+                        near = values.suggestion(column, sorted(known))
+                        hint = (
+                            near
+                            or f"; `tidegate schema {stream if stream in columns else 'STREAM'}` lists them"
+                        )
+                        wrong.append((at, f"the stream has no such column{hint}"))
+    return wrong
+
+
+def _no_stream(name: str, columns: Columns) -> str:
+    near = values.suggestion(name, columns)
+    return f"Stripe has no such stream{near or '; `tidegate streams` lists them'}"

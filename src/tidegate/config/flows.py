@@ -1,0 +1,410 @@
+"""What flows where: connections to Stripe, pulls into a warehouse, pipelines, models and pushes back."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
+from pydantic import BeforeValidator, Discriminator, Field, SecretStr, StringConstraints, Tag
+
+from tidegate.config import values
+
+UNARY = frozenset(
+    ("is true", "is false", "is empty", "is not empty", "is null", "is not null", "exists", "does not exist")
+)
+"""Operators without a value."""
+LISTS = frozenset(("is one of", "is not one of"))
+"""Operators with a list of values."""
+RANGES = frozenset(("is between", "is not between"))
+"""Operators with two values, both inclusive."""
+
+Operator = Literal[
+    "is", "is not", "is one of", "is not one of", "<", "<=", ">", ">=", "is between", "is not between",
+    "contains", "does not contain", "starts with", "ends with",
+    "is before", "is on or before", "is after", "is on or after",
+    "is true", "is false", "is empty", "is not empty", "is null", "is not null", "exists", "does not exist",
+]  # fmt: skip
+"""What a condition can ask."""
+Scalar = bool | int | float | str
+Treatment = Literal["keep", "hash", "exclude"]
+
+
+def _or_empty(value: Any) -> Any:
+    """`charges:` with nothing behind it means no options."""
+    return {} if value is None else value
+
+
+class OAuth(values.Base):
+    """A connection made by "Sign in with Stripe"."""
+
+    client_id: Annotated[str, StringConstraints(pattern=r"^ca_[A-Za-z0-9]+$")]
+    """Your platform's client id, from the Connect settings: `ca_...`."""
+    client_secret: values.Secret
+    """Your platform's secret key, best as `${NAME}`."""
+    account: values.AccountId | None = None
+    """The account that signed in."""
+
+
+class Connection(values.Base):
+    """One key to Stripe, and how gently to use it."""
+
+    api_key: values.Secret | None = None
+    """A secret or, better, a restricted key, best as `${STRIPE_API_KEY}`."""
+    oauth: OAuth | None = None
+    """Instead of `api_key`: an account that signed in with Stripe."""
+    accounts: Annotated[
+        Annotated[Literal["own", "all"], Tag("<word>")]
+        | Annotated[tuple[values.AccountId, ...], Tag("<list>")],
+        Discriminator(lambda value: "<list>" if isinstance(value, list | tuple) else "<word>"),
+    ] = "own"
+    """`own`, `all` connected accounts too, or a list of `acct_...`."""
+    account_id: values.AccountId | None = None
+    """The key's own account, for restricted keys that cannot ask for it."""
+    start_date: values.StartDate | None = None
+    """Objects created before this date are left out; the whole history by default."""
+    before_start: Literal["include", "exclude"] = "include"
+    """Whether older objects are kept when an event names them."""
+    api_version: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}(\.[a-z]+)?$")] | None = None
+    """The `Stripe-Version` of every request; the catalog's own by default."""
+    api_base: values.HttpUrl = "https://api.stripe.com"
+    """Where Stripe answers; another address for the sandbox."""
+    budget: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """The share of the rate limit to use; the rest stays yours."""
+    rate_limit: values.Rate | None = None
+    """Requests a second per account / per endpoint, `100/25`, or `off`; by the key's mode by default."""
+    reads_per_month: Annotated[int, Field(gt=0)] | None = None
+    """The read requests a month to stay inside; polling slows down for it."""
+
+    @pydantic.model_validator(mode="after")
+    def _one_credential(self) -> Self:
+        if (self.api_key is None) == (self.oauth is None):
+            raise ValueError("give either `api_key` or `oauth`")
+        return self
+
+
+def _property(value: Any) -> Any:
+    """`email: string` is short for `email: {type: string}`."""
+    return {"type": value} if isinstance(value, str) else value
+
+
+def _filter_kind(value: Any) -> str | None:
+    if isinstance(value, dict):
+        return "<all>" if "all" in value else "<any>" if "any" in value else "<condition>"
+    if isinstance(value, Condition):
+        return "<condition>"
+    return "<all>" if isinstance(value, All) else "<any>" if isinstance(value, AnyOf) else None
+
+
+class Condition(values.Base):
+    """One question about one field: `{field: address.country, op: is one of, value: [DE, FR]}`."""
+
+    field: values.Text
+    """The field, dotted into objects and metadata: `metadata.plan`."""
+    op: Operator
+    """What to ask: `is`, `is one of`, `>=`, `is between`, `contains`, `is before`, `exists`, ..."""
+    value: Scalar | tuple[Scalar, ...] | None = None
+    """What to compare with: a list for `is one of`, two values for `is between`, none for `exists`."""
+    ignore_case: bool = False
+    """Compare text without regard to upper and lower case."""
+
+    @pydantic.model_validator(mode="after")
+    def _value_fits(self) -> Self:
+        listed = isinstance(self.value, tuple)
+        if self.op in UNARY:
+            if self.value is not None:
+                raise ValueError(f"`{self.op}` takes no value")
+        elif self.value is None:
+            raise ValueError(f"`{self.op}` needs a value; to ask for null write `is null`")
+        elif self.op in LISTS and not (listed and self.value):
+            raise ValueError(f"`{self.op}` needs a list of values")
+        elif self.op in RANGES and not (isinstance(self.value, tuple) and len(self.value) == 2):
+            raise ValueError(f"`{self.op}` needs two values: [lowest, highest]")
+        elif self.op not in LISTS | RANGES and listed:
+            raise ValueError(f"`{self.op}` needs one value, not a list")
+        return self
+
+
+class All(values.Base):
+    """Every part must hold."""
+
+    all: Annotated[tuple[Filter, ...], Field(min_length=1)]
+    """Conditions or groups that must all hold."""
+
+
+class AnyOf(values.Base):
+    """One part must hold."""
+
+    any: Annotated[tuple[Filter, ...], Field(min_length=1)]
+    """Conditions or groups of which one must hold."""
+
+
+Filter = Annotated[
+    Annotated[All, Tag("<all>")] | Annotated[AnyOf, Tag("<any>")] | Annotated[Condition, Tag("<condition>")],
+    Discriminator(_filter_kind),
+]
+"""A condition, or a tree of `all` and `any` over conditions."""
+
+
+class StreamOptions(values.Base):
+    """How one stream is pulled; what is not said is taken from `"*"`."""
+
+    enabled: bool = True
+    """`false` leaves the stream out, also where `"*"` would take it."""
+    table: values.Text | None = None
+    """The table's name; the stream's name by default."""
+    columns: Annotated[
+        Annotated[tuple[values.Text, ...], Tag("<list>")]
+        | Annotated[dict[values.Text, Treatment], Tag("<map>")],
+        Discriminator(lambda value: "<map>" if isinstance(value, dict) else "<list>"),
+    ] = Field(default_factory=dict)
+    """A list keeps only these columns; a mapping says `keep`, `hash` or `exclude` for some."""
+    exclude: tuple[values.Text, ...] = ()
+    """Columns to leave out."""
+    hash: tuple[values.Text, ...] = ()
+    """Columns to replace by their SHA-256, so that they still join but tell nothing."""
+    where: Filter | None = None
+    """Only rows for which this holds."""
+    history: bool = False
+    """Keep every version of a row in `<stream>_history`, with `_valid_from` and `_valid_to`."""
+    deletes: Literal["soft", "hard"] = "soft"
+    """`soft` marks deleted rows by `_deleted_at`, `hard` removes them."""
+    lookback: values.Lookback | None = None
+    """This stream's own lookback."""
+    start_date: values.StartDate | None = None
+    """This stream's own start date."""
+    mode: Literal["incremental", "full_refresh"] = "incremental"
+    """Read only what changed, or everything each time."""
+
+    @property
+    def only(self) -> frozenset[str] | None:
+        """The columns to keep, or None for all."""
+        return frozenset(self.columns) if isinstance(self.columns, tuple) else None
+
+    @property
+    def excluded(self) -> frozenset[str]:
+        """The columns to leave out."""
+        return frozenset(self.exclude) | self._treated("exclude")
+
+    @property
+    def hashed(self) -> frozenset[str]:
+        """The columns to hash."""
+        return frozenset(self.hash) | self._treated("hash")
+
+    def _treated(self, treatment: str) -> frozenset[str]:
+        columns = self.columns if isinstance(self.columns, dict) else {}
+        return frozenset(name for name, each in columns.items() if each == treatment)
+
+
+class Pull(values.Base):
+    """Streams of one connection into one warehouse."""
+
+    connection: values.Name = Field(alias="from")
+    """The connection under `stripe`."""
+    warehouse: values.Name = Field(alias="to")
+    """The warehouse under `warehouses`."""
+    lookback: values.Lookback = Field(default=values.DEFAULT_LOOKBACK, json_schema_extra={"default": "7d"})
+    """How far back to read again what Stripe sends no events for: `0d` to `600d`."""
+    schedule: values.Schedule = "manual"
+    """When: `continuous`, `manual`, `every 15m`, a cron line, or a pace with an anchor."""
+    streams: Mapping[str, Annotated[StreamOptions, BeforeValidator(_or_empty)]] = Field(
+        default_factory=lambda: {"*": StreamOptions()}, json_schema_extra={"default": {"*": {}}}
+    )
+    """Streams by name or pattern (`issuing_*`) with their options; `"*"` means all, and what they share."""
+
+    def options(self, stream: str) -> StreamOptions:
+        """A stream's options: its own, where they say nothing those of a pattern, and last those of `"*"`."""
+        options = StreamOptions()
+        for _, each in sorted(self._meant(stream)):
+            said = {name: getattr(self.streams[each], name) for name in self.streams[each].model_fields_set}
+            options = options.model_copy(update=said)
+        return options
+
+    def takes(self, stream: str, *, default: bool = True) -> bool:
+        """Is the stream chosen? `default` says whether `"*"` means it at all."""
+        meant = [name for _, name in self._meant(stream) if default or name != "*"]
+        return bool(meant) and self.options(stream).enabled
+
+    def _meant(self, stream: str) -> list[tuple[int, str]]:
+        """The keys under `streams` that mean a stream, ranked: `"*"`, patterns, the name."""
+        return [
+            (0 if name == "*" else 2 if name == stream else 1, name)
+            for name in self.streams
+            if name == stream or fnmatch.fnmatchcase(stream, name)
+        ]
+
+
+PropertyType = Literal[
+    "string", "integer", "number", "decimal", "boolean", "date", "timestamp", "json", "object", "array"
+]
+
+
+class Property(values.Base):
+    """One property of the customer model."""
+
+    type: PropertyType
+    """What it holds."""
+    properties: Mapping[str, Annotated[Property, BeforeValidator(_property)]] = Field(default_factory=dict)
+    """Of an object: its own properties."""
+    items: PropertyType | None = None
+    """Of an array: what its elements are."""
+    primary_source: values.Name | None = None
+    """The pipeline whose value wins over newer ones."""
+
+
+class CustomerModel(values.Base):
+    """One table of customers over all pipelines and accounts."""
+
+    warehouse: values.Name
+    """The warehouse under `warehouses`."""
+    schema_name: values.Text = Field(default="tidegate", alias="schema")
+    """The schema of the table."""
+    table: values.Text = "customer_profiles"
+    """The table."""
+    identifiers: Annotated[tuple[values.Text, ...], Field(min_length=1)] = ("customer_id", "email", "phone")
+    """What makes two customers one, strongest first."""
+    properties: Mapping[str, Annotated[Property, BeforeValidator(_property)]] = Field(default_factory=dict)
+    """The model's properties with their types; a common set by default."""
+    primary_source: values.Name | None = None
+    """The pipeline whose values win over newer ones."""
+
+
+class MapValue(values.Base):
+    """Where one property comes from: exactly one of `from`, `value` and `sql`."""
+
+    source: values.Text | None = Field(default=None, alias="from")
+    """A field, dotted into objects and metadata."""
+    value: Scalar | None = None
+    """A constant."""
+    sql: values.Text | None = None
+    """A scalar SQL expression over the fields."""
+    type: PropertyType | None = None
+    """The type to convert to."""
+
+    @pydantic.model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if len({"source", "value", "sql"} & self.model_fields_set) != 1:
+            raise ValueError("give exactly one of `from`, `value` and `sql`")
+        return self
+
+
+class Function(values.Base):
+    """A function over single records, in Python or JavaScript."""
+
+    python: values.LocalPath | None = None
+    """A file with `def transform(customer: dict) -> dict`."""
+    javascript: values.LocalPath | None = None
+    """A file with `const transform = (customer) => ({...})`."""
+
+    @pydantic.model_validator(mode="after")
+    def _one_language(self) -> Self:
+        if (self.python is None) == (self.javascript is None):
+            raise ValueError("give either `python` or `javascript`")
+        return self
+
+
+class Pipeline(values.Base):
+    """A chosen part of one stream, shaped into the customer model."""
+
+    connection: values.Name = Field(alias="from")
+    """The connection under `stripe`."""
+    warehouse: values.Name = Field(alias="to")
+    """The warehouse under `warehouses`."""
+    stream: values.Text = "customers"
+    """The stream to read."""
+    description: str = ""
+    """What it is for, in your words."""
+    enabled: bool = True
+    """Whether it runs."""
+    incremental: bool = True
+    """Only changed records, or all each time."""
+    filter: Filter | None = None
+    """Only records for which this holds."""
+    map: Mapping[str, MapValue] = Field(default_factory=dict)
+    """Property -> where it comes from."""
+    function: Function | None = None
+    """A function that shapes each record after the mapping."""
+    schedule: values.Schedule = "manual"
+    """When: as for a pull."""
+
+
+class Model(values.Base):
+    """Rows of a warehouse that are worth sending to Stripe."""
+
+    warehouse: values.Name
+    """The warehouse under `warehouses`."""
+    sql: values.Text | None = None
+    """A query."""
+    table: values.Text | None = None
+    """Instead of `sql`: a table or view, `schema.table`."""
+    key: values.Text
+    """The column that identifies a row, for ever."""
+
+    @pydantic.model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.sql is None) == (self.table is None):
+            raise ValueError("give either `sql` or `table`")
+        return self
+
+
+class Guard(values.Base):
+    """Limits beyond which a plan waits for approval."""
+
+    max_creates: Annotated[int, Field(ge=0)] | None = None
+    """New objects in one run."""
+    max_changed: values.Percent | None = None
+    """Changed rows, as a share of the model: `20%`."""
+
+
+class Push(values.Base):
+    """A model's rows into Stripe objects."""
+
+    model: values.Name
+    """The model under `models`."""
+    connection: values.Name = Field(alias="to")
+    """The connection under `stripe`."""
+    object: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.]+$")]
+    """The Stripe object: `customer`, `product`, `price`, `subscription`, ..."""
+    behavior: Literal["update_or_create", "update_only", "create_only"] = "update_or_create"
+    """What may happen to the object."""
+    match: Annotated[dict[values.Text, values.Text], Field(min_length=1)]
+    """Stripe field -> column, by which a row finds its object."""
+    fields: Annotated[dict[values.Text, values.Text], Field(min_length=1)]
+    """Stripe field -> column: what is written."""
+    on_missing: Literal["nothing", "clear", "flag", "archive", "delete"] = "nothing"
+    """What happens to the object when its row is gone."""
+    guard: Guard = Field(default_factory=Guard)
+    """When to hold the plan and ask."""
+    schedule: values.Schedule = "manual"
+    """When: as for a pull."""
+
+
+class Slack(values.Base):
+    """A Slack-compatible webhook."""
+
+    webhook: values.Secret
+    """The webhook's address, best as `${SLACK_URL}`."""
+
+
+class Email(values.Base):
+    """E-mail."""
+
+    to: Annotated[tuple[values.Text, ...], Field(min_length=1)]
+    """Who is told."""
+    smtp: values.Secret
+    """The mail server: `smtp://user:password@host:587`."""
+    sender: values.Text = Field(alias="from")
+    """The sender's address."""
+
+
+class Alerts(values.Base):
+    """Who is told when something needs a person."""
+
+    slack: Slack | None = None
+    """A Slack-compatible webhook."""
+    email: Email | None = None
+    """E-mail."""
+
+
+DatabaseUrl = Annotated[SecretStr, pydantic.AfterValidator(values.database_url)]
