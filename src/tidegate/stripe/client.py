@@ -1,0 +1,396 @@
+"""The one way to Stripe: signed, paced, retried, and every failure told in one sentence of `errors`."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import math
+import random
+import re
+import ssl
+import time
+import urllib.parse
+import urllib.request
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import aiohttp
+import msgspec
+import yarl
+
+import tidegate
+from tidegate import errors
+from tidegate.stripe import answers, keys, pages
+from tidegate.stripe import clock as clocks
+from tidegate.stripe import pace as paces
+
+API_BASE = "https://api.stripe.com"
+TIMEOUT = 80.0
+"""Seconds for one attempt; the same as in Stripe's own packages."""
+CONNECT_TIMEOUT = 15.0
+MAX_ATTEMPTS = 8
+FIRST_ATTEMPTS = 3
+"""Attempts at a host that never answered: it is rather named wrongly than down."""
+FIRST_WAIT, LONGEST_WAIT = 0.5, 20.0
+RATE_LIMIT_PATIENCE = 600.0
+"""Seconds of nothing but 429 from an endpoint before a request gives up."""
+
+mode = keys.mode
+masked = keys.masked
+account_in = answers.account_in
+
+EMPTY: pages.Form = {}
+SAFE_PATH = re.compile(r"[A-Za-z0-9_./-]+")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A 2xx answer, its JSON body complete and unpacked."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    version: int
+    """Stripe's clock, in whole unix seconds, when the request was sent: never later than it truly was."""
+    request_id: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was sent and how it went; one per stream, and one per client."""
+
+    requests: int = 0
+    """Attempts, retries included."""
+    retries: int = 0
+    rate_limited: int = 0
+    server_errors: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    path: str
+    endpoint: str
+    query: str = ""
+    body: bytes | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    error: errors.TidegateError
+    status: int = 0
+    """0 when there was no answer, or none that could be read."""
+    retriable: bool = True
+    limiter: str | None = None
+    """For a 429 of a limiter: its name, empty when Stripe gave none."""
+    retry_after: float | None = None
+
+
+class Client:
+    """Talks to one account with one key; an async context manager.
+
+    Safe to use by many tasks of one event loop. Every attempt takes a slot of `pace`.
+    """
+
+    def __init__(
+        self,
+        api_key: str,
+        *,
+        api_base: str = API_BASE,
+        api_version: str,
+        account: str | None = None,
+        context: str | None = None,
+        pace: paces.Pace,
+        timeout: float = TIMEOUT,
+        max_attempts: int = MAX_ATTEMPTS,
+        rate_limit_patience: float = RATE_LIMIT_PATIENCE,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._key = keys.checked(api_key)
+        self._base, self._host = _base(api_base)
+        self.api_version = api_version
+        self.pace = pace
+        self.clock = clocks.Clock()
+        self.tally = Tally()
+        self._timeout = timeout
+        self._max_attempts = max_attempts
+        self._rate_limit_patience = rate_limit_patience
+        self._sleep = sleep
+        self._reached = False
+        self._session: aiohttp.ClientSession | None = None
+        self._account = account or ""
+        self._headers = {
+            "Authorization": f"Bearer {self._key}",
+            "Stripe-Version": api_version,
+            "User-Agent": f"Tidegate/{tidegate.__version__}",
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+        }
+        if account:
+            self._headers["Stripe-Account"] = account
+        if context:
+            self._headers["Stripe-Context"] = context
+
+    def acting_for(self, account: str, pace: paces.Pace) -> Client:
+        """A client for a connected account, over the same connections; usable as long as this one is open."""
+        other = copy.copy(self)
+        other._headers = self._headers | {"Stripe-Account": account}
+        other._account = account
+        other.pace = pace
+        other.tally = Tally()
+        return other
+
+    async def __aenter__(self) -> Client:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=60),
+            timeout=aiohttp.ClientTimeout(
+                total=self._timeout, sock_connect=min(CONNECT_TIMEOUT, self._timeout)
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            read_bufsize=2**18,
+            proxy=_proxy(self._base),
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._session is not None, "The client was left without having been entered."
+        await self._session.close()
+        self._session = None
+
+    async def get(
+        self,
+        path: str,
+        params: Mapping[str, str | int | Sequence[str]] = {},
+        *,
+        endpoint: str = "",
+        tally: Tally | None = None,
+    ) -> Response:
+        """Read; `endpoint` is the path's template, under which Stripe limits it.
+
+        Raises a StripeError, Unreachable or BadPage after the last retry; never answers other than 2xx.
+        """
+        query = pages.query(params, v2=pages.is_v2(path)) if params else ""
+        return await self._call(_Request("GET", path, _named("GET", path, endpoint), query), tally)
+
+    async def post(
+        self,
+        path: str,
+        values: pages.Form = EMPTY,
+        *,
+        idempotency_key: str = "",
+        endpoint: str = "",
+        tally: Tally | None = None,
+    ) -> Response:
+        """Create or update; a form body, JSON for v2.
+
+        Every attempt carries the same idempotency key (a fresh one when none is given), so whatever happens
+        on the way it is done once at most within Stripe's 24 hours.
+        """
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        if pages.is_v2(path):
+            body = msgspec.json.encode(values)
+            headers["Content-Type"] = "application/json"
+        else:
+            body = pages.form(values).encode()
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        request = _Request("POST", path, _named("POST", path, endpoint), body=body, headers=headers)
+        return await self._call(request, tally)
+
+    async def delete(
+        self,
+        path: str,
+        params: Mapping[str, str | int | Sequence[str]] = {},
+        *,
+        idempotency_key: str = "",
+        endpoint: str = "",
+        tally: Tally | None = None,
+    ) -> Response:
+        """Delete; Missing may mean that an earlier attempt did it and its answer was lost."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        query = pages.query(params, v2=pages.is_v2(path)) if params else ""
+        request = _Request("DELETE", path, _named("DELETE", path, endpoint), query, headers=headers)
+        return await self._call(request, tally)
+
+    async def _call(self, request: _Request, tally: Tally | None) -> Response:
+        url = self._url(request)
+        tallies = (self.tally,) if tally is None else (self.tally, tally)
+        failures = limited = 0
+        began = math.inf
+        while True:
+            again = failures + limited > 0
+            async with self.pace.slot(request.endpoint, again=again) as slot:
+                began = min(began, slot.sent_at)
+                for each in tallies:
+                    each.requests += 1
+                    each.retries += again
+                if request.method == "GET":
+                    self.pace.reads += 1
+                outcome = await self._attempt(request, url, failures + 1)
+                if isinstance(outcome, Response):
+                    return outcome
+                if outcome.limiter is not None:
+                    slot.limited(outcome.limiter, outcome.retry_after)
+
+            for each in tallies:
+                each.rate_limited += outcome.status == 429
+                each.server_errors += outcome.status >= 500
+            if not outcome.retriable:
+                raise outcome.error
+            if outcome.limiter is not None:
+                limited += 1
+                if self._out_of_patience(request.endpoint, began):
+                    raise outcome.error
+                # The limiter waits for all; a request that is refused again steps back by itself, too.
+                wait = _jittered(limited - 1, paces.LONGEST_PAUSE) if limited > 1 else 0.0
+            else:
+                failures += 1
+                if failures >= self._attempts(outcome):
+                    raise outcome.error
+                wait = max(_jittered(failures), min(outcome.retry_after or 0.0, paces.LONGEST_ORDER))
+            log.debug("%s again in %.1f s: %s", request.endpoint, wait, type(outcome.error).__name__)
+            if wait:
+                await self._sleep(wait)
+
+    async def _attempt(self, request: _Request, url: yarl.URL, attempts: int) -> Response | _Failure:
+        assert self._session is not None, "Use the client as `async with Client(...) as client`."
+        call = answers.Call(request.endpoint, self._host, masked(self._key), self._account)
+        headers = self._headers | request.headers if request.headers else self._headers
+        sent = self.clock.monotonic()
+        try:
+            async with self._session.request(
+                request.method, url, data=request.body, headers=headers, allow_redirects=False
+            ) as raw:
+                received = self.clock.monotonic()
+                body = await raw.read()
+        except aiohttp.ClientPayloadError:
+            return _Failure(answers.bad_page("it is cut", call))
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            tls = isinstance(error, aiohttp.ClientSSLError | ssl.SSLError)
+            return _Failure(
+                answers.unreachable(error, call, self._timeout), retriable=self._reached or not tls
+            )
+        date = clocks.seconds(raw.headers.get("Date", ""))
+        if date is not None:
+            self.clock.observe(date, sent, received)
+        try:
+            body, why = answers.unpacked(body, raw.headers.get("Content-Encoding", "")), ""
+        except ValueError as error:
+            body, why = b"", str(error)
+        answer = answers.Answer(raw.status, raw.headers, body)
+        if answer.status >= 300:
+            return _Failure(
+                answers.refused(answer, call, attempts),
+                status=answer.status,
+                retriable=_retriable(answer),
+                limiter=_limiter(answer),
+                retry_after=_retry_after(answer),
+            )
+        why = why or answers.incomplete(answer)
+        if why:
+            return _Failure(answers.bad_page(why, call, answer.request_id))
+        self._reached = True
+        return Response(answer.status, answer.headers, body, self.clock.version(sent), answer.request_id)
+
+    def _attempts(self, failure: _Failure) -> int:
+        if self._reached or failure.status:
+            return self._max_attempts
+        return min(FIRST_ATTEMPTS, self._max_attempts)
+
+    def _out_of_patience(self, endpoint: str, began: float) -> bool:
+        """Has the endpoint only refused for long enough, or this request for three times as long?"""
+        now = asyncio.get_running_loop().time()
+        quiet_since = max(began, self.pace.answered_at(endpoint))
+        patience = self._rate_limit_patience
+        return now - quiet_since >= patience or now - began >= 3 * patience
+
+    def _url(self, request: _Request) -> yarl.URL:
+        path = request.path
+        assert path.startswith(("/v1/", "/v2/")), f"{path} is no path of Stripe's API."
+        if not SAFE_PATH.fullmatch(path):
+            path = urllib.parse.quote(path, safe="/%:@!$&'()*+,;=~")
+        return yarl.URL(f"{self._base}{path}?{request.query}".rstrip("?"), encoded=True)
+
+
+def _base(api_base: str) -> tuple[str, str]:
+    """Scheme and host of the API, and the host alone."""
+    shown = pages.keyless(api_base)
+    parts = urllib.parse.urlsplit(api_base.strip())
+    try:
+        host = parts.hostname
+        _ = parts.port
+    except ValueError:
+        host = None
+    if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc:
+        raise errors.ConfigError(
+            f"The api_base {shown!r} is no address; write it with its scheme and host alone, like {API_BASE}."
+        )
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise errors.ConfigError(
+            f"The api_base {shown!r} has a path; write scheme and host alone, like {API_BASE}."
+        )
+    return f"{parts.scheme}://{parts.netloc}", parts.netloc
+
+
+def _named(method: str, path: str, endpoint: str) -> str:
+    return f"{method} {endpoint or paces.template(path)}"
+
+
+def _limiter(answer: answers.Answer) -> str | None:
+    # An object's lock is a 429, too, and says nothing about the rate: https://docs.stripe.com/rate-limits
+    if answer.status != 429 or answers.refusal(answer).code == "lock_timeout":
+        return None
+    return answer.headers.get("Stripe-Rate-Limited-Reason", "")
+
+
+def _retriable(answer: answers.Answer) -> bool:
+    if _limiter(answer) is not None:
+        # Stripe may say "false" to a request beyond a limit, so that clients don't hurry: stripe-dotnet#1886.
+        # The pace has slowed down, and the same request goes out again when its turn comes.
+        return True
+    order = answer.headers.get("Stripe-Should-Retry", "").strip().lower()
+    if order in ("true", "false"):
+        return order == "true"
+    if answer.headers.get("Idempotent-Replayed", "").lower() == "true":
+        # Stripe stores the answer to an idempotency key, failures included: it would be the same again.
+        return False
+    return answer.status in (409, 429) or answer.status >= 500
+
+
+def _retry_after(answer: answers.Answer) -> float | None:
+    """Seconds that `Retry-After` orders to wait, from a number or a date."""
+    order = answer.headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"\d+(\.\d+)?", order):
+        return float(order)
+    until = clocks.seconds(order)
+    if until is None:
+        return None
+    return max(0.0, until - (clocks.seconds(answer.headers.get("Date", "")) or time.time()))
+
+
+def _jittered(failures: int, longest: float = LONGEST_WAIT) -> float:
+    """Exponential, with full jitter."""
+    return random.uniform(0.0, min(longest, FIRST_WAIT * 2.0 ** min(failures - 1, 16)))
+
+
+def _proxy(base: str) -> yarl.URL | None:
+    """The proxy that the environment names for this host; never one for this very machine.
+
+    Not left to aiohttp's `trust_env`, which reads ~/.netrc on every request and lets it replace the key.
+    """
+    url = yarl.URL(base)
+    host = url.host or ""
+    if host == "localhost" or host.startswith("127.") or host == "::1" or urllib.request.proxy_bypass(host):
+        return None
+    named = urllib.request.getproxies().get(url.scheme)
+    if not named:
+        return None
+    return yarl.URL(named if "://" in named else f"http://{named}")

@@ -1,0 +1,378 @@
+"""The rate budget of one Stripe account: who may send next, and when.
+
+Every request passes one limiter of the account and one of its endpoint. A limiter spaces its grants evenly,
+and never lets more than its limit into any second, so that a server that counts strictly has nothing to
+refuse. What is refused all the same lowers the limiter that Stripe names, and time raises it again. Endpoints
+that wait are served in the order in which they became ready, so one at its own limit stops no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import heapq
+import itertools
+import math
+import random
+import re
+from dataclasses import dataclass
+from types import TracebackType
+
+from tidegate import errors
+from tidegate.stripe import keys
+
+MARGIN = 0.01
+"""What is left of a limit even at budget 1, because requests don't arrive as evenly as they are sent."""
+CATCH_UP = 0.1
+"""Seconds of grants that may be made up at once after the event loop was busy."""
+LATE = 0.001
+"""Seconds between a grant and its use that are worth a correction."""
+FLOOR = 0.04
+"""The part of its rate that a limiter always keeps."""
+STRAY, STRAY_CUT, STRAY_PAUSE = 0.01, 0.003, 0.02
+"""A refusal among more than a hundred answers is bad luck on the way, not a limit that was set too high."""
+LEAST_CUT, LARGEST_CUT = 0.03, 0.5
+FEW = 8
+"""So many answers count as given before the first: one refusal out of one says little."""
+RISE, CAREFUL_RISE = 0.10, 0.0025
+"""Per second; the careful one close to where Stripe refused less than `MEMORY` seconds ago."""
+CAREFUL_STEP = 0.2
+"""What a round of answers adds to the requests at a time, instead of 1, for as long."""
+MEMORY = 10.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+LONGEST_ORDER = 60.0
+"""`Retry-After` beyond this many seconds is taken for this many."""
+LANES = 1000
+"""Endpoints kept in memory; idle ones beyond this are forgotten."""
+NEVER = -math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Requests per second that Stripe allows; None is no limit."""
+
+    per_account: float | None
+    per_endpoint: float | None
+    search: float | None = 20.0
+    files: float | None = 20.0
+
+
+def limits_for(mode: keys.Mode, rate_limit: str | None = None) -> Limits:
+    """Stripe's default limits of the mode, or those of `rate_limit`: `100/25` (account/endpoint) or `off`.
+
+    Source: https://docs.stripe.com/rate-limits
+    """
+    if rate_limit is None:
+        return Limits(100.0, 25.0) if mode == "live" else Limits(25.0, 25.0)
+    text = rate_limit.strip().lower()
+    if text == "off":
+        return Limits(None, None, None, None)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)", text)
+    if match is None or float(match[1]) <= 0 or float(match[2]) <= 0:
+        raise errors.ConfigError(
+            f"The rate limit {rate_limit!r} is not understood; write requests per second for the account and"
+            " for each endpoint, like 100/25, or off."
+        )
+    per_account, per_endpoint = float(match[1]), float(match[2])
+    return Limits(per_account, per_endpoint, min(20.0, per_endpoint), min(20.0, per_endpoint))
+
+
+def template(path: str) -> str:
+    """The path with its ids taken out, as Stripe pools them: `/v1/charges/ch_1` is `/v1/charges/{}`."""
+    version, *segments = path.lstrip("/").split("/")
+    return "/".join(
+        ["", version, *("{}" if re.search(r"[^a-z_]", segment) else segment for segment in segments)]
+    )
+
+
+class Limiter:
+    """One limit: so many requests per second, and so many at a time. All times are the event loop's."""
+
+    __slots__ = (
+        "allowed",
+        "answered_at",
+        "answers",
+        "cap",
+        "ceiling",
+        "cut_at",
+        "factor",
+        "in_flight",
+        "log",
+        "max_in_flight",
+        "next_at",
+        "parked",
+        "paused_until",
+        "queued",
+        "refusals",
+        "risen_at",
+        "streak",
+        "waiters",
+    )
+
+    def __init__(self, limit: float | None, budget: float, max_in_flight: int) -> None:
+        self.allowed = None if limit is None else min(limit * budget, limit / (1 + MARGIN))
+        self.log: collections.deque[float] = collections.deque(maxlen=math.ceil(self.allowed or 1) + 1)
+        self.next_at = self.paused_until = self.cut_at = self.answered_at = NEVER
+        self.factor = self.ceiling = 1.0
+        self.risen_at = 0.0
+        self.answers = self.refusals = 0.0
+        self.streak = self.in_flight = 0
+        self.max_in_flight = max_in_flight
+        self.cap = float(max_in_flight)
+        self.waiters: collections.deque[asyncio.Future[float]] = collections.deque()
+        self.queued = self.parked = False
+
+    def ready_at(self) -> float:
+        """The earliest moment of the next grant as far as the rate goes."""
+        at = max(self.next_at, self.paused_until)
+        if self.allowed is not None:
+            rate = self.allowed * self.factor
+            count = math.ceil(rate)
+            if len(self.log) >= count:
+                at = max(at, self.log[-count] + count / rate)
+        return at
+
+    def has_room(self) -> bool:
+        """Are fewer requests under way than may be?"""
+        return self.in_flight < max(1, int(self.cap))
+
+    def grant(self, now: float) -> None:
+        """Count one request as sent."""
+        self.in_flight += 1
+        if self.allowed is None:
+            return
+        if self.factor < 1.0:
+            self._rise(now)
+        self.next_at = max(self.next_at, now - CATCH_UP) + 1 / (self.allowed * self.factor)
+        self.log.append(now)
+
+    def sent(self, granted_at: float, now: float) -> None:
+        """Count a grant as of now, when it was really used."""
+        if granted_at in self.log:
+            self.log.remove(granted_at)
+            self.log.append(now)
+
+    def answered(self, now: float, sent_at: float) -> None:
+        """Count one answer that was no refusal."""
+        self.answers += 1
+        self.answered_at = now
+        if sent_at >= self.cut_at:
+            self.streak = 0
+        if self.cap < self.max_in_flight:
+            step = CAREFUL_STEP if now - self.cut_at < MEMORY else 1.0
+            self.cap = min(self.max_in_flight, self.cap + step / self.cap)
+
+    def refused(self, now: float, sent_at: float, retry_after: float | None, concurrency: bool) -> None:
+        """Slow down; what was sent before the last refusal came says nothing new."""
+        if retry_after is not None:
+            self.paused_until = max(self.paused_until, now + min(retry_after, LONGEST_ORDER))
+        if sent_at < self.cut_at:
+            return
+        self.refusals += 1
+        share = self.refusals / (self.refusals + self.answers + FEW)
+        stray = share < STRAY and not self.streak
+        if concurrency:
+            self.cap = max(1.0, min(self.cap, self.in_flight) * 0.7)
+        else:
+            if share < 0.2:
+                self.ceiling = self.factor
+            cut = STRAY_CUT if stray else min(max(share, LEAST_CUT), LARGEST_CUT)
+            self.factor = max(FLOOR, self.factor * (1 - cut))
+        pause = STRAY_PAUSE if stray else min(LONGEST_PAUSE, FIRST_PAUSE * 2**self.streak)
+        self.paused_until = max(self.paused_until, now + pause * random.uniform(0.5, 1.0))
+        self.streak = min(self.streak + 1, 16)
+        self.answers /= 2
+        self.refusals /= 2
+        self.cut_at = self.risen_at = now
+
+    def idle(self, now: float) -> bool:
+        """Is there nothing to remember?"""
+        return not (self.in_flight or self.waiters) and self.factor >= 1.0 and self.ready_at() <= now
+
+    def _rise(self, now: float) -> None:
+        careful = now - self.cut_at < MEMORY and self.factor >= self.ceiling * (1 - LEAST_CUT)
+        rise = CAREFUL_RISE if careful else RISE
+        self.factor = min(1.0, self.factor + rise * max(0.0, min(1.0, now - self.risen_at)))
+        self.risen_at = now
+
+
+class Slot:
+    """Leave to send one request; entered when it may be sent, left when its answer is read."""
+
+    __slots__ = ("_again", "_lane", "_pace", "_refused", "sent_at")
+
+    def __init__(self, pace: Pace, lane: Limiter, again: bool) -> None:
+        self._pace = pace
+        self._lane = lane
+        self._again = again
+        self._refused = False
+        self.sent_at = NEVER
+
+    def limited(self, reason: str = "", retry_after: float | None = None) -> None:
+        """Stripe answered 429: `Stripe-Rate-Limited-Reason`, and `Retry-After` in seconds."""
+        self._refused = True
+        limiter = self._pace.account if reason.startswith("global") else self._lane
+        now = asyncio.get_running_loop().time()
+        limiter.refused(now, self.sent_at, retry_after, concurrency=reason.endswith("concurrency"))
+
+    async def __aenter__(self) -> Slot:
+        await self._pace._enter(self._lane, self._again)
+        self.sent_at = asyncio.get_running_loop().time()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._refused and kind is None:
+            now = asyncio.get_running_loop().time()
+            self._pace.account.answered(now, self.sent_at)
+            self._lane.answered(now, self.sent_at)
+        self._pace._leave(self._lane)
+
+
+class Pace:
+    """The budget of one account, shared by everything that talks to it on one event loop.
+
+        async with pace.slot("GET /v1/charges") as slot:
+            ...  # send; slot.limited(reason, retry_after) when the answer is 429
+
+    Cancelling a waiter gives its place back.
+    """
+
+    def __init__(self, limits: Limits, budget: float = 0.8, max_in_flight: int = 100) -> None:
+        if not 0 < budget <= 1:
+            raise errors.ConfigError(f"The budget {budget:g} is no share of Stripe's limits; use 0.01 to 1.")
+        self.limits = limits
+        self.budget = budget
+        self.reads = 0
+        """GET requests so far: what Stripe counts against the monthly read allocation."""
+        self.account = Limiter(limits.per_account, budget, max_in_flight)
+        self._max_in_flight = max_in_flight
+        self._lanes: dict[str, Limiter] = {}
+        self._queue: list[tuple[float, int, Limiter]] = []
+        self._turn = itertools.count()
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._seconds: collections.deque[list[int]] = collections.deque(maxlen=6)
+
+    def slot(self, endpoint: str, *, again: bool = False) -> Slot:
+        """A slot for `GET /v1/invoices/{invoice}/lines`; `again` puts a refused request before its peers."""
+        return Slot(self, self._lane(endpoint), again)
+
+    def answered_at(self, endpoint: str) -> float:
+        """When (event loop time) the endpoint last answered other than 429."""
+        return self._lane(endpoint).answered_at
+
+    def waiting(self, endpoint: str) -> bool:
+        """Does a request to the endpoint wait for its turn? More askers would not make it faster then."""
+        return bool(self._lane(endpoint).waiters)
+
+    def rate(self) -> float:
+        """Requests per second over the last few whole seconds."""
+        if self._loop is None:
+            return 0.0
+        second = int(self._loop.time())
+        return sum(count for at, count in self._seconds if second - 5 <= at < second) / 5
+
+    def share(self) -> float:
+        """The used part of the account's budget over the last few seconds; 0 when there is no limit."""
+        return self.rate() / self.account.allowed if self.account.allowed else 0.0
+
+    def _lane(self, endpoint: str) -> Limiter:
+        lane = self._lanes.get(endpoint)
+        if lane is None:
+            if len(self._lanes) >= LANES and self._loop is not None:
+                now = self._loop.time()
+                self._lanes = {name: lane for name, lane in self._lanes.items() if not lane.idle(now)}
+            limit = self.limits.per_endpoint
+            if endpoint.endswith("/search"):
+                limit = self.limits.search
+            elif "/v1/files" in endpoint:
+                limit = self.limits.files
+            lane = self._lanes[endpoint] = Limiter(limit, self.budget, self._max_in_flight)
+        return lane
+
+    async def _enter(self, lane: Limiter, again: bool) -> None:
+        loop = self._loop = asyncio.get_running_loop()
+        now = loop.time()
+        if not self._queue and not lane.waiters and self._free(self.account, now) and self._free(lane, now):
+            self._grant(lane, now)
+            return
+        waiter: asyncio.Future[float] = loop.create_future()
+        (lane.waiters.appendleft if again else lane.waiters.append)(waiter)
+        if not lane.queued and not lane.parked:
+            self._enqueue(lane)
+            self._pump()
+        try:
+            granted_at = await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self._leave(lane)
+            raise
+        now = loop.time()
+        if now - granted_at > LATE:
+            self.account.sent(granted_at, now)
+            lane.sent(granted_at, now)
+
+    def _leave(self, lane: Limiter) -> None:
+        self.account.in_flight -= 1
+        lane.in_flight -= 1
+        if lane.parked:
+            lane.parked = False
+            self._enqueue(lane)
+        if self._queue:
+            self._pump()
+
+    @staticmethod
+    def _free(limiter: Limiter, now: float) -> bool:
+        return limiter.has_room() and limiter.ready_at() <= now
+
+    def _grant(self, lane: Limiter, now: float) -> None:
+        self.account.grant(now)
+        lane.grant(now)
+        second = int(now)
+        if not self._seconds or self._seconds[-1][0] != second:
+            self._seconds.append([second, 0])
+        self._seconds[-1][1] += 1
+
+    def _enqueue(self, lane: Limiter) -> None:
+        assert self._loop is not None, "Only a waiter of a running loop is ever queued."
+        lane.queued = True
+        # Not before now: an endpoint without a limit must not stand before those that have one.
+        heapq.heappush(self._queue, (max(lane.ready_at(), self._loop.time()), next(self._turn), lane))
+
+    def _pump(self) -> None:
+        assert self._loop is not None, "Only a waiter of a running loop is ever queued."
+        now = self._loop.time()
+        while self._queue and self.account.has_room():
+            at = max(self.account.ready_at(), self._queue[0][0])
+            if at > now:
+                self._wake(at)
+                return
+            lane = heapq.heappop(self._queue)[2]
+            lane.queued = False
+            while lane.waiters and lane.waiters[0].done():
+                lane.waiters.popleft()
+            if not lane.waiters:
+                continue
+            if not lane.has_room():
+                lane.parked = True
+            elif lane.ready_at() > now:
+                self._enqueue(lane)
+            else:
+                self._grant(lane, now)
+                lane.waiters.popleft().set_result(now)
+                if lane.waiters:
+                    self._enqueue(lane)
+
+    def _wake(self, at: float) -> None:
+        assert self._loop is not None, "Only a waiter of a running loop is ever queued."
+        if self._timer is not None:
+            if self._timer.when() <= at and not self._timer.cancelled():
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self._woken)
+
+    def _woken(self) -> None:
+        self._timer = None
+        self._pump()
