@@ -1,0 +1,53 @@
+"""Where rows land: one protocol (`base`), one module per warehouse, and the way from a URL to one."""
+
+from __future__ import annotations
+
+import urllib.parse
+
+from tidegate import config, errors
+from tidegate.warehouse import base
+
+FILES = (".duckdb", ".db")
+"""Endings that make a bare path a DuckDB file."""
+
+
+def open_url(url: str, schema: str = "stripe", *, wait: float = 60.0) -> base.Warehouse:
+    """The warehouse behind a URL, or behind the bare path of a DuckDB file; nothing is opened yet.
+
+    As in SQLAlchemy, `duckdb:///file.duckdb` is relative and `duckdb:////srv/file.duckdb` absolute. Raises
+    ConfigError for anything else; a URL may hold a password, so only its scheme is ever repeated.
+    """
+    if "://" not in url:
+        if url.lower().endswith(FILES):
+            return _duckdb(url, schema, wait)
+        raise errors.ConfigError(
+            f"{url!r} is no warehouse; write duckdb:///FILE, or a path that ends in .duckdb."
+        )
+    scheme, _, rest = url.partition("://")
+    scheme = scheme.lower()
+    if scheme != "duckdb":
+        raise errors.ConfigError(f"There is no adapter for {scheme} in this version; write duckdb:///FILE.")
+    path, _, query = rest.partition("?")
+    if query:
+        raise errors.ConfigError("A duckdb:/// URL takes no parameters; remove everything from the '?' on.")
+    path = urllib.parse.unquote(path.removeprefix("/"))
+    if not rest.startswith("/") or not path or path == ":memory:":
+        raise errors.ConfigError(
+            "A warehouse needs a file; write duckdb:///FILE, with four slashes for an absolute path."
+        )
+    return _duckdb(path, schema, wait)
+
+
+def open_warehouse(target: config.Warehouse, *, wait: float = 60.0) -> base.Warehouse:
+    """The warehouse that a configuration describes; nothing is opened yet."""
+    if isinstance(target, config.DuckDB):
+        return _duckdb(target.file, target.schema_name, wait)
+    raise errors.ConfigError(
+        f"There is no adapter for {target.type} in this version; use a warehouse of type duckdb."
+    )
+
+
+def _duckdb(path: str, schema: str, wait: float) -> base.Warehouse:
+    from tidegate.warehouse import duckdb  # takes 60 ms, which `--help` should not
+
+    return duckdb.DuckDB(path, schema, wait=wait)
