@@ -1,0 +1,215 @@
+"""The control API under `/_sandbox/`: no part of Stripe, but of tests, benchmarks and the demo.
+
+| request | does |
+|---|---|
+| `GET stats`, `POST stats/reset` | requests per endpoint, answers by status, 429s by limiter, most at once |
+| `POST limits` `{"limits": "100/25"}` | other rate limits; or the fields of `limits.Limits` |
+| `POST faults` `{"faults": [{"kind": "error", ...}]}` | other faults, see `faults` |
+| `POST keys` `{"key": "rk_...", "scopes": [...]}` | a (restricted) key; `{"open": false}`: no others |
+| `POST keys/revoke` `{"key"}`, `POST keys/drop` `{"key", "scope"}` | take a key or one scope away |
+| `POST clock` `{"advance": s}`, `{"at": t}`, `{"stop": true}`, `{"start": true}` | move time |
+| `POST latency` `{"ms", "jitter_ms"}` | slower answers |
+| `POST delays` `{"events": s, "search": s}` | late visibility |
+| `POST version` `{"version", "account"}` | an account's default API version |
+| `POST mutate` `{"stream", "id", "values", "account", "delete", "event"}` | a change; silent without `event` |
+| `GET truth/STREAM?account=` | every object as NDJSON: `{"parent": id or null, "object": {...}}` |
+| `POST prune` | forget idempotency keys older than a day |
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from aiohttp import web
+
+from tidegate.sandbox import faults, limits, objects, refusals
+
+if TYPE_CHECKING:
+    from tidegate.sandbox import server
+
+Given = dict[str, Any]
+
+
+async def handle(sandbox: server.Sandbox, request: web.BaseRequest) -> web.StreamResponse:
+    """Answer a control request."""
+    name = request.path.removeprefix("/_sandbox/")
+    try:
+        if request.method == "GET" and name.startswith("truth/"):
+            return await _truth(sandbox, request, name.removeprefix("truth/"))
+        operation = OPERATIONS.get(f"{request.method} {name}")
+        if operation is None:
+            raise refusals.unknown_url(request.method, request.path)
+        body = await request.read()
+        answer = operation(sandbox, msgspec.json.decode(body) if body else {})
+        if asyncio.iscoroutine(answer):
+            answer = await answer
+    except refusals.Refusal as refusal:
+        return web.json_response({"error": {"message": refusal.message}}, status=refusal.status)
+    except (ValueError, KeyError, TypeError, msgspec.ValidationError) as error:
+        return web.json_response({"error": {"message": f"{type(error).__name__}: {error}"}}, status=400)
+    return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
+
+
+async def _truth(sandbox: server.Sandbox, request: web.BaseRequest, stream: str) -> web.StreamResponse:
+    if stream not in sandbox.facts.streams:
+        raise refusals.missing("stream", stream)
+    book = sandbox.book(request.query.get("account", ""))
+    expand = frozenset(filter(None, request.query.get("expand", "").split(",")))
+    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+    await response.prepare(request)
+    lines: list[bytes] = []
+    for line in truth(book, stream, expand):
+        lines.append(line)
+        if len(lines) == 500:
+            await response.write(b"".join(lines))
+            lines.clear()
+            await asyncio.sleep(0)
+    await response.write(b"".join(lines))
+    await response.write_eof()
+    return response
+
+
+def truth(book: objects.Book, stream: str, expand: frozenset[str] = frozenset()) -> Any:
+    """Every live object of a stream as lines of JSON, children with their parents' ids."""
+    for parent, ref in book.every(stream):
+        above = msgspec.json.encode(parent or None)
+        yield b'{"parent":%b,"object":%b}\n' % (above, book.render(stream, ref, expand))
+
+
+def _stats(sandbox: server.Sandbox, _: Given) -> Given:
+    stats = sandbox.stats
+    return {
+        "requests": sum(stats.requests.values()),
+        "endpoints": dict(stats.requests),
+        "statuses": {str(status): count for status, count in stats.statuses.items()},
+        "rate_limited": dict(stats.limited),
+        "accounts": dict(stats.by_account),
+        "max_concurrency": stats.max_running,
+        "bytes": stats.bytes,
+        "idempotency_keys": len(sandbox.ledger),
+        "webhooks": {"delivered": sandbox.postman.delivered, "failed": sandbox.postman.failed},
+    }
+
+
+def _reset(sandbox: server.Sandbox, _: Given) -> Given:
+    sandbox.stats.reset()
+    return {}
+
+
+def _limits(sandbox: server.Sandbox, given: Given) -> Given:
+    if "limits" in given:
+        sandbox.gate.limits = limits.parse(given["limits"])
+    else:
+        sandbox.gate.limits = limits.Limits(**given)
+    return {}
+
+
+def _faults(sandbox: server.Sandbox, given: Given) -> Given:
+    sandbox.script.set(msgspec.convert(given.get("faults", []), list[faults.Fault]))
+    return {}
+
+
+def _keys(sandbox: server.Sandbox, given: Given) -> Given:
+    if "open" in given:
+        sandbox.keys.open = bool(given["open"])
+    if "key" in given:
+        sandbox.keys.register(given["key"], given.get("scopes"))
+    return {}
+
+
+def _revoke(sandbox: server.Sandbox, given: Given) -> Given:
+    sandbox.keys.revoke(given["key"])
+    return {}
+
+
+def _drop(sandbox: server.Sandbox, given: Given) -> Given:
+    sandbox.keys.drop(given["key"], given["scope"])
+    return {}
+
+
+def _clock(sandbox: server.Sandbox, given: Given) -> Given:
+    if given.get("stop") or "at" in given:
+        sandbox.clock.stop(given.get("at"))
+    if given.get("start"):
+        sandbox.clock.start()
+    if "advance" in given:
+        sandbox.clock.advance(given["advance"])
+    return {"now": sandbox.clock.time(), "stopped": sandbox.clock.manual}
+
+
+def _latency(sandbox: server.Sandbox, given: Given) -> Given:
+    sandbox.latency.ms = float(given.get("ms", 0))
+    sandbox.latency.jitter_ms = float(given.get("jitter_ms", 0))
+    return {}
+
+
+def _delays(sandbox: server.Sandbox, given: Given) -> Given:
+    sandbox.journal.delay = float(given.get("events", sandbox.journal.delay))
+    sandbox.search_delay = float(given.get("search", sandbox.search_delay))
+    return {}
+
+
+def _version(sandbox: server.Sandbox, given: Given) -> Given:
+    sandbox.journal.set_version(given["version"], given.get("account", ""))
+    return {}
+
+
+def _mutate(sandbox: server.Sandbox, given: Given) -> Given:
+    call = sandbox.call(given.get("account", ""))
+    stream, id = given["stream"], given["id"]
+    parent = given.get("parent", "")
+    before = call.book.get(stream, id, parent)
+    if given.get("delete"):
+        if before is None:
+            raise refusals.missing(stream, id)
+        kind = call.book.stream(stream).object
+        call.book.remove(stream, id, {"id": id, "object": kind, "deleted": True}, parent)
+        if given.get("event"):
+            call.tell(given["event"], before)
+        return {}
+    after = {**(before or {"id": id, "object": call.book.stream(stream).object}), **given.get("values", {})}
+    call.book.put(stream, after, parent)
+    if given.get("event"):
+        previous = {name: before.get(name) for name in given.get("values", {})} if before else None
+        call.delay = given.get("delay")
+        call.announce(given["event"], stream, id, previous)
+    return after
+
+
+def _prune(sandbox: server.Sandbox, _: Given) -> Given:
+    return {"pruned": sandbox.ledger.prune(sandbox.clock.now())}
+
+
+async def _webhooks_idle(sandbox: server.Sandbox, _: Given) -> Given:
+    await sandbox.postman.idle()
+    return {}
+
+
+def _health(sandbox: server.Sandbox, _: Given) -> Given:
+    return {
+        "account": sandbox.platform.account,
+        "now": sandbox.clock.time(),
+        "version": sandbox.facts.api_version,
+    }
+
+
+OPERATIONS: dict[str, Callable[[server.Sandbox, Given], Given | Awaitable[Given]]] = {
+    "GET health": _health,
+    "GET stats": _stats,
+    "POST stats/reset": _reset,
+    "POST limits": _limits,
+    "POST faults": _faults,
+    "POST keys": _keys,
+    "POST keys/revoke": _revoke,
+    "POST keys/drop": _drop,
+    "POST clock": _clock,
+    "POST latency": _latency,
+    "POST delays": _delays,
+    "POST version": _version,
+    "POST mutate": _mutate,
+    "POST prune": _prune,
+    "POST webhooks/idle": _webhooks_idle,
+}

@@ -1,0 +1,473 @@
+"""One account's objects: the generated world, and over it what was created, changed or deleted through the API.
+
+Base objects are never stored; the overlay holds only what somebody touched. Nested lists are never stored
+either: they are assembled from their child streams whenever an object is rendered.
+"""
+
+from __future__ import annotations
+
+import bisect
+import copy
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+
+from tidegate import catalog
+from tidegate.sandbox import clock as clocks
+from tidegate.sandbox import nesting
+from tidegate.sandbox import world as worlds
+
+EMBEDDED = 10
+"""Nested lists are cut here."""
+
+# Stripe appends these inside their parent; every other list begins with the newest.
+APPENDED = frozenset({"subscription_items"})
+
+Object = dict[str, Any]
+
+
+class Ref(NamedTuple):
+    """Where an object stands: a base ordinal (of a parent), or one of the overlay."""
+
+    created: int
+    born: int
+    """0 for base objects, 1 for the overlay's."""
+    n: int
+    id: str
+    """Only of the overlay's; base objects have theirs computed."""
+    parent: int | None = None
+
+
+@dataclass
+class Shelf:
+    """What was touched of one stream."""
+
+    objects: dict[str, Object] = field(default_factory=dict)
+    parents: dict[str, str] = field(default_factory=dict)
+    order: list[tuple[int, int, str]] = field(default_factory=list)
+    born: dict[str, list[str]] = field(default_factory=dict)
+    base: dict[tuple[int | None, int], str] = field(default_factory=dict)
+    """Base objects that were changed or deleted, by parent's ordinal and ordinal."""
+    gone: dict[str, Object] = field(default_factory=dict)
+    gaps: set[tuple[int | None, int]] = field(default_factory=set)
+    """The deleted ones among `base`."""
+
+
+class Book:
+    """All objects of one account."""
+
+    def __init__(
+        self, world: worlds.World, account: str, clock: clocks.Clock, facts: catalog.Catalog
+    ) -> None:
+        self.world = world
+        self.account = account
+        self.clock = clock
+        self.facts = facts
+        self.dirty: set[tuple[str, str]] = set()
+        """Parents (stream, id) whose nested lists differ from the world's."""
+        self._dirty_streams: set[str] = set()
+        self.changed_at: dict[tuple[str, str], float] = {}
+        """When searchable objects were last touched, by stream and id."""
+        self._shelves: dict[str, Shelf] = {}
+        self._sequence = itertools.count()
+
+    def stream(self, name: str) -> catalog.Stream:
+        """The catalog's entry."""
+        return self.facts.streams[name]
+
+    def shelf(self, stream: str) -> Shelf:
+        """The overlay of a stream."""
+        return self._shelves.setdefault(stream, Shelf())
+
+    def touched(self, stream: str) -> bool:
+        """Was anything of the stream created, changed or deleted?"""
+        return stream in self._shelves
+
+    @property
+    def changed(self) -> bool:
+        """Was anything written here?"""
+        return bool(self._shelves)
+
+    def pristine(self, stream: str) -> bool:
+        """Do all its objects stand as the world renders them?"""
+        return stream not in self._shelves and stream not in self._dirty_streams
+
+    def locate(self, stream: str, id: str, parent: str = "") -> Ref | None:
+        """Where the object stands, deleted ones included; `parent` only matters where ids repeat."""
+        shelf = self._shelves.get(stream)
+        if shelf is not None:
+            key = self._key(stream, id, parent)
+            obj = shelf.objects.get(key) or shelf.gone.get(key)
+            if obj is not None and (born := obj.get("_born")) is not None:
+                return Ref(born[0], 1, born[1], key)
+        found = self._find_base(stream, id, parent)
+        if found is None:
+            return None
+        ordinal, above = found
+        return Ref(0 if above is not None else self.world.created(stream, ordinal), 0, ordinal, "", above)
+
+    def exists(self, stream: str, id: str, parent: str = "") -> bool:
+        """Is there such an object, not deleted?"""
+        shelf = self._shelves.get(stream)
+        if shelf is not None:
+            key = self._key(stream, id, parent)
+            if key in shelf.gone:
+                return False
+            if key in shelf.objects:
+                return not parent or not shelf.parents.get(key) or shelf.parents[key] == parent
+        return self._find_base(stream, id, parent) is not None
+
+    def tombstone(self, stream: str, id: str, parent: str = "") -> Object | None:
+        """What a deleted object left behind."""
+        shelf = self._shelves.get(stream)
+        return (
+            public(shelf.gone[key])
+            if shelf and (key := self._key(stream, id, parent)) in shelf.gone
+            else None
+        )
+
+    def get(self, stream: str, id: str, parent: str = "") -> Object | None:
+        """A copy of the object without its nested lists; None when it is not there or deleted."""
+        if not self.exists(stream, id, parent):
+            return None
+        shelf = self._shelves.get(stream)
+        key = self._key(stream, id, parent)
+        if shelf is not None and key in shelf.objects:
+            return public(copy.deepcopy(shelf.objects[key]))
+        found = self._find_base(stream, id, parent)
+        assert found is not None, "an object that exists is in the overlay or in the world"
+        return self.strip(stream, msgspec.json.decode(self.world.render(stream, *found)))
+
+    def parent_of(self, stream: str, id: str) -> str:
+        """The parent's id of a child; empty for others."""
+        shelf = self._shelves.get(stream)
+        if shelf is not None and id in shelf.parents:
+            return shelf.parents[id]
+        found = self.world.find(stream, id)
+        return "" if found is None or found[1] is None else self.above(stream, found[1])[1]
+
+    def above(self, stream: str, number: int) -> tuple[str, str]:
+        """Stream and id of the parent that the world numbers so: see `world.World`."""
+        origins = self.stream(stream).origins
+        name = origins[1 if number < 0 else 0].parents[0].stream
+        number = ~number if number < 0 else number
+        if self.stream(name).parent:
+            further, ordinal = divmod(number, 1024)
+            return name, self.world.id(name, ordinal, further)
+        return name, self.world.id(name, number)
+
+    def every(self, stream: str) -> Iterator[tuple[str, Ref]]:
+        """All live objects with their parents' ids; of a child stream, parent by parent."""
+        origins = {
+            origin.parents[0].stream: origin for origin in self.stream(stream).origins if origin.parents
+        }
+        if not origins:
+            for ref in self.descending(stream, None, None, None):
+                yield "", ref
+        for name in origins:
+            for _, above in self.every(name):
+                parent = self.id(name, above)
+                for ref in self.children(stream, name, parent):
+                    yield parent, ref
+
+    def put(self, stream: str, obj: Object, parent: str = "") -> None:
+        """Create or replace an object; a child of a known parent marks the parent's nested lists."""
+        shelf = self.shelf(stream)
+        id = obj["id"]
+        parent = parent or self.parent_of(stream, id)
+        key = self._key(stream, id, parent)
+        obj = self.strip(stream, dict(obj))
+        shelf.gone.pop(key, None)
+        known = shelf.objects.get(key)
+        if known is not None:
+            if "_born" in known:
+                obj["_born"] = known["_born"]
+        elif (found := self._find_base(stream, id, parent)) is not None:
+            shelf.base[found[1], found[0]] = key
+            shelf.gaps.discard((found[1], found[0]))
+        else:
+            born = (_created(obj, self.clock.now()), next(self._sequence))
+            obj["_born"] = born
+            if parent:
+                siblings = shelf.born.setdefault(parent, [])
+                siblings.insert(len(siblings) if stream in APPENDED else 0, key)
+            else:
+                bisect.insort(shelf.order, (*born, key))
+        shelf.objects[key] = obj
+        if self.stream(stream).search:
+            self.changed_at[stream, id] = self.clock.time()
+        if parent:
+            shelf.parents[key] = parent
+        self._mark(stream, obj, parent)
+
+    def remove(self, stream: str, id: str, tombstone: Object, parent: str = "") -> None:
+        """Delete an object; its place stays known, so that nothing can be created there."""
+        shelf = self.shelf(stream)
+        parent = parent or self.parent_of(stream, id)
+        key = self._key(stream, id, parent)
+        known = shelf.objects.pop(key, None)
+        tombstone = dict(tombstone)
+        if known is not None and "_born" in known:
+            tombstone["_born"] = known["_born"]
+            if parent:
+                shelf.born[parent].remove(key)
+            else:
+                shelf.order.remove((*known["_born"], key))
+        elif (found := self._find_base(stream, id, parent)) is not None:
+            known = known or msgspec.json.decode(self.world.render(stream, *found))
+            shelf.base[found[1], found[0]] = key
+            shelf.gaps.add((found[1], found[0]))
+        shelf.gone[key] = tombstone
+        self._mark(stream, known or {}, parent)
+
+    def children(self, stream: str, parent_stream: str, parent: str) -> Iterator[Ref]:
+        """The refs of a parent's children in list order."""
+        shelf = self._shelves.get(stream)
+        born = shelf.born.get(parent, []) if shelf else []
+        if born and stream not in APPENDED:
+            for i, key in enumerate(born):
+                yield Ref(0, 1, i, key)
+        number = self._number(stream, parent_stream, parent)
+        if number is not None:
+            for ordinal in range(self.world.count(stream, number)):
+                if shelf is None or (number, ordinal) not in shelf.gaps:
+                    yield Ref(0, 0, ordinal, "", number)
+        if born and stream in APPENDED:
+            for i, key in enumerate(born):
+                yield Ref(0, 1, i, key)
+
+    def descending(
+        self,
+        stream: str,
+        high: Ref | None,
+        low: int | None,
+        top: int | None,
+        chosen: Sequence[int] | None = None,
+    ) -> Iterator[Ref]:
+        """Top-level refs newest first: older than `high`, created in [low, top); of the base only `chosen` ones."""
+        bounds = self._base_bounds(stream, low, top)
+        if high is not None:
+            last = high.n if high.born == 0 else self._base_bounds(stream, None, high.created + 1)[1]
+            bounds = (bounds[0], min(bounds[1], last))
+        base = self._ordinals(bounds, chosen)
+        new = self._new(stream, low, top)
+        if high is not None:
+            ceiling = (high.created, high.n) if high.born else (high.created, -1)
+            new = new[: bisect.bisect_left(new, (*ceiling, ""))]
+        return self._merge(stream, reversed(base), list(reversed(new)), newest_first=True)
+
+    def ascending(
+        self, stream: str, low: Ref, bottom: int | None, top: int | None, chosen: Sequence[int] | None = None
+    ) -> Iterator[Ref]:
+        """Top-level refs oldest first: newer than `low`, created in [bottom, top)."""
+        bounds = self._base_bounds(stream, bottom, top)
+        first = low.n + 1 if low.born == 0 else self._base_bounds(stream, None, low.created + 1)[1]
+        base = self._ordinals((max(bounds[0], first), bounds[1]), chosen)
+        new = self._new(stream, bottom, top)
+        floor = (low.created, low.n + 1) if low.born else (low.created, -1)
+        new = new[bisect.bisect_left(new, (*floor, "")) :]
+        return self._merge(stream, iter(base), new, newest_first=False)
+
+    def id(self, stream: str, ref: Ref) -> str:
+        """The id at a ref."""
+        if ref.born:
+            shown: str = self.shelf(stream).objects[ref.id]["id"]
+            return shown
+        return self.world.id(stream, ref.n, ref.parent)
+
+    def stored(self, stream: str, ref: Ref) -> Object | None:
+        """The overlay's object at a ref, or None when the world's stands."""
+        shelf = self._shelves.get(stream)
+        if shelf is None:
+            return None
+        key = ref.id or shelf.base.get((ref.parent, ref.n), "")
+        return shelf.objects.get(key)
+
+    def render(self, stream: str, ref: Ref, expand: frozenset[str] = frozenset()) -> bytes:
+        """The object at a ref as JSON; `expand` holds nested lists and fields that are absent unless asked for."""
+        if self._plain(stream, ref):
+            return self.world.render(stream, ref.n, ref.parent, expand)
+        return msgspec.json.encode(self.show(stream, ref, expand))
+
+    def show(self, stream: str, ref: Ref, expand: frozenset[str] = frozenset()) -> Object:
+        """The same, decoded."""
+        stored = self.stored(stream, ref)
+        if stored is None:
+            obj: Object = msgspec.json.decode(self.world.render(stream, ref.n, ref.parent, expand))
+            if self._plain(stream, ref):
+                return obj
+            obj = self.strip(stream, obj)
+        else:
+            obj = public(copy.deepcopy(stored))
+            if ref.born == 0 and (extra := expand & set(self.stream(stream).expand)):
+                base = msgspec.json.decode(self.world.render(stream, ref.n, ref.parent, expand))
+                obj.update({name: base[name] for name in extra if name in base and name not in obj})
+        return self.complete(stream, obj, expand)
+
+    def complete(self, stream: str, obj: Object, expand: frozenset[str] = frozenset()) -> Object:
+        """The object with its nested lists: those embedded, and those expanded."""
+        for nested in self.stream(stream).nested:
+            if nested.embedded or nested.path in expand:
+                *path, last = nested.path.split(".")
+                holder: Any = obj
+                for name in path:
+                    holder = holder.setdefault(name, {}) if isinstance(holder, dict) else None
+                if isinstance(holder, dict):
+                    holder[last] = self.nested_list(stream, obj["id"], nested)
+        return obj
+
+    def nested_list(self, stream: str, id: str, nested: catalog.NestedList) -> Object:
+        """The first ten of a nested list, with the url where it goes on."""
+        page = list(itertools.islice(self.nested_refs(stream, id, nested), EMBEDDED + 1))
+        return {
+            "object": "list",
+            "data": [self.show(child, ref) for child, ref in page[:EMBEDDED]],
+            "has_more": len(page) > EMBEDDED,
+            "url": nesting.nested_url(nested, id),
+        }
+
+    def nested_refs(self, stream: str, id: str, nested: catalog.NestedList) -> Iterator[tuple[str, Ref]]:
+        """The elements of a nested list: the children of one or several streams."""
+        for name in nested.streams:
+            child = self.stream(name)
+            if any(origin.parents and origin.parents[0].stream == stream for origin in child.origins):
+                for ref in self.children(name, stream, id):
+                    yield name, ref
+            elif pointer := nesting.pointing_field(child, self.stream(stream)):
+                for ref in self.pointing(name, pointer, id):
+                    # A customer's subscriptions are those that are not canceled.
+                    if name != "subscriptions" or self.show(name, ref)["status"] != "canceled":
+                        yield name, ref
+
+    def pointing(self, stream: str, pointer: str, id: str) -> Iterator[Ref]:
+        """Top-level objects whose field holds an id, newest first."""
+        chosen = self.world.select(stream, {pointer: id})
+        shelf = self._shelves.get(stream)
+        if chosen is not None and shelf is not None and shelf.base:
+            moved = {ordinal for (above, ordinal) in shelf.base if above is None}
+            chosen = sorted(moved.union(chosen))
+        for ref in self.descending(stream, None, None, None, chosen):
+            stored = self.stored(stream, ref)
+            if stored is None and chosen is not None:
+                yield ref
+            else:
+                obj = stored if stored is not None else self.show(stream, ref)
+                if obj.get(pointer) == id:
+                    yield ref
+
+    def strip(self, stream: str, obj: Object) -> Object:
+        """The object without its nested lists (changed in place)."""
+        for nested in self.stream(stream).nested:
+            *path, last = nested.path.split(".")
+            holder: Any = obj
+            for name in path:
+                holder = holder.get(name) if isinstance(holder, dict) else None
+            if isinstance(holder, dict):
+                holder.pop(last, None)
+        return obj
+
+    def count(self, stream: str) -> int:
+        """Live top-level objects."""
+        shelf = self._shelves.get(stream)
+        base = self.world.count(stream)
+        if shelf is None:
+            return base
+        return base - len(shelf.gaps) + len(shelf.order)
+
+    def _plain(self, stream: str, ref: Ref) -> bool:
+        """Does the world's rendering stand as it is?"""
+        if ref.born:
+            return False
+        shelf = self._shelves.get(stream)
+        if shelf is not None and (ref.parent, ref.n) in shelf.base:
+            return False
+        return not self.dirty or (stream, self.world.id(stream, ref.n, ref.parent)) not in self.dirty
+
+    def _mark(self, stream: str, obj: Object, parent: str) -> None:
+        """Note whose nested lists this object belongs to."""
+        child = self.stream(stream)
+        if parent:
+            for origin in child.origins:
+                if origin.parents:
+                    self._soil(origin.parents[0].stream, parent)
+            return
+        for above, pointer in nesting.pointed_parents(self.facts, stream):
+            if isinstance(id := obj.get(pointer), str):
+                self._soil(above, id)
+
+    def _soil(self, stream: str, id: str) -> None:
+        self.dirty.add((stream, id))
+        self._dirty_streams.add(stream)
+
+    def _find_base(self, stream: str, id: str, parent: str) -> tuple[int, int | None] | None:
+        if parent and "_parent_id" in self.stream(stream).key:
+            number = self._number(stream, self.stream(stream).parent, parent)
+            if number is None:
+                return None
+            ids = (self.world.id(stream, i, number) for i in range(self.world.count(stream, number)))
+            return next(((i, number) for i, one in enumerate(ids) if one == id), None)
+        return self.world.find(stream, id)
+
+    def _number(self, stream: str, parent_stream: str, parent: str) -> int | None:
+        """The world's number of a parent: see `world.World`."""
+        found = self.world.find(parent_stream, parent)
+        if found is None:
+            return None
+        if found[1] is not None:
+            return found[1] * 1024 + found[0]
+        return found[0] if self.stream(stream).parent == parent_stream else ~found[0]
+
+    def _key(self, stream: str, id: str, parent: str) -> str:
+        return f"{parent}/{id}" if parent and "_parent_id" in self.stream(stream).key else id
+
+    def _base_bounds(self, stream: str, low: int | None, top: int | None) -> tuple[int, int]:
+        first = 0 if low is None else self.world.bisect(stream, low)
+        last = self.world.count(stream) if top is None else self.world.bisect(stream, top)
+        return first, last
+
+    def _ordinals(self, bounds: tuple[int, int], chosen: Sequence[int] | None) -> Sequence[int]:
+        first, last = bounds
+        if chosen is None:
+            return range(first, max(first, last))
+        return chosen[bisect.bisect_left(chosen, first) : bisect.bisect_left(chosen, last)]
+
+    def _new(self, stream: str, low: int | None, top: int | None) -> list[tuple[int, int, str]]:
+        shelf = self._shelves.get(stream)
+        if shelf is None:
+            return []
+        first = 0 if low is None else bisect.bisect_left(shelf.order, (low, -1, ""))
+        last = len(shelf.order) if top is None else bisect.bisect_left(shelf.order, (top, -1, ""))
+        return shelf.order[first:last]
+
+    def _merge(
+        self, stream: str, base: Iterable[int], new: list[tuple[int, int, str]], *, newest_first: bool
+    ) -> Iterator[Ref]:
+        """Base ordinals and the overlay's entries in one order; deleted base objects are left out."""
+        shelf = self._shelves.get(stream)
+        gaps = shelf.gaps if shelf else ()
+        position = 0
+        for ordinal in base:
+            if gaps and (None, ordinal) in gaps:
+                continue
+            created = self.world.created(stream, ordinal) if position < len(new) else 0
+            while position < len(new) and (
+                new[position][0] >= created if newest_first else new[position][0] < created
+            ):
+                yield Ref(new[position][0], 1, new[position][1], new[position][2])
+                position += 1
+            yield Ref(created, 0, ordinal, "")
+        for entry in new[position:]:
+            yield Ref(entry[0], 1, entry[1], entry[2])
+
+
+def public(obj: Object) -> Object:
+    """The object without the overlay's own marks (changed in place when it is a copy)."""
+    return {name: value for name, value in obj.items() if name[0] != "_"}
+
+
+def _created(obj: Object, otherwise: int) -> int:
+    created = obj.get("created")
+    return created if isinstance(created, int) else otherwise
