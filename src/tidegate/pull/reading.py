@@ -1,0 +1,301 @@
+"""What one answer of Stripe carries: the rows of a list, and the nested lists in them read to their ends.
+
+`Reading` is what all walks of one account share; `Trip` is one walk under way. Nothing here knows in which order
+a list is read, only how a page becomes pieces for the loader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import parse_qsl, quote, urlsplit
+
+import msgspec
+
+from tidegate import catalog, errors
+from tidegate.pull import load, plan, report
+from tidegate.rows import decode
+from tidegate.stripe import client, pages
+from tidegate.warehouse import base
+
+Decoders = Callable[[catalog.Stream], decode.Decoder]
+
+RESTARTS = 10
+"""How often a list is begun again because its cursor object was deleted meanwhile."""
+
+
+class Sink(Protocol):
+    """Where rows go: the loader of a pull, or the basket of a preview."""
+
+    def add(self, pieces: Sequence[load.Piece], key: str, mark: load.Mark | None, /) -> None:
+        """Take rows, and the progress that they complete; never waits."""
+
+    async def room(self) -> None:
+        """Wait until more can be taken."""
+
+    async def flush(self) -> None:
+        """Wait until everything taken is safe and can be read."""
+
+
+class Basket:
+    """A sink that only keeps the rows: for those who want to see them."""
+
+    def __init__(self) -> None:
+        self.pieces: list[load.Piece] = []
+
+    @property
+    def rows(self) -> int:
+        """How many it holds."""
+        return sum(len(piece.part.rows) for piece in self.pieces)
+
+    def add(self, pieces: Sequence[load.Piece], _key: str = "", _mark: load.Mark | None = None) -> None:
+        """Keep the rows; progress means nothing here."""
+        self.pieces += pieces
+
+    async def room(self) -> None:
+        """There always is."""
+
+    async def flush(self) -> None:
+        """Nothing is ever under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What all walks of one account share."""
+
+    client: client.Client
+    account: str
+    sink: Sink
+    streams: Mapping[str, catalog.Stream]
+    targets: Mapping[str, load.Target]
+    warehouse: base.Warehouse | None
+    screen: report.Screen
+    decoder: Decoders
+    starts: Mapping[str, int | None] = field(default_factory=dict)
+    """By stream: objects created before this (unix seconds) are not read, where Stripe can filter them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The row that a nested or per-parent list hangs on."""
+
+    id: str
+    object: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """One walk under way: requests are counted on `tally`, rows go to the loader under `key`."""
+
+    reading: Reading
+    walk: plan.Walk
+    tally: client.Tally
+    key: str
+    plain: bool = False
+    """Ask for no `expand[]`, since this Stripe refuses it; what is absent is then fetched per row."""
+    closed: set[str] = field(default_factory=set)
+    """Nested lists, by their URL, that this Stripe shows in their parents only."""
+    missing: set[str] = field(default_factory=set)
+    """The streams of those lists: what was read of them is not all."""
+
+    def expand(self, node: plan.Node) -> tuple[str, ...]:
+        """The `expand[]` of a list request."""
+        return () if self.plain else tuple(node.expand())
+
+    async def get(self, path: str, params: pages.Params, endpoint: str) -> client.Response:
+        """One request, once the loader has room for what it brings."""
+        await self.reading.sink.room()
+        answer = await self.reading.client.get(path, params, endpoint=endpoint, tally=self.tally)
+        self.reading.screen.advanced(self.walk.node.stream.name, requests=1)
+        return answer
+
+    def close(self, branch: plan.Branch, error: errors.NotEnabled, cut: bool) -> None:
+        """Go on without a nested list, and say so: it was `cut` and its rest is lacking, or all of it is."""
+        self.closed.add(branch.nested.url)
+        for node in branch.nodes:
+            for name in node.streams():
+                self.missing.add(name)
+                self.reading.targets[name].outcome.fail("partial" if cut else "not_enabled", str(error))
+
+    def add(self, pieces: Sequence[load.Piece], mark: load.Mark | None = None) -> None:
+        """Hand rows to the loader, and with them the progress that they complete."""
+        self.reading.sink.add(pieces, self.key, mark)
+        for piece in pieces:
+            self.reading.screen.advanced(piece.target.stream.name, rows=len(piece.part.rows))
+
+
+async def listing(
+    trip: Trip, node: plan.Node, after: str = "", fixed: Mapping[str, str] | None = None
+) -> AsyncIterator[tuple[decode.Page, client.Response]]:
+    """The pages of one list, newest first, from a cursor on; `fixed` fills the path and the query.
+
+    When the cursor object was deleted meanwhile, or Stripe no longer takes the cursor of an earlier run, reading
+    begins again from the top: rows come twice rather than not at all. Raises BadPage for a list that claims more
+    and does not move.
+    """
+    origin, fixed = node.origin, fixed or {}
+    path = pages.path(origin.path, fixed)
+    query = {name: value for name, value in fixed.items() if "{" + name + "}" not in origin.path}
+    decoder = trip.reading.decoder(node.stream)
+    expand = trip.expand(node)
+    restarts = count = 0
+    while True:
+        cursor = after
+        try:
+            if node.stream.api == "v2" and after:
+                answer = await trip.get(*pages.next_page(after), origin.path)
+            else:
+                params = pages.list_params(
+                    origin, after=after or None, limit=origin.max_limit, gte=None, lt=None, expand=expand
+                )
+                answer = await trip.get(path, {**params, **query}, origin.path)
+        except (errors.Missing, errors.InvalidRequest) as error:
+            if not after or (count and isinstance(error, errors.InvalidRequest)):
+                raise
+            restarts += 1
+            if restarts > RESTARTS:
+                raise lost(path) from None
+            after = ""
+            continue
+        count += 1
+        page = decoder.page(answer.body)
+        yield page, answer
+        if node.stream.api == "v2":
+            after = page.next_url or ""
+            if not after:
+                return
+        else:
+            if not page.has_more or not origin.paged:
+                return
+            after = page.rows.last_id or ""
+        if after in ("", cursor):
+            raise stuck(path)
+
+
+def stuck(path: str) -> errors.BadPage:
+    """The sentence for a list that claims more and does not move."""
+    return errors.BadPage(
+        f"GET {path} says that more follows but answers with the same place again; nothing was skipped, run again "
+        "later."
+    )
+
+
+def lost(path: str) -> errors.BadPage:
+    """The sentence for a list whose cursor objects vanish one after the other."""
+    return errors.BadPage(
+        f"GET {path} was begun again {RESTARTS} times, since the object to go on from was deleted each time; "
+        "nothing was skipped, run again later."
+    )
+
+
+async def pieces(
+    trip: Trip, node: plan.Node, rows: decode.Rows, version: int, weight: int, owner: Owner | None = None
+) -> list[load.Piece]:
+    """The rows of one page and of the nested lists in them, each nested list read to its end."""
+    found: list[load.Piece] = []
+    if node.kept and len(rows):
+        part = _part(rows, version, owner)
+        found.append(load.Piece(trip.reading.targets[node.stream.name], part, weight))
+    for branch in node.branches:
+        for row_id, raw in rows.nested(branch.nested.path):
+            if raw != b"null":
+                parent = Owner(row_id, node.stream.object)
+                found += await _nested(trip, branch, parent, raw, version)
+    return found
+
+
+def _part(rows: decode.Rows, version: int, owner: Owner | None) -> decode.Part:
+    return decode.Part(rows, version, owner.id, owner.object) if owner else decode.Part(rows, version)
+
+
+async def _nested(
+    trip: Trip, branch: plan.Branch, owner: Owner, raw: bytes | None, version: int
+) -> list[load.Piece]:
+    """The rows of one nested list; what Stripe cut off or left out is fetched and goes to the loader at once."""
+    found: list[load.Piece] = []
+    url, after, more = branch.nested.url, "", True
+    if raw is not None:
+        part = _split(trip, branch.nodes, raw)
+        after, more = part.last_id, part.has_more
+        if owner.id in part.url and urlsplit(part.url).path.startswith("/v1/"):
+            url = part.url
+        for node, rows in part.rows:
+            found += await pieces(trip, node, rows, version, len(raw), owner)
+    path, query = _address(url, owner.id)
+    restarts = 0
+    while more and branch.nested.url not in trip.closed:
+        params: pages.Params = {**query, "limit": 100, **({"starting_after": after} if after else {})}
+        try:
+            answer = await trip.get(path, params, branch.nested.url.partition("?")[0])
+        except errors.Missing:
+            if not after:
+                return found  # the parent itself is gone
+            restarts += 1
+            if restarts > RESTARTS:
+                raise lost(path) from None
+            after = ""
+            continue
+        except errors.NotEnabled as error:
+            trip.close(branch, error, cut=raw is not None)
+            return found
+        part = _split(trip, branch.nodes, answer.body)
+        for node, rows in part.rows:
+            trip.add(await pieces(trip, node, rows, answer.version, len(answer.body), owner))
+        if part.has_more and part.last_id in {"", after}:
+            raise stuck(path)
+        more, after = part.has_more, part.last_id
+    return found
+
+
+class _List(msgspec.Struct):
+    data: list[msgspec.Raw]
+    has_more: bool | None = None
+    url: str | None = None
+
+
+class _Label(msgspec.Struct):
+    id: str = ""
+    object: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    rows: list[tuple[plan.Node, decode.Rows]]
+    has_more: bool
+    url: str
+    last_id: str
+
+
+def _split(trip: Trip, nodes: Sequence[plan.Node], raw: bytes) -> _Part:
+    """A list's rows by the node they belong to: one, or by `object` where a list mixes several."""
+    decoder = trip.reading.decoder
+    if len(nodes) == 1 and not nodes[0].origin.objects:
+        page = decoder(nodes[0].stream).listing(raw)
+        return _Part([(nodes[0], page.rows)], page.has_more, page.url, page.rows.last_id or "")
+    try:
+        answer = msgspec.json.decode(raw, type=_List)
+        labels = [msgspec.json.decode(element, type=_Label) for element in answer.data]
+    except msgspec.DecodeError as error:
+        raise errors.BadPage(
+            f"A list of {nodes[0].stream.name} is not the JSON it should be: {error}"
+        ) from None
+    rows = []
+    for node in nodes:
+        mine = [
+            bytes(element)
+            for element, label in zip(answer.data, labels, strict=True)
+            if label.object in node.origin.objects
+        ]
+        if mine:
+            rows.append((node, decoder(node.stream).objects(mine)))
+    return _Part(rows, answer.has_more is True, answer.url or "", labels[-1].id if labels else "")
+
+
+def _address(url: str, owner: str) -> tuple[str, dict[str, str]]:
+    """Path and query of a list's URL; a template's placeholder, in either, is the owner's id."""
+    parts = urlsplit(url)
+    path = parts.path
+    if "{" in path:
+        path = path[: path.index("{")] + quote(owner, safe="") + path[path.index("}") + 1 :]
+    return path, {name: owner if value.startswith("{") else value for name, value in parse_qsl(parts.query)}

@@ -1,0 +1,201 @@
+"""What a pull tells: the outcome of each stream, the result of the run, and the row that both leave behind."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import pyarrow as pa
+
+from tidegate import errors
+from tidegate.stripe import client
+from tidegate.warehouse import base
+
+Status = Literal["ok", "partial", "no_permission", "not_enabled", "failed"]
+
+
+class Screen(Protocol):
+    """Whoever watches a pull: a terminal, a log, a test. Called often, from the event loop; must not block."""
+
+    def started(self, stream: str, account: str) -> None:
+        """Reading of a stream began."""
+
+    def advanced(self, stream: str, *, rows: int = 0, requests: int = 0, estimate: int | None = None) -> None:
+        """More rows came with more requests; `estimate` is a guess at the rows still to come."""
+
+    def finished(self, stream: str, status: str, error: str) -> None:
+        """A stream ended, well or badly."""
+
+    def budget(self, used: float, limit: float) -> None:
+        """Requests per second in use, and allowed."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+
+
+class Silent:
+    """A screen that shows nothing."""
+
+    def started(self, stream: str, account: str) -> None: ...
+    def advanced(
+        self, stream: str, *, rows: int = 0, requests: int = 0, estimate: int | None = None
+    ) -> None: ...
+    def finished(self, stream: str, status: str, error: str) -> None: ...
+    def budget(self, used: float, limit: float) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How one stream of one account fared; counts grow while it runs.
+
+    `read` counts rows that came from Stripe, `written` those that changed the warehouse.
+    """
+
+    stream: str
+    account: str
+    status: Status = "ok"
+    read: int = 0
+    written: int = 0
+    deleted: int = 0
+    error: str = ""
+    tally: client.Tally = field(default_factory=client.Tally)
+    lists: int = 1
+    """How many lists its rows come from, less those that the account turned out not to have."""
+    done: bool = False
+
+    def fail(self, status: Status, error: str) -> None:
+        """Note what went wrong; the first reason stays.
+
+        A product that the account does not have is told only when none of the lists is there.
+        """
+        if status == "not_enabled" and self.lists > 1:
+            self.lists -= 1
+        elif self.status == "ok":
+            self.status, self.error = status, error
+
+    def as_json(self) -> dict[str, object]:
+        """The stream's part of `--json`."""
+        return {
+            "stream": self.stream,
+            "account": self.account,
+            "status": self.status,
+            "read": self.read,
+            "written": self.written,
+            "deleted": self.deleted,
+            "requests": self.tally.requests,
+            "error": self.error or None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished run; `status` is `ok`, `partial` or `failed`, with exit codes 0, 3 and 1.
+
+    `end` is what stopped it before all streams were tried, and then says the exit code.
+    """
+
+    run_id: str
+    started_at: dt.datetime
+    finished_at: dt.datetime
+    status: Literal["ok", "partial", "failed"]
+    outcomes: tuple[Outcome, ...]
+    tally: client.Tally
+    end: errors.TidegateError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """What the process ends with."""
+        if self.end is not None:
+            return self.end.exit_code
+        return {"ok": 0, "failed": 1, "partial": 3}[self.status]
+
+    def as_json(self) -> dict[str, object]:
+        """The object that `--json` prints last."""
+        return {
+            "run_id": self.run_id,
+            "status": self.status,
+            "requests": self.tally.requests,
+            "retries": self.tally.retries,
+            "rate_limited": self.tally.rate_limited,
+            "duration_s": round((self.finished_at - self.started_at).total_seconds(), 3),
+            "error": None if self.end is None else str(self.end),
+            "streams": [outcome.as_json() for outcome in self.outcomes],
+        }
+
+
+def nothing(error: errors.TidegateError) -> dict[str, object]:
+    """What `--json` prints of a run that could not begin."""
+    return {
+        "run_id": None,
+        "status": "failed",
+        "requests": 0,
+        "retries": 0,
+        "rate_limited": 0,
+        "duration_s": 0.0,
+        "error": str(error),
+        "streams": [],
+    }
+
+
+def judge(outcomes: Sequence[Outcome], named: frozenset[str]) -> Literal["ok", "partial", "failed"]:
+    """The run's status from its streams'.
+
+    A product that the account does not have is no fault, unless its stream was asked for by name.
+    """
+    missing = [o for o in outcomes if o.status == "not_enabled" and o.stream not in named]
+    counted = [o for o in outcomes if o not in missing]
+    if not counted:
+        return "failed" if outcomes else "ok"
+    if all(o.status == "ok" for o in counted):
+        return "ok"
+    good = any(o.status in ("ok", "partial") for o in counted)
+    return "partial" if good else "failed"
+
+
+_TIME = pa.timestamp("us", tz="UTC")
+
+RUNS = base.Table(
+    "_tidegate_runs",
+    pa.schema(
+        [
+            pa.field("run_id", pa.string()),
+            pa.field("account", pa.string()),
+            pa.field("stream", pa.string()),
+            pa.field("status", pa.string()),
+            pa.field("rows_read", pa.int64()),
+            pa.field("rows_written", pa.int64()),
+            pa.field("rows_deleted", pa.int64()),
+            pa.field("requests", pa.int64()),
+            pa.field("error", pa.string()),
+            pa.field("started_at", _TIME),
+            pa.field("finished_at", _TIME),
+        ]
+    ),
+    key=("run_id", "account", "stream"),
+    version="",
+)
+"""One row per run and stream, beside the data."""
+
+
+def rows(run_id: str, started: dt.datetime, finished: dt.datetime, outcomes: Sequence[Outcome]) -> pa.Table:
+    """Outcomes as rows of `RUNS`."""
+    records = [
+        {
+            "run_id": run_id,
+            "account": outcome.account,
+            "stream": outcome.stream,
+            "status": outcome.status,
+            "rows_read": outcome.read,
+            "rows_written": outcome.written,
+            "rows_deleted": outcome.deleted,
+            "requests": outcome.tally.requests,
+            "error": outcome.error or None,
+            "started_at": started,
+            "finished_at": finished,
+        }
+        for outcome in outcomes
+    ]
+    return pa.Table.from_pylist(records, schema=RUNS.schema)
