@@ -1,0 +1,116 @@
+"""`tidegate check`: the key, its permissions and the warehouse, before anything is moved."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from tidegate.cli import connect, output
+from tidegate.pull import permissions, settings
+from tidegate.stripe import client
+from tidegate.warehouse import base
+
+
+def check(
+    *names: str,
+    config_file: Annotated[Path | None, Parameter(name=["--config", "-c"])] = None,
+    api_key: Annotated[str | None, Parameter(env_var="STRIPE_API_KEY", show_env_var=False)] = None,
+    api_base: str | None = None,
+    to: str | None = None,
+    streams: str | None = None,
+    account_id: str | None = None,
+    json: bool = False,
+) -> int:
+    """Test keys, permissions and warehouses before anything is moved.
+
+    Asks every chosen list for one row and writes a scratch table. Exit code 3 when something is missing.
+
+    Parameters
+    ----------
+    names
+        Pulls of the configuration; all of them by default.
+    config_file
+        The configuration; tidegate.yaml by default.
+    api_key
+        Stripe key, instead of a configuration; also read from STRIPE_API_KEY.
+    api_base
+        Where Stripe answers; another address for the sandbox.
+    to
+        Warehouse, instead of a configuration: duckdb:///FILE.
+    streams
+        Streams to test, comma separated; all by default.
+    account_id
+        The key's own account, for restricted keys that cannot ask for it.
+    json
+        Print a JSON object, last on stdout.
+    """
+    jobs = connect.jobs(
+        names, config_file, api_key=api_key, to=to, api_base=api_base, streams=streams, account_id=account_id
+    )
+    reports = []
+    fine = True
+    for job in jobs:
+        opened = job.open()
+        try:
+            steps = opened.check()
+        finally:
+            opened.close()
+        found = asyncio.run(permissions.check(job.source, job.options))
+        missing = [one for one in found.access if one.status == "no_permission"]
+        broken = [one for one in found.access if one.status == "failed"]
+        fine = fine and all(step.ok for step in steps) and not missing and not broken
+        reports.append(
+            {
+                "pull": job.name,
+                "account": found.account,
+                "mode": found.mode,
+                "streams": [
+                    {
+                        "stream": a.stream,
+                        "permission": a.permission,
+                        "status": a.status,
+                        "error": a.error or None,
+                    }
+                    for a in found.access
+                ],
+                "warehouse": [{"step": s.name, "ok": s.ok, "detail": s.detail} for s in steps],
+            }
+        )
+        if not json:
+            _show(job, found, steps)
+    if json:
+        output.print_json({"ok": fine, "pulls": reports})
+    return 0 if fine else 3
+
+
+def _show(job: settings.Job, found: permissions.Found, steps: list[base.Check]) -> None:
+    console = output.console()
+    key = client.masked(job.source.api_key)
+    console.print(f"[bold]{job.name}[/bold]: account {found.account}, {found.mode} mode, key {key}")
+    for step in steps:
+        console.print(f"  {_sign(step.ok)} warehouse {step.name}: {step.detail}")
+    readable = [one for one in found.access if one.status == "ok"]
+    console.print(f"  {_sign(bool(readable))} {len(readable)} of {len(found.access)} streams can be read")
+    absent = [one.stream for one in found.access if one.status == "not_enabled"]
+    if absent:
+        console.print(f"  - {len(absent)} belong to products this account does not have: {', '.join(absent)}")
+    wanted: dict[str, list[str]] = {}
+    for one in found.access:
+        if one.status == "no_permission":
+            wanted.setdefault(one.permission, []).append(one.stream)
+        elif one.status == "failed":
+            console.print(f"  {_sign(False)} {one.stream}: {one.error}")
+    for permission, streams in sorted(wanted.items()):
+        console.print(f"  {_sign(False)} grant {permission} for {', '.join(streams)}")
+    if wanted:
+        live = "" if found.mode == "live" else "test/"
+        console.print(
+            f"  Permissions of a restricted key: https://dashboard.stripe.com/{live}apikeys, Edit key, Read."
+        )
+
+
+def _sign(good: bool) -> str:
+    return "[green]✓[/green]" if good else "[red]✗[/red]"

@@ -1,0 +1,88 @@
+"""What commands print with: results to stdout, words to stderr, never a key.
+
+rich is imported when a table is drawn, so that `tidegate --help` stays quick. It obeys NO_COLOR and COLUMNS
+by itself, and draws with ASCII on a terminal that is not UTF-8.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import json
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+WIDE = 400
+"""Columns where nobody looks: in a pipe a table is never cut."""
+
+_SECRETS = re.compile(
+    r"\b(?P<key>(?:sk|rk|pk|ek)_(?:live|test)_|whsec_|sk_org_\w*?_)[A-Za-z0-9_]+|(?P<login>://[^\s:/@]*:)[^\s/@]+@"
+)
+
+
+def redacted(text: str) -> str:
+    """The text without Stripe keys, signing secrets and passwords in URLs."""
+    return _SECRETS.sub(lambda match: f"{match['key']}…" if match["key"] else f"{match['login']}…@", text)
+
+
+def say(text: str) -> None:
+    """A sentence, or one sentence per line, to the person."""
+    lines = [f"tidegate: {line}" for line in redacted(text).splitlines() or [""]]
+    print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+def trace(error: BaseException) -> None:
+    """The whole traceback, for whoever asked for it."""
+    print(redacted("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+
+
+def origin(error: BaseException) -> str:
+    """Where an error arose, `at rows/text.py:120`; its message may hold somebody's data and is left out."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if f"{os.sep}tidegate{os.sep}" in frame.filename] or frames
+    if not ours:
+        return ""
+    file = ours[-1].filename.rpartition(f"{os.sep}tidegate{os.sep}")[2]
+    return f"at {file}:{ours[-1].lineno}"
+
+
+def print_json(value: object, *, pretty: bool = False) -> None:
+    """One JSON value on stdout: on one line, or indented for reading; ASCII, for any terminal."""
+    print(json.dumps(value, indent=2 if pretty else None, ensure_ascii=True, default=str), flush=True)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console; wide where the output is no terminal and COLUMNS is not set."""
+    from rich.console import Console
+
+    class Pipe(Console):
+        """Tells of a reader that went away by BrokenPipeError, as print does; rich would end the process."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    stream = sys.stderr if stderr else sys.stdout
+    wide = not stream.isatty() and "COLUMNS" not in os.environ
+    return Pipe(stderr=stderr, width=WIDE if wide else None, highlight=False, soft_wrap=False)
+
+
+def survive_encoding() -> None:
+    """Let a terminal that lacks a character show `?` instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'pull'?`, or nothing when nothing is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean '{near[0]}'?" if near else ""

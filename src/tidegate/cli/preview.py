@@ -1,0 +1,139 @@
+"""`tidegate preview STREAM`: a stream's newest rows as they would land, without a warehouse."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from tidegate import config, errors
+from tidegate.cli import output
+from tidegate.pull import look, run, settings
+
+CELL = 40
+"""Characters of a value that a table shows."""
+COLUMNS = 7
+"""Columns that a table shows when none were asked for."""
+TELLING = (
+    "id",
+    "created",
+    "amount",
+    "total",
+    "currency",
+    "status",
+    "name",
+    "email",
+    "description",
+    "customer",
+)
+"""What people look for first."""
+
+
+def preview(
+    stream: str,
+    *,
+    config_file: Annotated[Path | None, Parameter(name=["--config", "-c"])] = None,
+    connection: str | None = None,
+    api_key: Annotated[str | None, Parameter(env_var="STRIPE_API_KEY", show_env_var=False)] = None,
+    api_base: str | None = None,
+    limit: int = 10,
+    columns: str | None = None,
+    json: bool = False,
+) -> int:
+    """Show a stream's newest rows, without a warehouse.
+
+    Parameters
+    ----------
+    stream
+        The stream: `charges`, `invoice_line_items`, ...
+    config_file
+        The configuration; tidegate.yaml by default.
+    connection
+        The connection of the configuration, where it has several.
+    api_key
+        Stripe key, instead of a configuration; also read from STRIPE_API_KEY.
+    api_base
+        Where Stripe answers; another address for the sandbox.
+    limit
+        How many rows, 1 to 100.
+    columns
+        Columns to show, comma separated.
+    json
+        Print one JSON object per row, with every column.
+    """
+    if not 1 <= limit <= 100:
+        raise errors.ConfigError(f"--limit {limit} is not possible; Stripe shows 1 to 100 rows at a time")
+    source = _source(config_file, connection, api_key, api_base)
+    rows = asyncio.run(look.newest(source, stream, limit))
+    if json:
+        for row in rows:
+            output.print_json(row)
+        return 0
+    if not rows:
+        output.say(f"{stream} has no rows")
+        return 0
+    wanted = [name.strip() for name in (columns or "").split(",") if name.strip()]
+    for name in wanted:
+        if name not in rows[0]:
+            near = output.suggestion(name, rows[0])
+            raise errors.ConfigError(
+                f"{stream} has no column {name}{near or f'; `tidegate schema {stream}`'}"
+            )
+    _table(rows, wanted or _telling(rows))
+    return 0
+
+
+def _source(
+    config_file: Path | None, connection: str | None, api_key: str | None, api_base: str | None
+) -> run.Source:
+    if api_key is not None and config_file is None and connection is None:
+        return run.Source(api_key, api_base) if api_base else run.Source(api_key)
+    file = config.load(config_file or config.DEFAULT_FILE)
+    names = list(file.stripe)
+    if connection is None and len(names) != 1:
+        raise errors.ConfigError(
+            f"say which connection with --connection: {', '.join(names) or 'there is none'}"
+        )
+    name = connection or names[0]
+    if name not in file.stripe:
+        raise errors.ConfigError(f"there is no connection {name!r}; the configuration has {', '.join(names)}")
+    return settings.source(file.stripe[name])
+
+
+def _telling(rows: list[dict[str, object]]) -> list[str]:
+    """The columns that say most in little room: what people look for, then whatever is filled and short."""
+    filled = [
+        name
+        for name in rows[0]
+        if not name.startswith("_") and any(row[name] is not None for row in rows) and name != "object"
+    ]
+    short = [name for name in filled if max(len(str(row[name])) for row in rows) <= CELL]
+    known = [name for name in TELLING if name in filled]
+    return [*dict.fromkeys([*known, *short])][:COLUMNS]
+
+
+def _table(rows: list[dict[str, object]], columns: list[str]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        numeric = all(isinstance(row[name], int | float | None) for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", overflow="ellipsis", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(_cell(row[name])) for name in columns))
+    output.console().print(table)
+    output.console().print(f"{len(rows)} rows; --json shows every column, --columns chooses.")
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, dt.datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    text = str(value)
+    return text if len(text) <= CELL else text[: CELL - 1] + "…"

@@ -1,0 +1,328 @@
+"""What a person sees while a pull runs: a live table on a terminal, plain lines elsewhere.
+
+The engine calls `started`, `advanced`, `finished`, `budget` and `note` on a `Screen`, often and from its
+event loop; each call only counts. Everything goes to stderr; stdout is left to results.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from tidegate.cli import output
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.live import Live
+
+    from tidegate.pull import report
+
+_QUIET = ("ok", "not_enabled")
+HEARTBEAT = 10.0
+"""Seconds between two lines that say that a pull without a terminal is alive."""
+FRAMES = 4
+"""Pictures a second on a terminal."""
+WINDOW = 10.0
+"""Seconds over which rows a second are counted."""
+
+_WORDS = {
+    "ok": "done",
+    "partial": "partial",
+    "no_permission": "no permission",
+    "not_enabled": "not enabled",
+    "failed": "failed",
+}
+_STYLES = {"ok": "green", "not_enabled": "dim", "failed": "red", "running": "cyan"}
+
+
+def summary(result: report.Result) -> None:
+    """The finished run on stdout: a row for each stream that has something to say, then the totals."""
+    from rich import box, table, text
+
+    several = len({outcome.account for outcome in result.outcomes}) > 1
+    grid = table.Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for heading in ("stream", *(("account",) if several else ())):
+        grid.add_column(heading, no_wrap=True)
+    for heading in ("read", "written", "requests"):
+        grid.add_column(heading, justify="right", no_wrap=True)
+    grid.add_column("status", overflow="fold")
+    said = [each for each in result.outcomes if each.read or each.written or each.status not in _QUIET]
+    for each in sorted(said, key=lambda one: (one.status == "ok", -one.read, one.stream)):
+        words = _WORDS.get(each.status, each.status)
+        words = f"{words}: {output.redacted(each.error)}" if each.error else words
+        grid.add_row(
+            text.Text(each.stream),
+            *((text.Text(each.account),) if several else ()),
+            f"{each.read:,}",
+            f"{each.written:,}",
+            f"{each.tally.requests:,}",
+            text.Text(words, _STYLES.get(each.status, "yellow")),
+        )
+    out = output.console()
+    if said:
+        out.print(grid)
+    empty = sum(not each.read and each.status == "ok" for each in result.outcomes)
+    absent = sum(each.status == "not_enabled" for each in result.outcomes)
+    read = sum(each.read for each in result.outcomes)
+    written = sum(each.written for each in result.outcomes)
+    seconds = (result.finished_at - result.started_at).total_seconds()
+    parts = [
+        f"{result.status}: {read:,} rows read, {written:,} written in {duration(seconds)}",
+        f"{result.tally.requests:,} requests, {result.tally.retries:,} retries",
+        *((f"{_streams(empty)} without news",) if empty else ()),
+        *((f"{absent} not enabled in this account",) if absent else ()),
+    ]
+    out.print("; ".join(parts), markup=False, soft_wrap=True)
+
+
+def _streams(number: int) -> str:
+    return f"{number} stream" if number == 1 else f"{number} streams"
+
+
+def duration(span: float) -> str:
+    """`4.2 s`, `3 min 05 s`, `2 h 40 min`."""
+    whole = int(span)
+    if span < 10:
+        return f"{span:.1f} s"
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+@dataclass
+class Line:
+    """One stream as it is shown."""
+
+    stream: str
+    begun: float
+    rows: int = 0
+    requests: int = 0
+    left: int | None = None
+    """A guess at the rows still to come; None where nobody can know."""
+    status: str = ""
+    error: str = ""
+    ended: float | None = None
+    samples: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def add(self, rows: int, requests: int, left: int | None, now: float) -> None:
+        """Count what came."""
+        self.rows += rows
+        self.requests += requests
+        self.left = max(left, 0) if left is not None else self.left and max(self.left - rows, 0)
+        if not self.samples:
+            self.samples.append((self.begun, 0))
+        self.samples.append((now, self.rows))
+        while len(self.samples) > 2 and self.samples[1][0] <= now - WINDOW:
+            self.samples.popleft()
+
+    def rate(self, now: float) -> float:
+        """Rows a second: lately while it runs, on the whole when it has ended."""
+        if self.ended is not None or not self.samples:
+            span, rows = (self.ended or now) - self.begun, self.rows
+        else:
+            then, before = self.samples[0]
+            span, rows = now - then, self.rows - before
+        return rows / span if span > 0 else 0.0
+
+
+class Screen:
+    """Shows a pull while it runs; a context manager.
+
+    `live` is decided by the terminal when it is not given; `clock` gives seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        live: bool | None = None,
+        quiet: bool = False,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.console = console or output.console(stderr=True)
+        self.live = self.console.is_terminal and not self.console.is_dumb_terminal if live is None else live
+        self.quiet = quiet
+        self.clock = clock
+        self.begun = clock()
+        self.lines: dict[str, Line] = {}
+        self.accounts: set[str] = set()
+        self.used = 0.0
+        self.limit = 0.0
+        self.told = self.begun
+        self._lock = threading.RLock()
+        self._picture: Live | None = None
+        self._stop = threading.Event()
+        self._beat: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self.begun = self.told = self.clock()
+        if self.live and not self.quiet:
+            from rich.live import Live
+
+            self._picture = Live(
+                console=self.console,
+                get_renderable=self.table,
+                refresh_per_second=FRAMES,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._picture.start()
+        elif not self.quiet:
+            self._beat = threading.Thread(target=self._heartbeats, name="progress", daemon=True)
+            self._beat.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        if self._beat is not None:
+            self._beat.join()
+        if self._picture is not None:
+            self._picture.stop()
+            self._picture = None
+
+    def started(self, stream: str, account: str) -> None:
+        """Reading of a stream began; for a further account of a stream, its line goes on."""
+        with self._lock:
+            if stream in self.lines:
+                self.lines[stream].ended = None
+                self.lines[stream].status = ""
+            else:
+                self.lines[stream] = Line(stream, self.clock())
+            new = account not in self.accounts
+            self.accounts.add(account)
+        if new and account:
+            self._print(f"reading {account}")
+
+    def advanced(self, stream: str, *, rows: int = 0, requests: int = 0, estimate: int | None = None) -> None:
+        """More rows came with more requests; `estimate` is a guess at the rows still to come."""
+        with self._lock:
+            now = self.clock()
+            line = self.lines.setdefault(stream, Line(stream, now))
+            line.add(rows, requests, estimate, now)
+
+    def finished(self, stream: str, status: str, error: str) -> None:
+        """A stream ended, well or badly."""
+        with self._lock:
+            now = self.clock()
+            line = self.lines.setdefault(stream, Line(stream, now))
+            line.status, line.error, line.ended, line.left = status, error, now, 0
+            seconds = now - line.begun
+            text = (
+                f"{stream}: {_WORDS.get(status, status)}, {line.rows:,} rows, {line.requests:,} requests, "
+                f"{duration(seconds)}"
+            )
+        if line.rows or status != "ok":  # a line for each of the many empty lists would hide the others
+            self._print(text + (f": {error}" if error else ""))
+
+    def budget(self, used: float, limit: float) -> None:
+        """Requests per second in use, and allowed."""
+        with self._lock:
+            self.used, self.limit = used, limit
+
+    def note(self, text: str) -> None:
+        """Something worth a line; on a terminal it stays above the table."""
+        if self._picture is not None:
+            self.console.print(f"tidegate: {output.redacted(text)}", markup=False)
+        elif not self.quiet:
+            output.say(text)
+
+    def heartbeat(self) -> str:
+        """The line that says that all is going on."""
+        with self._lock:
+            now = self.clock()
+            running = [line for line in self.lines.values() if line.ended is None]
+            rows = sum(line.rows for line in self.lines.values())
+            return (
+                f"{_streams(len(running))} running, {len(self.lines) - len(running)} done, {rows:,} rows, "
+                f"{self._rate(now):,.0f} rows/s, "
+                + "".join(f"{part}, " for part in [self._share()] if part)
+                + duration(now - self.begun)
+            )
+
+    def table(self) -> RenderableType:
+        """The live table: what runs comes first, then what failed, then what is done, as many as fit."""
+        from rich import box, table, text
+
+        with self._lock:
+            now = self.clock()
+            room = max(self.console.height - 5, 1)
+            ranked = sorted(self.lines.values(), key=_rank)
+            grid = table.Table(
+                box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold", show_footer=True
+            )
+            running = sum(line.ended is None for line in ranked)
+            total = sum(line.rows for line in ranked)
+            more = len(ranked) - room
+            foot = f"{running} running, {len(ranked) - running} done" + (
+                f", {more} not shown" if more > 0 else ""
+            )
+            left = _left(ranked, now)
+            for heading, footer in (
+                ("stream", foot),
+                ("rows", f"{total:,}"),
+                ("rows/s", f"{self._rate(now):,.0f}"),
+                ("requests", f"{sum(line.requests for line in ranked):,}"),
+                ("left", left),
+                ("status", self._share()),
+            ):
+                numeric = heading not in ("stream", "status")
+                grid.add_column(heading, footer=footer, justify="right" if numeric else "left", no_wrap=True)
+            for line in ranked[:room]:
+                status = line.status or "running"
+                words = _WORDS.get(status, status)
+                grid.add_row(
+                    text.Text(line.stream),
+                    f"{line.rows:,}",
+                    f"{line.rate(now):,.0f}",
+                    f"{line.requests:,}",
+                    _left([line], now),
+                    text.Text(
+                        f"{words}: {line.error}" if line.error else words, _STYLES.get(status, "yellow")
+                    ),
+                )
+            return grid
+
+    def _rate(self, now: float) -> float:
+        return sum(line.rate(now) for line in self.lines.values() if line.ended is None)
+
+    def _share(self) -> str:
+        """The share of the budget in use; nothing where there is no limit."""
+        return f"{self.used / self.limit:.0%} of budget" if 0 < self.limit < math.inf else ""
+
+    def _print(self, text: str) -> None:
+        if self._picture is None and not self.quiet and not self.live:
+            output.say(text)
+
+    def _heartbeats(self) -> None:
+        while not self._stop.wait(HEARTBEAT):
+            output.say(self.heartbeat())
+
+
+def _rank(line: Line) -> tuple[int, float]:
+    if line.ended is None:
+        return (0, line.begun)
+    return (2 if line.status == "ok" else 1, -line.ended)
+
+
+def _left(lines: list[Line], now: float) -> str:
+    """The time that the running streams still need side by side, where it can be told."""
+    needs = []
+    for line in lines:
+        rate = line.rate(now)
+        if line.ended is None and line.left is not None and rate > 0:
+            needs.append(line.left / rate)
+    return duration(max(needs)) if needs else ""
