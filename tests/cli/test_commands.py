@@ -53,8 +53,7 @@ def test_what_init_comments_out_is_right_too(tmp_path: Path) -> None:
     found = config.load(file, environ={"STRIPE_API_KEY": "rk_test_1"})
     assert found.stripe["stripe"].accounts == "all"
     assert found.stripe["stripe"].start_date is not None
-    assert found.pulls["everything"].options("charges").history
-    assert found.pulls["everything"].options("customers").hashed == {"email"}
+    assert found.pulls["everything"].options("charges").excluded == {"receipt_url"}
 
 
 def test_init_never_writes_over_a_file_without_being_told(tmp_path: Path) -> None:

@@ -30,12 +30,10 @@ pulls:
   everything:
     from: stripe
     to: warehouse
-    lookback: 7d                   # what Stripe sends no events for is read again this far back
-    schedule: manual               # or: continuous, every 15m, {{cron: "0 6 * * *"}}
+    # lookback: 7d                 # how much earlier than the start date to begin
     streams:
       "*": {{}}                      # every stream; `tidegate streams` lists them
-      # charges: {{exclude: [receipt_url], history: true}}
-      # customers: {{columns: {{email: hash}}}}
+      # charges: {{exclude: [receipt_url]}}
 """
 
 
