@@ -169,6 +169,14 @@ def test_a_mixed_list_is_split_by_object_over_all_its_pages() -> None:
         assert sorted(sink.ids(stream)) == sorted(each["id"] for each in sources if each["object"] == kind)
 
 
+def test_a_kind_that_nobody_knew_lands_with_the_other_sources_and_in_no_wrong_table() -> None:
+    stranger = {"id": "ali_1", "object": "alipay_account", "created": 1_700_000_000, "fingerprint": "f"}
+    card = {"id": "card_1", "object": "card"}
+    walk = scripted.walk("customers", "cards", "sources")
+    sink, _ = read(walk, customer(sources=nested([stranger, card], more=False)), {})
+    assert (sink.ids("sources"), sink.ids("cards")) == (["ali_1"], ["card_1"])
+
+
 def test_a_list_inside_a_nested_list_is_read_to_its_end_too() -> None:
     """No catalogued list is nested twice; one that Stripe adds tomorrow is read like any other."""
     customers, subscriptions = STREAMS["customers"], STREAMS["subscriptions"]

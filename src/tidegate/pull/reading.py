@@ -281,15 +281,34 @@ def _split(trip: Trip, nodes: Sequence[plan.Node], raw: bytes) -> _Part:
             f"A list of {nodes[0].stream.name} is not the JSON it should be: {error}"
         ) from None
     rows = []
+    strangers = _strangers(trip, nodes[0].origin, {label.object for label in labels})
     for node in nodes:
+        kinds = {*node.origin.objects, *(strangers if len(node.origin.objects) > 1 else ())}
         mine = [
             bytes(element)
             for element, label in zip(answer.data, labels, strict=True)
-            if label.object in node.origin.objects
+            if label.object in kinds
         ]
         if mine:
             rows.append((node, decoder(node.stream).objects(mine)))
     return _Part(rows, answer.has_more is True, answer.url or "", labels[-1].id if labels else "")
+
+
+def _strangers(trip: Trip, origin: catalog.Origin, kinds: set[str]) -> set[str]:
+    """Kinds of objects in a mixed list that the catalog has no stream for.
+
+    They go where several kinds are together already (a customer's `sources`); a list without such a stream, or a
+    pull without it, says that it leaves them out.
+    """
+    unknown = kinds - set(origin.objects)
+    if unknown:
+        origins = (each for stream in trip.reading.streams.values() for each in stream.origins)
+        known = [each for each in origins if each.path == origin.path]
+        unknown -= {kind for each in known for kind in each.objects}
+        if unknown and not any(len(each.objects) > 1 for each in known):
+            names = ", ".join(sorted(unknown))
+            trip.reading.screen.note(f"GET {origin.path} lists {names}, which no stream holds; left out.")
+    return unknown
 
 
 def _address(url: str, owner: str) -> tuple[str, dict[str, str]]:
