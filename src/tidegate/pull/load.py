@@ -17,7 +17,7 @@ from tidegate.pull import report
 from tidegate.rows import decode
 from tidegate.warehouse import base, spool
 
-ROWS = 10_000
+ROWS = 8_000
 BYTES = 32 * 1024 * 1024
 SECONDS = 4.0
 FIRST = 1.0
