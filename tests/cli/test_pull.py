@@ -255,6 +255,18 @@ def test_wrong_words_are_one_sentence_and_exit_2(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_key_given_beside_a_file_is_refused_and_never_silently_dropped(tmp_path: Path) -> None:
+    done = run("pull", "--api-key", "sk_test_other", cwd=tmp_path)
+    assert done.returncode == 2
+    assert sentence(done).startswith("--api-key goes with --to; ")
+
+
+def test_the_environment_gives_the_key(stripe: Stripe, tmp_path: Path) -> None:
+    words = given(stripe, streams="coupons")
+    words[words.index("--api-key") : words.index("--api-key") + 2] = []
+    assert run(*words, cwd=tmp_path, STRIPE_API_KEY=KEY).returncode == 0
+
+
 def test_a_file_that_is_no_database_is_left_as_it_is(stripe: Stripe, tmp_path: Path) -> None:
     (tmp_path / "w.duckdb").write_text("my notes\n" * 1000)
     done = run(*given(stripe), cwd=tmp_path)

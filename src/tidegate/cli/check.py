@@ -17,7 +17,7 @@ from tidegate.warehouse import base
 def check(
     *names: str,
     config_file: Annotated[Path | None, Parameter(name=["--config", "-c"])] = None,
-    api_key: Annotated[str | None, Parameter(env_var="STRIPE_API_KEY", show_env_var=False)] = None,
+    api_key: str | None = None,
     api_base: str | None = None,
     to: str | None = None,
     streams: str | None = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -39,13 +40,15 @@ def jobs(
     """
     if to is None:
         given = [name for name, value in flags.items() if value is not None]
-        more = [*(["streams"] if streams else []), *(["account"] if accounts else []), *given]
+        first = {"api_key": api_key, "streams": streams, "account": accounts}
+        more = [*(name for name, value in first.items() if value), *given]
         if more:
             flag = "--" + more[0].replace("_", "-")
             raise errors.ConfigError(f"{flag} goes with --to; with a configuration, write it in the file")
         file = config.load(config_file or config.DEFAULT_FILE)
         return settings.jobs(file, names, full_refresh=full_refresh)
-    if api_key is None:
+    api_key = api_key or os.environ.get("STRIPE_API_KEY")
+    if not api_key:
         raise errors.ConfigError("--to needs a key too: give --api-key, or set STRIPE_API_KEY")
     if names or config_file is not None:
         raise errors.ConfigError("--to stands for a configuration; give the one or the other")
