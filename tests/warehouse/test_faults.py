@@ -88,11 +88,14 @@ def lock_error(pid: int) -> duckdb.IOException:
 
 def test_the_holder_is_shown_by_what_it_runs_and_not_by_what_it_was_told() -> None:
     words = ["worker", "sk_live_1234", "--password", "hunter2"]
+    code = "import sys; print('here', flush=True); sys.stdin.read()"
     with subprocess.Popen(
-        [sys.executable, "-c", "import sys; sys.stdin.read()", *words], stdin=subprocess.PIPE
+        [sys.executable, "-c", code, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
-        shown = faults.holder(lock_error(child.pid))
         assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"here\n"  # until then it has no command line to show
+        shown = faults.holder(lock_error(child.pid))
         child.stdin.close()
     assert shown == f"process {child.pid} ({os.path.basename(sys.executable)})"
 
