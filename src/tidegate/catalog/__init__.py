@@ -1,12 +1,13 @@
 """What Stripe has: every list endpoint and every stream, as data.
 
 `catalog.json` is derived by `build.py` from the installed `stripe` package and committed; nothing here is
-written by hand but the few facts in `facts.py`. `load()` is the only way to it.
+written by hand but the few facts in `facts.py` and the judgements in `silence.py`. `load()` is the only way to it.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection, Iterator, Mapping
 from importlib import resources
 from typing import Literal
 
@@ -15,6 +16,7 @@ import msgspec
 FieldType = Literal["string", "integer", "number", "decimal", "boolean", "timestamp", "id", "json"]
 Kind = Literal["walk", "by parent", "by parent x parent", "computed"]
 Route = Literal["list", "embedded", "expanded", "per parent"]
+Change = Literal["created", "updated", "deleted"]
 
 
 class Field(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -58,6 +60,35 @@ class Parent(msgspec.Struct, frozen=True, omit_defaults=True):
     """A parent's field that is null when the parent cannot have any (`latest_attempt`)."""
 
 
+class Told(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How much of what happens to a row an event says, `/v1/events` being read; the rest only listing again shows.
+
+    `some`: there are such events, but other changes of the kind are silent. `never`: it cannot happen, so that
+    nothing has to be looked for, and a row that its list no longer has (an event after 30 days) is not deleted.
+    Told is also what an event of another row tells: of the parent that embeds this one, of the refund that names
+    its charge. A copy of another object inside a row (a price in a subscription item) is not part of this.
+    """
+
+    created: Literal["all", "some", "none"] = "none"
+    updated: Literal["all", "some", "none", "never"] = "none"
+    deleted: Literal["all", "some", "none", "never"] = "none"
+    silent: str = ""
+    """What changes in silence, in words for people."""
+
+    @property
+    def whole(self) -> bool:
+        """Do events tell everything?"""
+        return {self.created, self.updated, self.deleted} <= {"all", "never"}
+
+
+class Settling(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A field that ends at a last value without an event; nothing else of such a row ever changes."""
+
+    field: str
+    open: tuple[str, ...]
+    """Values that are not the last."""
+
+
 class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
     """One list that rows of a stream come from; most streams have exactly one."""
 
@@ -86,6 +117,27 @@ class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
     """By id, where rows of this origin have another route than the stream's `retrieve`."""
     filters: tuple[str, ...] = ()
     """Every optional parameter that narrows the list (`customer`, `status`), paging and `expand` aside."""
+    touched_by: tuple[str, ...] | None = None
+    """For lists that a parent's payloads lack: the parent's fields whose change means that the list changed.
+
+    None: any event of the parent may mean it. Empty: none does, for the rows have events of their own, or only
+    listing again shows their changes. See `is_touched`.
+    """
+    told: Told | None = None
+    """Where events tell less of this list than of the stream's others."""
+
+    def is_touched(self, change: Change, row: Mapping[str, object], previous: Collection[str] | None) -> bool:
+        """May this list, under a parent `row` of which an event says `change`, be other than before?
+
+        `previous` are the fields that the event says have changed, None where it does not say: then any may have.
+        A new parent's list is only worth asking for when one of the fields holds something. A deleted parent's
+        goes with it.
+        """
+        if self.touched_by is None or change == "deleted":
+            return change != "deleted"
+        if change == "created":
+            return any(_holds_something(row.get(name)) for name in self.touched_by)
+        return bool(self.touched_by) and (previous is None or not set(self.touched_by).isdisjoint(previous))
 
 
 class Events(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -134,7 +186,19 @@ class Stream(msgspec.Struct, frozen=True, omit_defaults=True):
     """Fields that are absent unless expanded and worth having: sent as `expand[]=data.<field>`."""
     events: Events = Events()
     relatives: dict[str, tuple[str, ...]] = {}
-    """Field path -> streams whose rows an event on this object also touches (`charge` -> charges)."""
+    """Field path -> streams whose rows an event on this object also touches (`charge` -> charges).
+
+    The path leads to the id of the touched row, or to the row itself, or to several in an array: see `references`.
+    Paths that older API versions had are among them, for a payload may be as old as the account's version.
+    """
+    told: Told = Told()
+    settles: Settling | None = None
+    carried: dict[str, tuple[str, ...]] = {}
+    """Expanded fields, which payloads lack, whose stored value stays true unless an event says that one of these
+    fields changed (`tax` -> address, shipping, ...). An event that does not say what changed carries nothing."""
+    dependents: dict[str, str] = {}
+    """Streams of which a deleted row of this one takes rows with it, without events of theirs -> their field that
+    names it (`customers` -> `test_clock`). Which are gone, reading them again decides."""
     retrieve: str = ""
     """`/v1/customers/{customer}`; empty when Stripe has no such route."""
     search: str = ""
@@ -188,8 +252,73 @@ class Catalog(msgspec.Struct, frozen=True):
     """
 
 
+def announced(type: str, object: str) -> tuple[tuple[str, Change], ...]:
+    """The streams that an event's object is a row of, and what happened to it there.
+
+    A type that the catalog does not know speaks of every v1 stream of that `object` whose rows can be had by id,
+    and only says that something changed, whatever its last word: reading again decides. An object that a known
+    type has not carried so far is taken the same way.
+    """
+    known = load()
+    speaks = _announcements().get(type, ())
+    found = tuple(each for each in speaks if object in _objects(known.streams[each[0]]))
+    if found or type in known.strays:
+        return found
+    return tuple(
+        (stream.name, "updated")
+        for stream in known.streams.values()
+        if stream.api == "v1" and stream.object == object and stream.retrieve
+    )
+
+
+def references(row: object, path: str) -> tuple[str, ...]:
+    """The ids that a dotted path leads to: written as such, of objects standing there, or of each of an array."""
+    return tuple(dict.fromkeys(_ids(row, path.split(".") if path else [])))
+
+
 @functools.cache
 def load() -> Catalog:
     """Read the committed catalog; cached, a few milliseconds."""
     data = resources.files(__package__).joinpath("catalog.json").read_bytes()
     return msgspec.json.decode(data, type=Catalog)
+
+
+@functools.cache
+def _announcements() -> dict[str, tuple[tuple[str, Change], ...]]:
+    """By event type."""
+    found: dict[str, list[tuple[str, Change]]] = {}
+    for stream in load().streams.values():
+        changes: tuple[tuple[Change, tuple[str, ...]], ...] = (
+            ("created", stream.events.created),
+            ("updated", stream.events.updated),
+            ("deleted", stream.events.deleted),
+        )
+        for change, types in changes:
+            for type in types:
+                found.setdefault(type, []).append((stream.name, change))
+    return {type: tuple(speaks) for type, speaks in found.items()}
+
+
+def _objects(stream: Stream) -> set[str]:
+    return {stream.object, *(object for origin in stream.origins for object in origin.objects)}
+
+
+def _ids(value: object, path: list[str]) -> Iterator[str]:
+    if isinstance(value, list):
+        for each in value:
+            yield from _ids(each, path)
+    elif isinstance(value, dict) and path:
+        yield from _ids(value.get(path[0]), path[1:])
+    elif not path:
+        found = value.get("id") if isinstance(value, dict) else value
+        if isinstance(found, str) and found:
+            yield found
+
+
+def _holds_something(value: object) -> bool:
+    """Is there anything in it? `{"tip": {}}` holds nothing, nor does 0."""
+    if isinstance(value, dict):
+        return any(map(_holds_something, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_holds_something, value))
+    return bool(value)

@@ -151,19 +151,30 @@ FIRST_EVENTS: dict[str, tuple[str, ...]] = {
 STILL_THERE: frozenset[str] = frozenset({"customer.subscription.deleted"})
 LAST_EVENTS: dict[str, tuple[str, ...]] = {"customer_payment_methods": ("payment_method.detached",)}
 
-# Events whose object has no stream: field of that object -> streams whose rows it touches.
+# Events whose object has no stream: field of that object -> streams whose rows it touches. What a discount is made
+# of moved: `coupon` is an object inside it in API versions before 2025-09-30.clover, `source.coupon` an id since.
+DISCOUNT: dict[str, tuple[str, ...]] = {
+    "coupon": ("coupons",),
+    "customer": ("customers",),
+    "promotion_code": ("promotion_codes",),
+    "source.coupon": ("coupons",),
+    "subscription": ("subscriptions",),
+}
 STRAYS: dict[str, dict[str, tuple[str, ...]]] = {
+    # `balance.available` says that money settled, not which: see silence.SETTLES.
     "billing.alert.triggered": {"alert": ("billing_alerts",)},
     "cash_balance.funds_available": {"customer": ("customers",)},
-    "customer.discount.created": {"customer": ("customers",), "subscription": ("subscriptions",)},
-    "customer.discount.deleted": {"customer": ("customers",), "subscription": ("subscriptions",)},
-    "customer.discount.updated": {"customer": ("customers",), "subscription": ("subscriptions",)},
+    # `times_redeemed` of coupon and code, and `discounts` of whom it is for.
+    "customer.discount.created": DISCOUNT,
+    "customer.discount.deleted": DISCOUNT,
+    "customer.discount.updated": DISCOUNT,
     "entitlements.active_entitlement_summary.updated": {"customer": ("entitlements_active_entitlements",)},
 }
 
-# References whose target changes together with the object while no event of the target says so; a target
-# that gets its own event (a paid invoice's customer) is left out, for each one costs a read. A path is one of
-# the stream's fields, or lies inside one.
+# References whose target changes together with the object while no event of the target says so ("Events that
+# occur on subresources like customer.subscription.updated don't trigger a corresponding event for the parent
+# resource"); a target that gets its own event (a paid invoice's customer, a reversed transfer) is left out, for
+# each one costs a read. A path is one of the stream's fields, or lies inside one.
 RELATIVES: dict[str, dict[str, tuple[str, ...]]] = {
     "application_fee_refunds": {
         "balance_transaction": ("balance_transactions",),
@@ -174,6 +185,8 @@ RELATIVES: dict[str, dict[str, tuple[str, ...]]] = {
         "balance_transaction": ("balance_transactions",),
         "failure_balance_transaction": ("balance_transactions",),
     },
+    # The link's `restrictions.completed_sessions.count`.
+    "checkout_sessions": {"payment_link": ("payment_links",)},
     # The invoice's `*_credit_notes_amount`.
     "credit_notes": {
         "customer_balance_transaction": ("customer_balance_transactions",),
@@ -181,8 +194,14 @@ RELATIVES: dict[str, dict[str, tuple[str, ...]]] = {
     },
     # The customer's `cash_balance`.
     "customer_cash_balance_transactions": {"customer": ("customers",)},
-    # `disputed`, and the amounts withdrawn.
-    "disputes": {"charge": ("charges",), "payment_intent": ("payment_intents",)},
+    # `disputed`, and the amounts withdrawn, which stand there as objects.
+    "disputes": {
+        "balance_transactions": ("balance_transactions",),
+        "charge": ("charges",),
+        "payment_intent": ("payment_intents",),
+    },
+    # Reports are made, and redacted, without an event.
+    "identity_verification_sessions": {"last_verification_report": ("identity_verification_reports",)},
     "invoice_items": {"invoice": ("invoices",)},
     "invoice_payments": {
         "invoice": ("invoices",),
@@ -191,30 +210,54 @@ RELATIVES: dict[str, dict[str, tuple[str, ...]]] = {
     },
     # A payment may end `past_due`.
     "invoices": {"parent.subscription_details.subscription": ("subscriptions",)},
-    "issuing_disputes": {"transaction": ("issuing_transactions",)},
+    "issuing_authorizations": {"balance_transactions": ("balance_transactions",)},
+    "issuing_disputes": {
+        "balance_transactions": ("balance_transactions",),
+        "transaction": ("issuing_transactions",),
+    },
     "issuing_transactions": {"balance_transaction": ("balance_transactions",)},
+    # A payout that reverses another is the other's `reversed_by`.
     "payouts": {
         "balance_transaction": ("balance_transactions",),
         "failure_balance_transaction": ("balance_transactions",),
+        "original_payout": ("payouts",),
     },
     # `times_redeemed` counts with it.
     "promotion_codes": {"promotion.coupon": ("coupons",)},
     "radar_early_fraud_warnings": {"charge": ("charges",)},
-    # `amount_refunded` and `refunded`; the money on both sides.
+    # `amount_refunded` and `refunded`; the money on both sides. A transfer that is reversed with it has an event.
     "refunds": {
         "balance_transaction": ("balance_transactions",),
         "charge": ("charges",),
         "failure_balance_transaction": ("balance_transactions",),
         "payment_intent": ("payment_intents",),
-        "source_transfer_reversal": ("transfer_reversals",),
-        "transfer_reversal": ("transfer_reversals",),
     },
     # `review` and `outcome`.
     "reviews": {"charge": ("charges",), "payment_intent": ("payment_intents",)},
     "subscription_items": {"subscription": ("subscriptions",)},
+    # The subscription's `schedule`, which a release clears.
+    "subscription_schedules": {
+        "released_subscription": ("subscriptions",),
+        "subscription": ("subscriptions",),
+    },
     "topups": {"balance_transaction": ("balance_transactions",)},
     "transfer_reversals": {"balance_transaction": ("balance_transactions",), "transfer": ("transfers",)},
-    "transfers": {"balance_transaction": ("balance_transactions",)},
+    # A transfer out of a charge gives the charge its `transfer_group`.
+    "transfers": {"balance_transaction": ("balance_transactions",), "source_transaction": ("charges",)},
+    # Treasury's transactions have no events; each flow of money names its own.
+    "treasury_credit_reversals": {"transaction": ("treasury_transactions",)},
+    "treasury_debit_reversals": {"transaction": ("treasury_transactions",)},
+    "treasury_inbound_transfers": {"transaction": ("treasury_transactions",)},
+    "treasury_outbound_payments": {"transaction": ("treasury_transactions",)},
+    "treasury_outbound_transfers": {"transaction": ("treasury_transactions",)},
+    "treasury_received_credits": {"transaction": ("treasury_transactions",)},
+    "treasury_received_debits": {"transaction": ("treasury_transactions",)},
+}
+
+# The same in payloads of older API versions, at paths that the package no longer has.
+FORMER_RELATIVES: dict[str, dict[str, tuple[str, ...]]] = {
+    "invoices": {"subscription": ("subscriptions",)},  # until 2025-03-31.basil
+    "promotion_codes": {"coupon": ("coupons",)},  # until 2025-09-30.clover
 }
 
 # Permissions of restricted keys that are not `rak_<object>_read`, by stream or else by the first words of its

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from tidegate import catalog
-from tidegate.catalog import announcements, facts, fields, package
+from tidegate.catalog import announcements, facts, fields, package, silence
 
 # Neither filters nor required: how a list is paged and rendered.
 PAGING = frozenset({"starting_after", "ending_before", "limit", "page", "expand"})
@@ -73,7 +73,7 @@ def derive() -> catalog.Catalog:
             catalog.Endpoint(each.path, each.kind, each.streams, facts.COMPUTED.get(each.path, ""))
             for each in survey.listings
         ),
-        streams=streams,
+        streams=silence.judge(streams),
         strays=strays,
     )
 
@@ -224,7 +224,7 @@ def _stream(name: str, survey: Survey) -> catalog.Stream:
         doc=package.first_sentence(package.doc(cls)),
         nested=survey.nested[name],
         expand=facts.EXPAND.get(name, ()),
-        relatives=facts.RELATIVES.get(name, {}),
+        relatives={**facts.RELATIVES.get(name, {}), **facts.FORMER_RELATIVES.get(name, {})},
         retrieve=retrieve,
         search=_route(beside, "search"),
         create=_write("post", beside.get("create")),
@@ -302,8 +302,8 @@ def _check_facts(survey: Survey) -> None:
         facts.PARAMS, facts.WINDOWS,
     )  # fmt: skip
     by_stream: tuple[Mapping[str, object], ...] = (
-        facts.NOT_DEFAULT, facts.KEYS, facts.CREATED, facts.EXPAND, facts.RELATIVES, facts.FIRST_EVENTS,
-        facts.LAST_EVENTS,
+        facts.NOT_DEFAULT, facts.KEYS, facts.CREATED, facts.EXPAND, facts.RELATIVES, facts.FORMER_RELATIVES,
+        facts.FIRST_EVENTS, facts.LAST_EVENTS,
     )  # fmt: skip
     unknown = {key for table in by_path for key in table} - paths
     unknown |= {key for table in by_stream for key in table} - set(survey.owners)
