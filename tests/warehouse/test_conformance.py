@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -575,13 +576,16 @@ RECORD = st.fixed_dictionaries(
 LATE = base.Table("customers", SCHEMA.append(pa.field("late", pa.bool_())))
 
 
-def model_load(table: dict[str, dict[str, object]], records: list[dict[str, object]]) -> None:
-    """Twenty lines of truth: the newest version of each id, the later of equals, no version before all."""
-    oldest = at(-1)
+def model_load(table: dict[str, dict[str, Any]], records: list[dict[str, Any]]) -> None:
+    """The truth: the newest version of each id, of equals a tombstone, else the later; no version before all."""
     for record in records:
         known = table.get(str(record["id"]))
-        if known is None or (record["_version"] or oldest) >= (known["_version"] or oldest):
+        if known is None or age(record) >= age(known):
             table[str(record["id"])] = record
+
+
+def age(record: dict[str, Any]) -> tuple[dt.datetime, bool]:
+    return record["_version"] or at(-1), record["_deleted_at"] is not None
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -590,7 +594,7 @@ def test_any_sequence_of_loads_ends_as_the_model_says(
     new_url: Callable[[], str], loads: list[list[dict[str, object]]]
 ) -> None:
     warehouse = warehouses.open_url(new_url())
-    model: dict[str, dict[str, object]] = {}
+    model: dict[str, dict[str, Any]] = {}
     for number, records in enumerate(loads):
         rows = [
             {

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
+import loads
 import pyarrow as pa
 import pytest
 
@@ -232,6 +233,7 @@ def test_plain_text_for_a_json_column_is_checked(warehouse: DuckDB) -> None:
     with pytest.raises(errors.WarehouseError) as raised:
         warehouse.load([base.Load(table, pa.table({"id": ["b"], "j": ["jenny@example.com"]}))], {})
     assert "jenny" not in str(raised.value)
+    assert "Transaction" not in str(raised.value)
     assert query(warehouse, "SELECT id, j FROM stripe.t") == [{"id": "a", "j": "[1]"}]
 
 
@@ -304,6 +306,52 @@ def test_rows_that_somebody_doubled_become_one_again(warehouse: DuckDB, path: Pa
     as_anyone(path, "INSERT INTO stripe.things FROM stripe.things")
     assert warehouse.load([things(("a", 2))], {}) == [base.Loaded("things", 1, 0, 1, 0)]
     assert query(warehouse, "SELECT id, n FROM stripe.things") == [{"id": "a", "n": 2}]
+
+
+def test_rows_that_somebody_doubled_are_all_marked_removed_and_kept_as_one(
+    warehouse: DuckDB, path: Path
+) -> None:
+    warehouse.load([loads.load(*(loads.row(id, 1, id.upper(), notes="[1]") for id in "abcd"))], {})
+    warehouse.load([loads.versions(("a", 1, "x"))], {})
+    as_anyone(path, "INSERT INTO stripe.items FROM stripe.items")
+    as_anyone(path, "INSERT INTO stripe.items_history FROM stripe.items_history")
+    calls = [
+        loads.mark(loads.dead("a", 5)),
+        loads.mark(loads.dead("b", 5), hard=True),
+        loads.load(loads.row("c", 5, "kept"), mode="keep", lacks=["notes"]),
+        loads.drop("d"),
+    ]
+    assert [done.updated for done in warehouse.load(calls, {})] == [1, 1, 1, 2]
+    warehouse.load([loads.versions(("a", 5, "y"))], {})
+    assert loads.items(warehouse) == [("a", "A", 5, 5), ("a", "A", 5, 5), ("c", "kept", 5, None)]
+    assert query(warehouse, "SELECT notes FROM stripe.items WHERE id = 'c'") == [{"notes": "[1]"}]
+    assert loads.history(warehouse) == [("a", "x", 1, 5), ("a", "y", 5, None)]
+    keys = pa.table({"_account_id": ["acct_1"], "id": ["a"]})
+    assert warehouse.find(loads.ITEMS, keys).num_rows == 1
+
+
+def test_burials_are_a_table_that_appears_with_the_first_of_them(warehouse: DuckDB, path: Path) -> None:
+    warehouse.load([loads.load(loads.row("a", 1)), loads.mark(loads.dead("a", 5))], {})
+    assert warehouse.columns(base.TOMBSTONES) == {}
+    warehouse.load([loads.mark(loads.dead("b", 5))], {})
+    assert as_anyone(path, "SELECT table_name, key, _version FROM stripe._tidegate_tombstones") == [
+        ("items", '["acct_1","b"]', 5)
+    ]
+    assert as_anyone(path, "SELECT id FROM stripe_live.items") == []
+    views = "SELECT view_name FROM duckdb_views() WHERE schema_name = 'stripe_live'"
+    assert as_anyone(path, views) == [("items",)]
+
+
+def test_a_column_of_somebody_else_outlives_a_mark_and_a_kept_row(warehouse: DuckDB, path: Path) -> None:
+    warehouse.load([loads.load(loads.row("a", 1), loads.row("b", 1))], {})
+    as_anyone(
+        path, "ALTER TABLE stripe.items ADD COLUMN mine DATE; UPDATE stripe.items SET mine = '2026-01-01'"
+    )
+    warehouse.load(
+        [loads.mark(loads.dead("a", 5)), loads.load(loads.row("b", 5), mode="keep", lacks=["notes"])], {}
+    )
+    found = query(warehouse, "SELECT id, mine::VARCHAR AS mine FROM stripe.items ORDER BY id")
+    assert [(row["id"], row["mine"]) for row in found] == [("a", "2026-01-01"), ("b", "2026-01-01")]
 
 
 def test_another_schema_of_the_same_file(path: Path) -> None:
@@ -562,6 +610,7 @@ def test_a_failing_query_repeats_no_value(warehouse: DuckDB) -> None:
     with pytest.raises(errors.WarehouseError) as raised:
         query(warehouse, "SELECT id::BIGINT FROM stripe.things")
     assert "jenny" not in str(raised.value)
+    assert "Transaction" not in str(raised.value)
     assert raised.value.__cause__ is None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import random
 import signal
 import subprocess
@@ -11,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
+import loads
 import pyarrow as pa
 import pytest
 
@@ -151,6 +154,63 @@ def test_a_load_is_read_back_as_it_was(tmp_path: Path) -> None:
     assert (second.loads, second.state, second.fence) == ([], {"only": "state"}, None)
     assert oct(first.path.stat().st_mode)[-3:] == "600"
     assert oct(waiting.folder.stat().st_mode)[-3:] == "700"
+
+
+def test_what_a_load_is_to_do_waits_with_it(tmp_path: Path) -> None:
+    waiting = spool.Spool(tmp_path / "w.spool")
+    given = [
+        loads.load(loads.row("a", 1), mode="keep", strict=True),
+        loads.mark(loads.dead("a", 5), hard=True, history=loads.HISTORY),
+        loads.sweep("p", 5, "a"),
+        loads.versions(("a", 1, "x")),
+        loads.drop("a"),
+    ]
+    waiting.append(given, {})
+    [entry] = waiting.entries()
+    assert entry.loads == given
+
+
+def test_deletions_that_wait_are_applied_as_such(warehouse: DuckDB, held: Callable[[], None]) -> None:
+    for call in (
+        [loads.load(loads.row("a", 1, "Ann"), loads.row("b", 1)), loads.versions(("a", 1, "x"))],
+        [loads.mark(loads.dead("a", 5), history=loads.HISTORY), loads.sweep("p", 6, hard=True)],
+        [loads.load(loads.row("b", 6, "too late"))],
+    ):
+        assert spool.load(warehouse, call, {}, patience=0.0) is None
+    held()
+    assert loads.items(warehouse) == [("a", "Ann", 5, 5)]
+    assert loads.graves(warehouse) == [('["acct_1","b"]', 6, 6)]
+    assert loads.history(warehouse) == [("a", "x", 1, 5)]
+
+
+FORMER = (
+    '{"tables":[{"name":"rows","schema":"%s","key":["id"],"version":"n","size":%d}],'
+    '"state":{"n":"1"},"writer":null,"tokens":{}}'
+)
+
+
+def test_what_the_last_release_set_aside_is_still_loaded(warehouse: DuckDB, path: Path) -> None:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, ROWS.schema) as writer:
+        writer.write_table(batch(1, "a", "b").rows)
+    body = sink.getvalue().to_pybytes()
+    schema = base64.b64encode(ROWS.schema.serialize().to_pybytes()).decode()
+    header = (FORMER % (schema, len(body))).encode()
+    content = b"TIDESPOOL1\n" + len(header).to_bytes(8, "little") + header + body
+    folder = Path(f"{path}.spool")
+    folder.mkdir()
+    (folder / "000000000001.load").write_bytes(content + hashlib.sha256(content).digest())
+    assert warehouse.settle() == 1
+    assert (found(warehouse), warehouse.state()) == ({"a": 1, "b": 1}, {"n": "1"})
+
+
+def test_a_load_of_a_format_to_come_is_refused(warehouse: DuckDB, path: Path) -> None:
+    warehouse.spool([batch(1)], {"n": "1"})
+    [waiting] = Path(f"{path}.spool").iterdir()
+    content = waiting.read_bytes()[:-32].replace(b"TIDESPOOL2", b"TIDESPOOL9", 1)
+    waiting.write_bytes(content + hashlib.sha256(content).digest())
+    with pytest.raises(errors.WarehouseCorrupt, match=r"is damaged, or of a newer version"):
+        warehouse.settle()
 
 
 def test_a_damaged_load_is_named_and_nothing_after_it_is_applied(warehouse: DuckDB) -> None:

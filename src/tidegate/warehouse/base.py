@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -18,6 +18,9 @@ JSON = {b"tidegate": b"json"}
 
 STATE = "_tidegate_state"
 """The table that holds the state and the fences, in the same schema as the rows."""
+
+TOMBSTONES = "_tidegate_tombstones"
+"""The table of buried keys: rows that are gone from their table, or were deleted before they ever stood there."""
 
 FENCE = "fence/"
 """State keys that belong to `claim`: `state` does not show them, `load` refuses to write them."""
@@ -33,12 +36,39 @@ class Table:
     version: str = "_version"
 
 
+Mode = Literal["replace", "keep", "mark", "sweep", "history", "drop"]
+"""What a load does with its rows; for all but `history` and `drop` only where the version gate lets it.
+
+| mode | rows | does |
+|---|---|---|
+| `replace` | whole rows | inserts, or replaces the stored row whole: columns that the rows lack become NULL |
+| `keep` | whole rows without some columns | the same, but columns that the rows lack keep what is stored |
+| `mark` | key, version, `_deleted_at`, `_synced_at` | tombstones: the stored row keeps its columns and gets \
+these; a key that is not stored is buried. `hard`: the stored row is removed, and its key buried either way |
+| `sweep` | key with `_parent_id`, version, `_deleted_at`, `_synced_at` | each `_parent_id` has these rows and no \
+others: its stored live rows that are not named and are older than the version are marked (`hard`: removed). A row \
+whose last key column is NULL names none, so that a parent can be said to have none |
+| `history` | versions of rows | see `Warehouse.load` |
+| `drop` | keys | removes these rows, whatever their version, and buries nothing |
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Rows for one table; columns that the table lacks are added, columns that the rows lack become NULL."""
+    """Rows for one table; columns that the table lacks are added.
+
+    `strict`: a live row of the stored row's very version changes nothing (a deletion still wins). `hard`: see
+    `Mode`; a row whose `_deleted_at` is NULL was not deleted, it only does not belong into the table any more; the
+    gate takes that for a live row. `history`: for `mark` and `sweep`, the table in which the open version of every
+    row that was marked, removed or buried ends at the load's version.
+    """
 
     table: Table
     rows: pa.Table
+    mode: Mode = "replace"
+    strict: bool = False
+    hard: bool = False
+    history: Table | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +76,9 @@ class Loaded:
     """What a load did to one table: rows given, rows that changed the table, rows dropped as older.
 
     read == inserted + updated + stale; stale counts rows older than the stored one and rows superseded
-    within the load.
+    within the load. For `mark`, `sweep` and `drop` `updated` counts the live rows that were marked or removed,
+    `inserted` none, and `stale` the marks that the gate held up; for `history` `inserted` counts the rows that
+    became a version of their own, `stale` the others.
     """
 
     table: str
@@ -99,16 +131,35 @@ class Warehouse(Protocol):
     ) -> list[Loaded]:
         """Merge rows and write state, in ONE transaction.
 
-        Within `loads` the newest `_version` of a key wins (on equal versions the later row); a row older
-        than the stored one changes nothing. `state` maps keys to text, None removes. Idempotent: the same
-        call again leaves the same table. Killed anywhere inside: either all of it is there, or nothing.
-        One Loaded per Load, in order. A row that is replaced is replaced whole: columns that the load lacks
-        become NULL. Raises Fenced when a fence no longer holds, WarehouseBusy, WarehouseFull.
+        Loads are applied in their order. The gate: within a load the newest `_version` of a key wins (of equal
+        ones a tombstone, else the later row); against what is stored or buried, an older row changes nothing,
+        and of equal versions a deletion wins over a live row. A live row that passes unburies its key. `state`
+        maps keys to text, None removes. Idempotent: the same call again leaves the same tables. Killed anywhere
+        inside: either all of it is there, or nothing. One Loaded per Load, in order.
+
+        `history` lays versions of rows one after the other, in whatever order they come and however often: the
+        table's key ends with `_valid_from`. Per key, rows of equal `_row_hash` that follow each other without a
+        gap become one, and every `_valid_to` is the next row's `_valid_from`, an end that is stored already (a
+        `_valid_to` at which no row begins), or NULL. Of two rows of one `_valid_from` the later stays (if `strict`,
+        the stored one). Where the table has `_version`, that of a row is when it was last seen, and a late row
+        that lies before it parts the stored one in two. An end at the moment of a row's beginning comes after it:
+        the row is over at once. An end that finds no row is buried under the history's name, for rows that come
+        late.
+
+        Raises Fenced when a fence no longer holds, WarehouseBusy, WarehouseFull.
         """
         ...
 
-    def state(self, prefix: str = "") -> dict[str, str]:
-        """The committed state under `prefix`; empty for a warehouse that never saw Tidegate."""
+    def find(self, table: Table, keys: pa.Table, columns: Sequence[str] = ()) -> pa.Table:
+        """What is stored or buried under `keys` (all key columns of the table); one row per key found.
+
+        Key columns, the version, `_deleted_at`, `_stored` (false: only its burial is known) and `columns`; of
+        those that the table lacks, and of buried keys, NULL. JSON comes as text. Empty when there is no table.
+        """
+        ...
+
+    def state(self, *prefixes: str) -> dict[str, str]:
+        """The committed state under any of `prefixes`, all without one; empty where Tidegate never was."""
         ...
 
     def columns(self, table: str) -> dict[str, str]:

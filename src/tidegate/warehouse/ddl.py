@@ -24,6 +24,17 @@ OURS = ("BOOLEAN", "BIGINT", "DOUBLE", "DECIMAL(38,12)", "TIMESTAMP WITH TIME ZO
 EXACT_IN_DOUBLE = 2**53
 """Integers beyond this have no exact DOUBLE."""
 
+ARROW: dict[str, pa.DataType] = {
+    "BOOLEAN": pa.bool_(),
+    "BIGINT": pa.int64(),
+    "DOUBLE": pa.float64(),
+    "DECIMAL(38,12)": pa.decimal128(38, 12),
+    "TIMESTAMP WITH TIME ZONE": pa.timestamp("us", "UTC"),
+    "JSON": pa.string(),
+    "VARCHAR": pa.string(),
+}
+"""The Arrow type of what a column of ours holds; JSON is text."""
+
 
 def literal(text: str) -> str:
     """A text as an SQL string, for statements that take no parameters."""
@@ -180,22 +191,9 @@ def _distinct(table: str, fields: Sequence[pa.Field]) -> dict[str, pa.Field]:
         if known is None:
             result[lower] = field
         else:
-            result[lower] = _FIELDS[widest(sql_type(known), sql_type(field))].with_name(field.name)
+            kind = widest(sql_type(known), sql_type(field))
+            result[lower] = pa.field(field.name, ARROW[kind], metadata=base.JSON if kind == "JSON" else None)
     return result
-
-
-_FIELDS = {
-    sql_type(field): field
-    for field in (
-        pa.field("boolean", pa.bool_()),
-        pa.field("bigint", pa.int64()),
-        pa.field("double", pa.float64()),
-        pa.field("decimal", pa.decimal128(38, 12)),
-        pa.field("timestamp", pa.timestamp("us", "UTC")),
-        pa.field("json", pa.string(), metadata=base.JSON),
-        pa.field("varchar", pa.string()),
-    )
-}
 
 
 def _definition(name: str, kind: str, *, key: bool = False) -> str:

@@ -11,20 +11,43 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
 from tidegate import errors
-from tidegate.warehouse import base, ddl, duckdb_file, faults, files, merge, spool
+from tidegate.warehouse import (
+    base,
+    ddl,
+    deletions,
+    duckdb_file,
+    faults,
+    files,
+    history,
+    ledger,
+    lookup,
+    merge,
+    spool,
+    staging,
+    tombstones,
+)
 
 log = logging.getLogger(__name__)
 
 BATCH = 10_000
 """Rows per batch of `read`."""
 
-RESERVED = (base.STATE,)
+RESERVED = (base.STATE, base.TOMBSTONES)
+
+MODES: dict[base.Mode, Callable[[staging.Place, staging.Staged], base.Loaded]] = {
+    "replace": merge.merge,
+    "keep": merge.merge,
+    "mark": deletions.mark,
+    "sweep": deletions.sweep,
+    "drop": deletions.drop,
+    "history": history.lay,
+}
 
 
 class DuckDB:
@@ -103,12 +126,7 @@ class DuckDB:
             self._replay(session)
             with duckdb_file.transaction(session):
                 self._ready(session)
-                held = self._tokens(session)
-                tokens = {table: held.get(table, (0, ""))[0] + 1 for table in tables}
-                self._put(
-                    session, {base.FENCE + table: f"{token} {writer}" for table, token in tokens.items()}
-                )
-            return tokens
+                return ledger.claim(session.connection, self._name(session, base.STATE), writer, tables)
 
         return base.Fence(writer, self._file.write(take))
 
@@ -149,8 +167,17 @@ class DuckDB:
             return 0
         return self._file.write(self._replay, wait)
 
-    def state(self, prefix: str = "") -> dict[str, str]:
-        """The committed state under `prefix`, what waits in the spool included."""
+    def find(self, table: base.Table, keys: pa.Table, columns: Sequence[str] = ()) -> pa.Table:
+        """What is stored or buried under keys, what waits in the spool included."""
+        self.settle()
+        if not self._file.exists():
+            return lookup.nothing(table, columns)
+        with self._file.reading() as session:
+            there = ddl.existing(session.connection, session.database, self.schema)
+            return lookup.find(self._place(session, there), table, keys, columns)
+
+    def state(self, *prefixes: str) -> dict[str, str]:
+        """The committed state under any of `prefixes`, what waits in the spool included."""
         self.settle()
         if not self._file.exists():
             return {}
@@ -158,12 +185,7 @@ class DuckDB:
             there = ddl.existing(session.connection, session.database, self.schema)
             if base.STATE not in there:
                 return {}
-            rows = session.connection.execute(
-                f"SELECT key, value FROM {self._name(session, base.STATE)} "
-                "WHERE starts_with(key, ?) AND NOT starts_with(key, ?) ORDER BY key",
-                [prefix, base.FENCE],
-            ).fetchall()
-        return dict(rows)
+            return ledger.read(session.connection, self._name(session, base.STATE), prefixes)
 
     def columns(self, table: str) -> dict[str, str]:
         """Column names and DuckDB types of a table."""
@@ -204,18 +226,18 @@ class DuckDB:
 
     # Inside a session.
 
-    def _staged(self, loads: Sequence[base.Load], state: Mapping[str, str | None]) -> list[merge.Staged]:
+    def _staged(self, loads: Sequence[base.Load], state: Mapping[str, str | None]) -> list[staging.Staged]:
         for key in state:
             if key.startswith(base.FENCE):
                 raise errors.WarehouseError(
                     f"State keys under {base.FENCE} belong to claim(); {key} is refused."
                 )
-        for load in loads:
-            if load.table.name.lower() in RESERVED:
+        for table in [load.table for load in loads] + [load.history for load in loads if load.history]:
+            if table.name.lower() in RESERVED:
                 raise errors.ConfigError(
-                    f"A table cannot have the name {load.table.name!r}, which Tidegate keeps for itself."
+                    f"A table cannot have the name {table.name!r}, which Tidegate keeps for itself."
                 )
-        return [merge.stage(load) for load in loads]
+        return [staging.stage(load) for load in loads]
 
     def _replay(self, session: duckdb_file.Session) -> int:
         """Apply what waits in the spool; loads of a writer that was shut out are dropped."""
@@ -232,22 +254,30 @@ class DuckDB:
     def _commit(
         self,
         session: duckdb_file.Session,
-        staged: Sequence[merge.Staged],
+        staged: Sequence[staging.Staged],
         state: Mapping[str, str | None],
         fence: base.Fence | None,
     ) -> list[base.Loaded]:
-        done = []
         with duckdb_file.transaction(session):
             there = self._ready(session)
-            self._hold(session, fence)
+            if fence is not None:
+                where = f"the schema {self.schema} of {self.path}"
+                ledger.hold(session.connection, self._name(session, base.STATE), fence, where)
             for one in staged:
                 known = there.get(one.load.table.name.lower())
                 self._evolve(session, one.load.table, ddl.fields_of(one.load, known), there, None)
-            for one in staged:
-                types = there[one.load.table.name.lower()]
-                done.append(merge.merge(session, self.schema, one, types))
-            self._put(session, state)
+                if one.load.history is not None:
+                    self._evolve(session, one.load.history, list(one.load.history.schema), there, None)
+            place = self._place(session, there)
+            done = [MODES[one.load.mode](place, one) for one in staged]
+            ledger.put(session.connection, self._name(session, base.STATE), state)
         return done
+
+    def _place(self, session: duckdb_file.Session, there: dict[str, ddl.Columns]) -> staging.Place:
+        buried = set()
+        if base.TOMBSTONES in there:
+            buried = tombstones.tables(session.connection, self._name(session, base.TOMBSTONES))
+        return staging.Place(session, self.schema, there, buried)
 
     def _ready(self, session: duckdb_file.Session) -> dict[str, ddl.Columns]:
         """Every table with its columns, once the schema and the table for state are there."""
@@ -255,10 +285,7 @@ class DuckDB:
         if base.STATE not in there:
             schema = f"{base.quoted(session.database)}.{base.quoted(self.schema)}"
             session.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-            session.connection.execute(
-                f"CREATE TABLE {self._name(session, base.STATE)} "
-                "(key VARCHAR, value VARCHAR, updated_at TIMESTAMP WITH TIME ZONE)"
-            )
+            session.connection.execute(f"CREATE TABLE {self._name(session, base.STATE)} {ledger.DEFINITION}")
         return there
 
     def _evolve(
@@ -305,44 +332,6 @@ class DuckDB:
     def _mark(self, table: str) -> str:
         """The comment that tells our view from somebody else's."""
         return f"Tidegate: the rows of {self.schema}.{table.lower()} that are not deleted"
-
-    def _tokens(self, session: duckdb_file.Session) -> dict[str, tuple[int, str]]:
-        """By table, the token and the writer of the last claim."""
-        rows = session.connection.execute(
-            f"SELECT key, value FROM {self._name(session, base.STATE)} WHERE starts_with(key, ?)",
-            [base.FENCE],
-        ).fetchall()
-        tokens = {}
-        for key, value in rows:
-            token, _, writer = str(value).partition(" ")
-            tokens[str(key).removeprefix(base.FENCE)] = (int(token), writer)
-        return tokens
-
-    def _hold(self, session: duckdb_file.Session, fence: base.Fence | None) -> None:
-        """Raise Fenced unless the fence is still the last claim on all of its tables."""
-        if fence is None:
-            return
-        tokens = self._tokens(session)
-        for table, token in fence.tokens.items():
-            held, writer = tokens.get(table, (0, ""))
-            if held != token:
-                taken = f"was taken over by {writer}" if writer else "lost its claim (was the file replaced?)"
-                raise errors.Fenced(
-                    f"{self.schema}.{table} in {self.path} {taken}, so {fence.writer} stops here and commits "
-                    "nothing more; let one run at a time write it."
-                )
-
-    def _put(self, session: duckdb_file.Session, state: Mapping[str, str | None]) -> None:
-        if not state:
-            return
-        name = self._name(session, base.STATE)
-        rows = pa.table({"key": pa.array(state, pa.string()), "value": pa.array(state.values(), pa.string())})
-        session.connection.register(merge.STAGE, rows)
-        session.connection.execute(f"DELETE FROM {name} WHERE key IN (SELECT key FROM {merge.STAGE})")
-        session.connection.execute(
-            f"INSERT INTO {name} SELECT key, value, now() FROM {merge.STAGE} WHERE value IS NOT NULL"
-        )
-        session.connection.unregister(merge.STAGE)
 
     def _name(self, session: duckdb_file.Session, table: str) -> str:
         return ".".join(base.quoted(part) for part in (session.database, self.schema, table))

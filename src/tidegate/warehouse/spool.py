@@ -21,7 +21,10 @@ import pyarrow as pa
 from tidegate import errors
 from tidegate.warehouse import base, faults, files
 
-MAGIC = b"TIDESPOOL1\n"
+MAGIC = b"TIDESPOOL2\n"
+FORMER = b"TIDESPOOL1\n"
+"""The format before loads had modes; whoever only knows that refuses the new one."""
+
 SUFFIX = ".load"
 
 
@@ -40,11 +43,18 @@ class _Table(msgspec.Struct):
     schema: str
     key: tuple[str, ...]
     version: str
+
+
+class _Load(_Table):
     size: int
+    mode: base.Mode = "replace"
+    strict: bool = False
+    hard: bool = False
+    history: _Table | None = None
 
 
 class _Header(msgspec.Struct):
-    tables: list[_Table]
+    tables: list[_Load]
     state: dict[str, str | None]
     writer: str | None
     tokens: dict[str, int]
@@ -154,12 +164,13 @@ def _content(
 ) -> list[bytes | memoryview]:
     bodies = [memoryview(_ipc(load.rows)) for load in loads]
     tables = [
-        _Table(
-            load.table.name,
-            base64.b64encode(load.table.schema.serialize()).decode(),
-            load.table.key,
-            load.table.version,
-            body.nbytes,
+        _Load(
+            *_described(load.table),
+            size=body.nbytes,
+            mode=load.mode,
+            strict=load.strict,
+            hard=load.hard,
+            history=None if load.history is None else _Table(*_described(load.history)),
         )
         for load, body in zip(loads, bodies, strict=True)
     ]
@@ -183,24 +194,32 @@ def _read(path: Path) -> Entry:
     with faults.explained(str(path)):
         data = path.read_bytes()
     content, digest = memoryview(data)[:-32], data[-32:]
-    if not data.startswith(MAGIC) or hashlib.sha256(content).digest() != digest:
+    if not data.startswith((MAGIC, FORMER)) or hashlib.sha256(content).digest() != digest:
         raise errors.WarehouseCorrupt(
-            f"{path}, a load that waits for the warehouse, is damaged; move the folder {path.parent} away and pull "
-            "again, which reads everything in it once more."
+            f"{path}, a load that waits for the warehouse, is damaged, or of a newer version of Tidegate: update "
+            f"that, or move the folder {path.parent} away and pull again, which reads everything in it once more."
         )
     start = len(MAGIC) + 8
     end = start + int.from_bytes(content[len(MAGIC) : start], "little")
     header = msgspec.json.decode(content[start:end], type=_Header)
     loads = []
-    for table in header.tables:
-        schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(table.schema)))
-        with pa.ipc.open_stream(pa.py_buffer(content[end : end + table.size])) as stream:
-            loads.append(
-                base.Load(base.Table(table.name, schema, table.key, table.version), stream.read_all())
-            )
-        end += table.size
+    for one in header.tables:
+        with pa.ipc.open_stream(pa.py_buffer(content[end : end + one.size])) as stream:
+            rows = stream.read_all()
+        past = None if one.history is None else _table(one.history)
+        loads.append(base.Load(_table(one), rows, one.mode, one.strict, one.hard, past))
+        end += one.size
     fence = None if header.writer is None else base.Fence(header.writer, header.tokens)
     return Entry(path, loads, header.state, fence)
+
+
+def _described(table: base.Table) -> tuple[str, str, tuple[str, ...], str]:
+    return table.name, base64.b64encode(table.schema.serialize()).decode(), table.key, table.version
+
+
+def _table(described: _Table) -> base.Table:
+    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(described.schema)))
+    return base.Table(described.name, schema, described.key, described.version)
 
 
 def _ipc(rows: pa.Table) -> pa.Buffer:

@@ -1,0 +1,98 @@
+"""What a warehouse knows of single rows: they are stored, or only their burial is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tidegate.warehouse import base, ddl, gate, staging, tombstones
+
+KEYS = "_tidegate_keys"
+
+
+def find(place: staging.Place, table: base.Table, keys: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """One row per key that is stored or buried, in the order of `keys`; see `Warehouse.find`."""
+    if table.name.lower() not in place.there:
+        return nothing(table, columns)
+    types = place.types(table)
+    result = _schema(table, columns, types)
+    given = keys.select(list(table.key)).append_column(
+        staging.ROW, [pa.array(range(keys.num_rows), pa.int64())]
+    )
+    values = [
+        ddl.convert(base.quoted(field.name), ddl.sql_type(field), types[field.name.lower()])
+        for field in given.schema
+        if field.name != staging.ROW
+    ]
+    numbered = ", ".join(f"{value} AS c{i}" for i, value in enumerate(values))
+    with place.shown(staging.STAGE, given):
+        wanted = place.query(
+            f"SELECT {numbered}, {tombstones.key(values)} AS key, min({staging.ROW}) AS row "
+            f"FROM {staging.STAGE} GROUP BY ALL"
+        )
+    with place.shown(KEYS, wanted):
+        found = [_stored(place, table, result)]
+        if gate.may_be_buried(place, table):
+            buried = _buried(place, table, result)
+            found.append(buried.filter(pc.invert(pc.is_in(buried["row"], value_set=found[0]["row"]))))
+    return pa.concat_tables(found).sort_by("row").drop_columns(["row"])
+
+
+def nothing(table: base.Table, columns: Sequence[str]) -> pa.Table:
+    """What is found where there is no table."""
+    return _schema(table, columns, {}).empty_table()
+
+
+def _stored(place: staging.Place, table: base.Table, result: pa.Schema) -> pa.Table:
+    types = place.types(table)
+    values = {}
+    for field in result:
+        values[field.name] = "NULL" if field.name.lower() not in types else f"t.{base.quoted(field.name)}"
+    values["_stored"] = "true"
+    told = ", ".join(f"CAST({values[field.name]} AS {ddl.sql_type(field)})" for field in result)
+    same = " AND ".join(f"t.{base.quoted(column)} = k.c{i}" for i, column in enumerate(table.key))
+    # Of rows that somebody doubled, the newest.
+    order = f"t.{base.quoted(table.version)} DESC NULLS LAST" if table.version else "t.rowid DESC"
+    return _shaped(
+        place.query(
+            f"SELECT k.row, {told} FROM {place.name(table.name)} AS t JOIN {KEYS} AS k ON {same} "
+            f"QUALIFY row_number() OVER (PARTITION BY k.row ORDER BY {order}) = 1"
+        ),
+        result,
+    )
+
+
+def _buried(place: staging.Place, table: base.Table, result: pa.Schema) -> pa.Table:
+    values = dict.fromkeys(result.names, "NULL") | {column: f"k.c{i}" for i, column in enumerate(table.key)}
+    values |= {table.version: "t._version", "_deleted_at": "t._deleted_at", "_stored": "false"}
+    told = ", ".join(f"CAST({values[field.name]} AS {ddl.sql_type(field)})" for field in result)
+    return _shaped(
+        place.query(
+            f"SELECT k.row, {told} FROM {place.name(base.TOMBSTONES)} AS t JOIN {KEYS} AS k ON t.key = k.key "
+            "WHERE t.table_name = ? "
+            "QUALIFY row_number() OVER (PARTITION BY k.row ORDER BY t._version DESC) = 1",
+            [table.name.lower()],
+        ),
+        result,
+    )
+
+
+def _shaped(found: pa.Table, result: pa.Schema) -> pa.Table:
+    wanted = pa.schema([pa.field("row", pa.int64()), *result])
+    return found.rename_columns(wanted.names).cast(wanted)
+
+
+def _schema(table: base.Table, columns: Sequence[str], types: dict[str, str]) -> pa.Schema:
+    """The columns of what is found, in the types that the table has; where it lacks them, as declared."""
+    names = dict.fromkeys(
+        [*table.key, *([table.version] if table.version else []), "_deleted_at", "_stored", *columns]
+    )
+    declared = {field.name: field.type for field in table.schema}
+    kinds: dict[str, pa.DataType] = {"_deleted_at": pa.timestamp("us", "UTC"), "_stored": pa.bool_()}
+    fields = []
+    for name in names:
+        there = ddl.ARROW.get(types.get(name.lower(), ""), pa.string() if name.lower() in types else None)
+        fields.append(pa.field(name, kinds.get(name) or there or declared.get(name, pa.string())))
+    return pa.schema(fields)
