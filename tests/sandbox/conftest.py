@@ -41,12 +41,15 @@ class Answer:
 
 
 class Stripe:
-    """A sandbox on a port of the system's choice; its clock stands still until a test moves it."""
+    """A sandbox on a port of the system's choice; its clock stands still until a test moves it.
+
+    Events of one second come in the order in which they were made, so that tests can say what happened.
+    """
 
     def __init__(self, business: world.World | None = None, **options: Any) -> None:
         business = business or world.build(objects=2_000, accounts=2, now=NOW)
         self.clock = options.pop("clock", None) or clock.Clock(NOW + 60)
-        self.made = sandbox.Sandbox(business, clock=self.clock, **options)
+        self.made = sandbox.Sandbox(business, clock=self.clock, **{"shuffle": False, **options})
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.thread.start()

@@ -69,7 +69,11 @@ def test_deleting_a_customer_cancels_subscriptions(stripe: Stripe) -> None:
     stripe.delete(f"/v1/customers/{customer}")
 
     assert stripe.get(f"/v1/subscriptions/{subscription}").json["status"] == "canceled"
-    assert types(stripe)[-2:] == ["customer.subscription.deleted", "customer.deleted"]
+    assert types(stripe)[-3:] == [
+        "customer.subscription.deleted",
+        "payment_method.detached",
+        "customer.deleted",
+    ]
 
 
 def test_sources_are_cards_or_bank_accounts_by_their_token(stripe: Stripe) -> None:

@@ -131,6 +131,78 @@ def test_a_late_event_is_not_had_by_id_either(start: Callable[..., Stripe]) -> N
     assert stripe.get(f"/v1/events/{id}").status == 200
 
 
+def test_every_event_can_be_late_by_a_time_of_its_own(start: Callable[..., Stripe]) -> None:
+    stripe = start()
+    stripe.control("delays", {"events": 60, "spread": True})
+    for n in range(40):
+        stripe.make("/v1/products", name=str(n))
+    seen = []
+    for _ in range(4):
+        seen.append([event["data"]["object"]["name"] for event in stripe.events()])
+        stripe.clock.advance(20)
+
+    assert seen[0] == []
+    assert 0 < len(seen[1]) < len(seen[2]) < len(seen[3]) == 40
+    assert seen[1] != [str(n) for n in range(len(seen[1]))]
+
+
+def test_the_order_within_one_second_says_nothing(start: Callable[..., Stripe]) -> None:
+    def listed() -> list[list[str]]:
+        stripe = start(shuffle=True)
+        for second in range(3):
+            for n in range(12):
+                stripe.make("/v1/products", name=f"{second}/{n}")
+            stripe.clock.advance(1)
+        found = [event["data"]["object"]["name"] for event in stripe.events(limit=5)]
+        return [found[:12], found[12:24], found[24:]]
+
+    seconds = listed()
+    for second, names in enumerate(seconds):
+        assert sorted(names) == sorted(f"{second}/{n}" for n in range(12))
+        assert names != [f"{second}/{n}" for n in range(12)]
+    assert listed() == seconds
+
+
+def test_pages_run_both_ways_and_spans_are_half_open(start: Callable[..., Stripe]) -> None:
+    stripe = start(shuffle=True)
+    for _ in range(9):
+        stripe.make("/v1/products", name="Tea")
+        stripe.clock.advance(0.5)
+    ids = [event["id"] for event in stripe.walk("/v1/events", created={"gt": NOW})]
+    back = stripe.get("/v1/events", {"ending_before": ids[5], "limit": 3})
+
+    assert (back.ids, back.json["has_more"]) == (ids[2:5], True)
+    inside = stripe.get("/v1/events", {"created": {"gte": NOW + 61, "lt": NOW + 63}})
+    assert {event["created"] for event in inside.json["data"]} == {NOW + 61, NOW + 62}
+    assert inside.ids == [id for id in ids if id in set(inside.ids)]
+
+
+def test_generated_events_were_made_at_the_default_version_of_their_time(
+    start: Callable[..., Stripe],
+) -> None:
+    stripe = start(api_version="2024-06-20")
+    stripe.control("version", {"version": "2025-09-30.clover"})
+    stripe.make("/v1/customers")
+    found = stripe.walk("/v1/events")
+    invoice = next(event for event in found if event["type"] == "invoice.created")
+
+    assert found[0]["api_version"] == "2025-09-30.clover"
+    assert {event["api_version"] for event in found[1:]} == {"2024-06-20"}
+    assert "subscription" in invoice["data"]["object"]
+    assert "parent" not in invoice["data"]["object"]
+    assert stripe.get(f"/v1/events/{invoice['id']}").json == invoice
+    assert [line["object"] for line in stripe.truth("events")] == found
+
+
+def test_a_payload_lacks_what_is_absent_unless_expanded(stripe: Stripe) -> None:
+    customer = stripe.make("/v1/customers", source="tok_visa")["id"]
+    stripe.make(f"/v1/customers/{customer}", name="Ada", expand=["sources", "tax_ids"])
+    payload = stripe.events()[-1]["data"]["object"]
+
+    assert payload["name"] == "Ada"
+    assert not {"sources", "subscriptions", "tax_ids", "tax", "cash_balance"} & payload.keys()
+
+
 def test_events_are_kept_thirty_days(stripe: Stripe) -> None:
     stripe.make("/v1/customers")
     id = stripe.events()[0]["id"]

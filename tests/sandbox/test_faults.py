@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.utils
 import http.client
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import pytest
 
 from tidegate.sandbox import faults
 
-from .conftest import KEY, Stripe
+from .conftest import KEY, NOW, Stripe
 
 
 def names(stripe: Stripe) -> list[str]:
@@ -144,11 +145,25 @@ def test_a_late_answer_shows_the_past(start: Callable[..., Stripe]) -> None:
         time.sleep(0.001)
 
     stripe.make(f"/v1/customers/{made}", name="after")
-    late = connection.getresponse().read()
+    stripe.clock.advance(40)
+    answer = connection.getresponse()
+    late = answer.read()
     connection.close()
 
     assert b'"name":"before"' in late
+    assert email.utils.parsedate_to_datetime(answer.headers["Date"]).timestamp() == NOW + 100
     assert stripe.get(f"/v1/customers/{made}").json["name"] == "after"
+
+
+def test_a_list_can_be_late_by_chance(start: Callable[..., Stripe]) -> None:
+    stripe = start()
+    late = {"kind": "late", "path": "/v1/customers", "seconds": 0.01, "chance": 0.5}
+    stripe.control("faults", {"faults": [late]})
+    drawn = [draw(stripe.made.script, "/v1/customers") for _ in range(100)]
+
+    assert 20 <= drawn.count(["late"]) <= 80
+    assert draw(stripe.made.script, "/v1/charges") == []
+    assert stripe.get("/v1/customers").status == 200
 
 
 def test_limits_are_enforced_over_http(start: Callable[..., Stripe]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tidegate.sandbox import keys, server, world
+from tidegate.sandbox import accounts, keys, world
 
 from .conftest import KEY, NOW, Stripe
 
@@ -102,6 +102,30 @@ def test_a_scope_can_be_lost_while_running(stripe: Stripe) -> None:
     assert stripe.get("/v1/customers", key=RESTRICTED).status == 200
 
 
+def test_a_lost_scope_can_be_given_back(stripe: Stripe) -> None:
+    stripe.control("keys", {"key": RESTRICTED, "scopes": ["rak_charge_write"]})
+    stripe.control("keys/drop", {"key": RESTRICTED, "scope": "rak_charge_read"})
+    assert stripe.get("/v1/charges", key=RESTRICTED).status == 403
+
+    stripe.control("keys/grant", {"key": RESTRICTED, "scope": "rak_charge_read"})
+    assert stripe.get("/v1/charges", key=RESTRICTED).status == 200
+    charge = {"amount": 500, "currency": "usd", "source": "tok_visa"}
+    assert stripe.post("/v1/charges", charge, key=RESTRICTED).status == 200
+
+
+def test_events_need_a_permission_of_their_own(stripe: Stripe) -> None:
+    stripe.control("keys", {"key": RESTRICTED, "scopes": ["rak_customer_read"]})
+    event = stripe.get("/v1/events").ids[0]
+
+    for path in ("/v1/events", f"/v1/events/{event}"):
+        refused = stripe.get(path, key=RESTRICTED)
+        assert refused.status == 403
+        assert "'rak_event_read'" in refused.error["message"]
+    stripe.control("keys/grant", {"key": RESTRICTED, "scope": "rak_event_read"})
+    assert stripe.get("/v1/events", key=RESTRICTED).status == 200
+    assert stripe.get("/v1/charges", key=RESTRICTED).status == 403
+
+
 def test_a_connected_account_answers_with_its_own_objects(stripe: Stripe) -> None:
     connected = stripe.get("/v1/accounts").ids[0]
 
@@ -125,16 +149,17 @@ def test_what_is_written_to_one_account_stays_there(stripe: Stripe) -> None:
 def test_of_many_accounts_only_the_written_ones_are_remembered(
     start: Callable[..., Stripe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "MOST_BOOKS", 5)
+    monkeypatch.setattr(accounts, "MOST_BOOKS", 5)
     stripe = start(world.build(objects=1_000, accounts=30, now=NOW))
-    accounts = stripe.get("/v1/accounts", {"limit": 100}).ids
-    made = stripe.post("/v1/customers", headers={"Stripe-Account": accounts[0]}).json["id"]
+    ids = stripe.get("/v1/accounts", {"limit": 100}).ids
+    made = stripe.post("/v1/customers", headers={"Stripe-Account": ids[0]}).json["id"]
 
-    for account in accounts:
+    for account in ids:
         assert stripe.get("/v1/charges", headers={"Stripe-Account": account}).status == 200
 
-    assert len(stripe.made._books) <= 6
-    assert stripe.get(f"/v1/customers/{made}", headers={"Stripe-Account": accounts[0]}).status == 200
+    assert len(stripe.made.accounts._awake) == 5
+    assert [*stripe.made.accounts._asleep] == [ids[0]]
+    assert stripe.get(f"/v1/customers/{made}", headers={"Stripe-Account": ids[0]}).status == 200
 
 
 def test_a_created_account_is_connected_and_empty(stripe: Stripe) -> None:

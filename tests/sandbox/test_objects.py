@@ -47,6 +47,7 @@ steps = st.lists(
         st.tuples(st.just("backdate"), st.integers(0, 30_000_000)),
         st.tuples(st.just("update"), st.integers(0, 30)),
         st.tuples(st.just("delete"), st.integers(0, 30)),
+        st.tuples(st.just("again"), st.integers(0, 30)),
     ),
     max_size=25,
 )
@@ -57,12 +58,19 @@ steps = st.lists(
 def test_lists_equal_a_plain_model(taken: list[tuple[str, int]], limit: int, base: int) -> None:
     of = book(base)
     model = {of.world.id("customers", n): (of.world.created("customers", n), 0, n) for n in range(base)}
-    changed = set()
+    changed, deleted = set[str](), set[str]()
     for number, (step, value) in enumerate(taken):
         if step in ("create", "backdate"):
             created = NOW + value if step == "create" else NOW - value
             of.put("customers", customer(f"cus_{number}", created))
             model[f"cus_{number}"] = (created, 1, number)
+        elif step == "again":
+            if deleted:
+                id = sorted(deleted)[value % len(deleted)]
+                of.put("customers", customer(id, NOW))
+                model[id] = (NOW, 1, number)
+                deleted.discard(id)
+                changed.discard(id)
         elif model:
             id = sorted(model)[value % len(model)]
             if step == "update":
@@ -73,6 +81,7 @@ def test_lists_equal_a_plain_model(taken: list[tuple[str, int]], limit: int, bas
             else:
                 of.remove("customers", id, {"id": id, "object": "customer", "deleted": True})
                 del model[id]
+                deleted.add(id)
 
     expected = sorted(model, key=lambda id: model[id], reverse=True)
     assert walk(of, limit) == expected

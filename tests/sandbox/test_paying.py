@@ -230,15 +230,17 @@ def test_setup_intents(stripe: Stripe) -> None:
 
 
 def test_the_balance_is_the_sum_of_its_transactions(stripe: Stripe) -> None:
-    before = {one["currency"]: one["amount"] for one in stripe.get("/v1/balance").json["pending"]}
-    pay(stripe)
-    after = {one["currency"]: one["amount"] for one in stripe.get("/v1/balance").json["pending"]}
+    def balance(side: str) -> dict[str, int]:
+        return {one["currency"]: one["amount"] for one in stripe.get("/v1/balance").json[side]}
 
-    assert after["usd"] == before.get("usd", 0) + 941
+    before, pending = balance("available"), balance("pending")
+    pay(stripe)
+
+    assert balance("pending")["usd"] == pending["usd"] + 941
+    assert balance("available") == before
     stripe.clock.advance(paying.SETTLES)
-    assert stripe.get("/v1/balance").json["pending"] == [
-        {"amount": 0, "currency": "usd", "source_types": {"card": 0}}
-    ]
+    assert set(balance("pending").values()) == {0}
+    assert balance("available")["usd"] == before["usd"] + pending["usd"] + 941
 
 
 @pytest.mark.parametrize("id", ["pm_nothing", "nonsense"])

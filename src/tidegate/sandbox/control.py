@@ -6,31 +6,42 @@
 | `POST limits` `{"limits": "100/25"}` | other rate limits; or the fields of `limits.Limits` |
 | `POST faults` `{"faults": [{"kind": "error", ...}]}` | other faults, see `faults` |
 | `POST keys` `{"key": "rk_...", "scopes": [...]}` | a (restricted) key; `{"open": false}`: no others |
+| `POST keys` `{"key": "sk_org_...", "accounts": [...]}` | an organisation's key; its accounts beside the platform |
 | `POST keys/revoke` `{"key"}`, `POST keys/drop` `{"key", "scope"}` | take a key or one scope away |
+| `POST keys/grant` `{"key", "scope"}` | give a scope, or one back that was dropped |
+| `POST accounts/disconnect`, `POST accounts/connect` `{"account"}` | take a connected account away, and back |
 | `POST clock` `{"advance": s}`, `{"at": t}`, `{"stop": true}`, `{"start": true}` | move time |
 | `POST latency` `{"ms", "jitter_ms"}` | slower answers |
-| `POST delays` `{"events": s, "search": s}` | late visibility |
+| `POST delays` `{"events": s, "spread": true, "search": s}` | late visibility; `spread`: each event up to `s` |
 | `POST version` `{"version", "account"}` | an account's default API version |
 | `POST mutate` `{"stream", "id", "values", "account", "delete", "event"}` | a change; silent without `event` |
 | `GET truth/STREAM?account=` | every object as NDJSON: `{"parent": id or null, "object": {...}}` |
+| `GET truth/STREAM?deleted=1` | deleted ones too, as they last were, with `"deleted_at"`: seconds or null |
+| `GET history/STREAM?account=` | `{"parent", "id", "at", "object"}` for each second in which an object changed, |
+| | without nested lists; `at` null: as it was before; `object` null: deleted (option `record`) |
+| `POST traffic` `{"seed", "steps", "tick", "account", "kinds", "only_evented"}` | see `traffic` |
 | `POST prune` | forget idempotency keys older than a day |
+| `POST reset` `{"seed", "objects", ...}` | another world, clock, keys and faults: the fields of `serving.Options` |
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiohttp import web
 
-from tidegate.sandbox import faults, limits, objects, refusals
+from tidegate.sandbox import agreements, dealings, faults, habits, limits, objects, refusals, traffic
 
 if TYPE_CHECKING:
     from tidegate.sandbox import server
 
 Given = dict[str, Any]
+
+HABITS = (habits, dealings, agreements)
+"""Rooms that register kinds of traffic when they are imported."""
 
 
 async def handle(sandbox: server.Sandbox, request: web.BaseRequest) -> web.StreamResponse:
@@ -39,6 +50,8 @@ async def handle(sandbox: server.Sandbox, request: web.BaseRequest) -> web.Strea
     try:
         if request.method == "GET" and name.startswith("truth/"):
             return await _truth(sandbox, request, name.removeprefix("truth/"))
+        if request.method == "GET" and name.startswith("history/"):
+            return await _history(sandbox, request, name.removeprefix("history/"))
         operation = OPERATIONS.get(f"{request.method} {name}")
         if operation is None:
             raise refusals.unknown_url(request.method, request.path)
@@ -58,10 +71,27 @@ async def _truth(sandbox: server.Sandbox, request: web.BaseRequest, stream: str)
         raise refusals.missing("stream", stream)
     book = sandbox.book(request.query.get("account", ""))
     expand = frozenset(filter(None, request.query.get("expand", "").split(",")))
+    if stream == "events":
+        return await _stream(request, _events(sandbox, book))
+    if request.query.get("deleted", "0") not in ("", "0"):
+        return await _stream(request, with_deleted(book, stream, expand))
+    return await _stream(request, truth(book, stream, expand))
+
+
+async def _history(sandbox: server.Sandbox, request: web.BaseRequest, stream: str) -> web.StreamResponse:
+    book = sandbox.book(request.query.get("account", ""))
+    if stream not in sandbox.facts.streams:
+        raise refusals.missing("stream", stream)
+    if book.history is None:
+        raise refusals.invalid("record", "Nothing is recorded; start the sandbox with the option record.")
+    return await _stream(request, _entries(book, stream))
+
+
+async def _stream(request: web.BaseRequest, found: Iterable[bytes]) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
     await response.prepare(request)
     lines: list[bytes] = []
-    for line in truth(book, stream, expand):
+    for line in found:
         lines.append(line)
         if len(lines) == 500:
             await response.write(b"".join(lines))
@@ -72,11 +102,32 @@ async def _truth(sandbox: server.Sandbox, request: web.BaseRequest, stream: str)
     return response
 
 
-def truth(book: objects.Book, stream: str, expand: frozenset[str] = frozenset()) -> Any:
+def truth(book: objects.Book, stream: str, expand: frozenset[str] = frozenset()) -> Iterator[bytes]:
     """Every live object of a stream as lines of JSON, children with their parents' ids."""
     for parent, ref in book.every(stream):
         above = msgspec.json.encode(parent or None)
         yield b'{"parent":%b,"object":%b}\n' % (above, book.render(stream, ref, expand))
+
+
+def with_deleted(book: objects.Book, stream: str, expand: frozenset[str] = frozenset()) -> Iterator[bytes]:
+    """The same with what was deleted, as it last was, without nested lists."""
+    for line in truth(book, stream, expand):
+        yield line[:-2] + b',"deleted_at":null}\n'
+    for parent, obj, when in book.gone(stream):
+        yield msgspec.json.encode({"parent": parent or None, "object": obj, "deleted_at": when}) + b"\n"
+
+
+def _events(sandbox: server.Sandbox, book: objects.Book) -> Iterator[bytes]:
+    for _, ref in book.every("events"):
+        event = sandbox.journal.aged(book, book.show("events", ref))
+        yield msgspec.json.encode({"parent": None, "object": event}) + b"\n"
+
+
+def _entries(book: objects.Book, stream: str) -> Iterator[bytes]:
+    assert book.history is not None, "the caller looked"
+    for key, entry in book.history.of(stream):
+        line = {"parent": key.parent or None, "id": key.id, "at": entry.at, "object": entry.object}
+        yield msgspec.json.encode(line) + b"\n"
 
 
 def _stats(sandbox: server.Sandbox, _: Given) -> Given:
@@ -108,7 +159,11 @@ def _limits(sandbox: server.Sandbox, given: Given) -> Given:
 
 
 def _faults(sandbox: server.Sandbox, given: Given) -> Given:
-    sandbox.script.set(msgspec.convert(given.get("faults", []), list[faults.Fault]))
+    asked = [
+        {"probability" if name == "chance" else name: value for name, value in fault.items()}
+        for fault in given.get("faults", [])
+    ]
+    sandbox.script.set(msgspec.convert(asked, list[faults.Fault]))
     return {}
 
 
@@ -116,7 +171,7 @@ def _keys(sandbox: server.Sandbox, given: Given) -> Given:
     if "open" in given:
         sandbox.keys.open = bool(given["open"])
     if "key" in given:
-        sandbox.keys.register(given["key"], given.get("scopes"))
+        sandbox.keys.register(given["key"], given.get("scopes"), given.get("accounts", ()))
     return {}
 
 
@@ -128,6 +183,33 @@ def _revoke(sandbox: server.Sandbox, given: Given) -> Given:
 def _drop(sandbox: server.Sandbox, given: Given) -> Given:
     sandbox.keys.drop(given["key"], given["scope"])
     return {}
+
+
+def _grant(sandbox: server.Sandbox, given: Given) -> Given:
+    sandbox.keys.grant(given["key"], given["scope"])
+    return {}
+
+
+def _disconnect(sandbox: server.Sandbox, given: Given) -> Given:
+    account = given["account"]
+    if not sandbox.platform.exists("accounts", account):
+        raise refusals.missing("account", account)
+    sandbox.call(account).tell("account.application.deauthorized", _application(sandbox))
+    sandbox.platform.hide("accounts", account)
+    return {}
+
+
+def _connect(sandbox: server.Sandbox, given: Given) -> Given:
+    account = given["account"]
+    if sandbox.platform.tombstone("accounts", account) is None:
+        raise refusals.missing("account", account)
+    sandbox.platform.unhide("accounts", account)
+    sandbox.call(account).tell("account.application.authorized", _application(sandbox))
+    return {}
+
+
+def _application(sandbox: server.Sandbox) -> Given:
+    return {"id": f"ca_{sandbox.platform.account}", "object": "application", "name": "Rocket Rides"}
 
 
 def _clock(sandbox: server.Sandbox, given: Given) -> Given:
@@ -148,6 +230,7 @@ def _latency(sandbox: server.Sandbox, given: Given) -> Given:
 
 def _delays(sandbox: server.Sandbox, given: Given) -> Given:
     sandbox.journal.delay = float(given.get("events", sandbox.journal.delay))
+    sandbox.journal.spread = bool(given.get("spread", sandbox.journal.spread))
     sandbox.search_delay = float(given.get("search", sandbox.search_delay))
     return {}
 
@@ -179,6 +262,19 @@ def _mutate(sandbox: server.Sandbox, given: Given) -> Given:
     return after
 
 
+async def _traffic(sandbox: server.Sandbox, given: Given) -> Given:
+    plan = msgspec.convert(given, traffic.Plan)
+    told = traffic.Told()
+    for _ in traffic.run(sandbox.life(plan), plan, told):
+        await asyncio.sleep(0)
+    return {
+        "steps": dict(told.steps),
+        "idle": dict(told.idle),
+        "refused": dict(told.refused),
+        "now": sandbox.clock.time(),
+    }
+
+
 def _prune(sandbox: server.Sandbox, _: Given) -> Given:
     return {"pruned": sandbox.ledger.prune(sandbox.clock.now())}
 
@@ -205,11 +301,15 @@ OPERATIONS: dict[str, Callable[[server.Sandbox, Given], Given | Awaitable[Given]
     "POST keys": _keys,
     "POST keys/revoke": _revoke,
     "POST keys/drop": _drop,
+    "POST keys/grant": _grant,
+    "POST accounts/connect": _connect,
+    "POST accounts/disconnect": _disconnect,
     "POST clock": _clock,
     "POST latency": _latency,
     "POST delays": _delays,
     "POST version": _version,
     "POST mutate": _mutate,
+    "POST traffic": _traffic,
     "POST prune": _prune,
     "POST webhooks/idle": _webhooks_idle,
 }

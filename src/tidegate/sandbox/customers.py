@@ -91,6 +91,32 @@ def _before_customer_goes(call: writes.Call, customer: objects.Object) -> None:
         subscription = call.book.show("subscriptions", ref)
         if subscription["status"] not in ("canceled", "incomplete_expired"):
             writes.DELETES["subscriptions"](call, subscription, {})
+    for ref in list(call.book.pointing("payment_methods", "customer", customer["id"])):
+        paying.detach(call, call.book.show("payment_methods", ref))
+
+
+def _leave_default(call: writes.Call, source: objects.Object) -> None:
+    """A customer whose default source goes takes another one, if there is any."""
+    owner = call.book.get("customers", source["customer"]) if source.get("customer") else None
+    if owner is None or owner["default_source"] != source["id"]:
+        return
+    others = (
+        call.book.id(stream, ref)
+        for stream in ("cards", "bank_accounts", "sources")
+        for ref in call.book.children(stream, "customers", owner["id"])
+    )
+    other = next((id for id in others if id != source["id"]), None)
+    call.change("customers", owner["id"], {"default_source": other}, "customer.updated")
+
+
+def credit(call: writes.Call, customer: str, values: forms.Tree) -> objects.Object:
+    """A customer balance transaction, which moves the customer's balance."""
+    owner = call.get("customers", customer)
+    ending = owner["balance"] + values["amount"]
+    own = {"customer": customer, "currency": owner["currency"] or "usd", "ending_balance": ending}
+    made = call.add("customer_balance_transactions", {**own, **values}, customer)
+    _made_balance(call, made, {})
+    return made
 
 
 def _new_balance(call: writes.Call, moved: objects.Object, given: forms.Tree) -> None:
@@ -153,7 +179,7 @@ def _new_price(call: writes.Call, price: objects.Object, given: forms.Tree) -> N
     price["currency"] = currency(given["currency"])
     product = given.get("product")
     if data := given.get("product_data"):
-        product = call.add("products", _product_values(call, data), event="product.created")["id"]
+        product = add_product(call, data)["id"]
     if not product:
         raise refusals.not_allowed(
             "You must provide one of `product` or `product_data`.", code="parameter_missing", param="product"
@@ -238,6 +264,11 @@ def _lookup_key(call: writes.Call, price: objects.Object, given: forms.Tree) -> 
                 param="lookup_key",
             )
         call.change("prices", other["id"], {"lookup_key": None}, "price.updated")
+
+
+def add_product(call: writes.Call, data: forms.Tree) -> objects.Object:
+    """A product out of `product_data`."""
+    return call.add("products", _product_values(call, data), event="product.created")
 
 
 def _product_values(call: writes.Call, data: forms.Tree) -> forms.Tree:
@@ -346,6 +377,9 @@ writes.BEFORE_UPDATE |= {
 }
 writes.BEFORE_DELETE |= {
     "customers": _before_customer_goes,
+    "bank_accounts": _leave_default,
+    "cards": _leave_default,
     "products": _before_product_goes,
+    "sources": _leave_default,
     "webhook_endpoints": _before_webhook_goes,
 }

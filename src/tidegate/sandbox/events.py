@@ -7,6 +7,7 @@ when the event is made, with nested lists cut, none expanded.
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -21,13 +22,18 @@ Deliver = Callable[[objects.Book, objects.Object, objects.Object], int]
 class Journal:
     """Writes the events of all accounts."""
 
-    def __init__(self, current: str, names: prefixes.Names) -> None:
+    def __init__(self, current: str, names: prefixes.Names, seed: int = 1) -> None:
         self.current = current
         self.delay = 0.0
         """Seconds until an event can be seen in a list or by id."""
+        self.spread = False
+        """Each event waits a time of its own, up to `delay`."""
+        self._chance = random.Random(f"events {seed}")
         self.deliver: Deliver | None = None
         self._names = names
         self._account_versions: dict[str, str] = {}
+        self.first = current
+        """The version at which the generated events were made."""
         self._hidden: dict[str, float] = {}
 
     def version_of(self, account: str) -> str:
@@ -69,11 +75,25 @@ class Journal:
             "type": type,
         }
         late = self.delay if delay is None else delay
+        if delay is None and self.spread:
+            late = self._chance.uniform(0, late)
         if late > 0:
             self._hidden[event["id"]] = book.clock.time() + late
         if self.deliver is not None:
             event["pending_webhooks"] = self.deliver(book, event, obj)
         book.put("events", event)
+        return event
+
+    def begin(self, version: str) -> None:
+        """The default version of all accounts, now and when the generated events were made."""
+        self.first = version
+        self.set_version(version)
+
+    def aged(self, book: objects.Book, event: objects.Object) -> objects.Object:
+        """A generated event as it was made at the version of its time (changed in place)."""
+        if self.first != self.current and book.world.find("events", event["id"]) is not None:
+            event["api_version"] = self.first
+            versions.render(book, event["data"]["object"], self.first, self.current)
         return event
 
     def visible(self, book: objects.Book) -> Callable[[objects.Object], bool] | None:

@@ -12,7 +12,7 @@
 | `lock` | one 429 `lock_timeout` |
 | `storm` | 429 for `seconds` |
 | `slow` | the request is evaluated `seconds` later |
-| `late` | the request is evaluated at once, its answer sent `seconds` later |
+| `late` | the request is evaluated at once, its answer sent `seconds` later, with the `Date` of that later moment |
 """
 
 from __future__ import annotations

@@ -42,7 +42,8 @@ def finalize(call: writes.Call, invoice: objects.Object) -> objects.Object:
     now = call.now()
     owner = call.get("customers", invoice["customer"])
     sequence = owner["next_invoice_sequence"] or 1
-    call.book.put("customers", {**owner, "next_invoice_sequence": sequence + 1})
+    # customer.updated: "Occurs whenever any property of a customer changes."
+    call.change("customers", owner["id"], {"next_invoice_sequence": sequence + 1}, "customer.updated")
     link = f"https://invoice.stripe.com/i/{call.book.account}/test_{call.names.word(40)}"
     values: dict[str, Any] = {
         "effective_at": now,
@@ -58,6 +59,11 @@ def finalize(call: writes.Call, invoice: objects.Object) -> objects.Object:
     call.announce("invoice.finalized", "invoices", invoice["id"])
     stored = call.get("invoices", invoice["id"])
     return stored if stored["amount_remaining"] else _paid(call, stored)
+
+
+def settle(call: writes.Call, invoice: objects.Object) -> objects.Object:
+    """An invoice of which nothing remains to be paid is paid."""
+    return _paid(call, invoice)
 
 
 def pay(call: writes.Call, invoice: objects.Object, method: Any = None) -> objects.Object:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from tidegate.sandbox import refusals
 
-PREFIXES = ("sk_test_", "sk_live_", "rk_test_", "rk_live_")
+PREFIXES = ("sk_test_", "sk_live_", "rk_test_", "rk_live_", "sk_org_test_", "sk_org_live_")
+ORGANISATION = "sk_org_"
 
 
 @dataclass
@@ -20,11 +21,18 @@ class Key:
     scopes: frozenset[str] | None = None
     revoked: bool = False
     dropped: set[str] = field(default_factory=set)
+    members: frozenset[str] = frozenset()
+    """Of an organisation's key: its accounts beside the platform."""
 
     @property
     def live(self) -> bool:
         """Is it a live-mode key?"""
-        return self.secret[3:8] == "live_"
+        return self.secret.removeprefix(ORGANISATION).removeprefix("sk_").removeprefix("rk_")[:5] == "live_"
+
+    @property
+    def organisation(self) -> bool:
+        """Is it an organisation's key, which belongs to no account?"""
+        return self.secret.startswith(ORGANISATION)
 
     def may(self, permission: str) -> bool:
         """Does it carry the permission? Write includes read, as at Stripe."""
@@ -34,6 +42,10 @@ class Key:
         return permission in held or (
             permission.endswith("_read") and permission.removesuffix("_read") + "_write" in held
         )
+
+
+def _with_write(scope: str) -> set[str]:
+    return {scope, scope.removesuffix("_read") + "_write"} if scope.endswith("_read") else {scope}
 
 
 def masked(secret: str) -> str:
@@ -67,9 +79,9 @@ class Keys:
         self.open = open
         self._keys: dict[str, Key] = {}
 
-    def register(self, secret: str, scopes: Iterable[str] | None = None) -> Key:
+    def register(self, secret: str, scopes: Iterable[str] | None = None, members: Iterable[str] = ()) -> Key:
         """Make a key, or give an existing one other scopes."""
-        key = Key(secret, None if scopes is None else frozenset(scopes))
+        key = Key(secret, None if scopes is None else frozenset(scopes), members=frozenset(members))
         self._keys[secret] = key
         return key
 
@@ -79,10 +91,20 @@ class Keys:
 
     def drop(self, secret: str, scope: str) -> None:
         """Take one scope from a restricted key; its write form goes with its read form."""
+        self._registered(secret).dropped |= _with_write(scope)
+
+    def grant(self, secret: str, scope: str) -> None:
+        """Give a restricted key a scope, or one back that it lost, in the forms in which it had it."""
+        key = self._registered(secret)
+        key.dropped -= _with_write(scope)
+        if key.scopes is not None:
+            key.scopes |= {scope}
+
+    def _registered(self, secret: str) -> Key:
         key = self._keys.get(secret)
         if key is None:
-            raise refusals.invalid("key", "No such key is registered, so no scope can be dropped from it.")
-        key.dropped |= {scope, scope.removesuffix("_read") + "_write" if scope.endswith("_read") else scope}
+            raise refusals.invalid("key", "No such key is registered, so its scopes cannot be changed.")
+        return key
 
     def authenticate(self, authorization: str | None) -> Key:
         """The key of a request; refuses unknown, expired and publishable ones."""
@@ -99,6 +121,7 @@ class Keys:
                 "find a list of your API keys at https://dashboard.stripe.com/account/apikeys.",
                 code="secret_key_required",
             )
-        if self.open and secret.startswith("sk_test_") and len(secret) > len("sk_test_"):
-            return self.register(secret)
+        for prefix in ("sk_test_", "sk_org_test_"):
+            if self.open and secret.startswith(prefix) and len(secret) > len(prefix):
+                return self.register(secret)
         raise refusals.wrong_key(masked(secret))

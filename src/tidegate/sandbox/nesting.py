@@ -20,6 +20,18 @@ def pointing_field(child: catalog.Stream, parent: catalog.Stream) -> str:
     return names[0]
 
 
+def child_streams(facts: catalog.Catalog, stream: str) -> list[str]:
+    """The streams whose rows are children of this one's."""
+    found = _below.get((id(facts), stream))
+    if found is None:
+        found = _below[id(facts), stream] = [
+            one.name
+            for one in facts.streams.values()
+            if any(origin.parents and origin.parents[0].stream == stream for origin in one.origins)
+        ]
+    return found
+
+
 def pointed_parents(facts: catalog.Catalog, stream: str) -> list[tuple[str, str]]:
     """Streams that nest this top-level one, each with the field that points there."""
     found = _pointed.get((id(facts), stream))
@@ -35,3 +47,4 @@ def pointed_parents(facts: catalog.Catalog, stream: str) -> list[tuple[str, str]
 
 
 _pointed: dict[tuple[int, str], list[tuple[str, str]]] = {}
+_below: dict[tuple[int, str], list[str]] = {}

@@ -21,11 +21,12 @@ from tidegate.sandbox import (
     refusals,
     routes,
     search,
+    selling,
     subscribing,
     writes,
 )
 
-RULES = (customers, invoices, paying, refunding, subscribing)
+RULES = (customers, invoices, paying, refunding, selling, subscribing)
 """Rooms that register their rules in `writes` when they are imported."""
 
 
@@ -39,6 +40,8 @@ class Request:
     params: forms.Tree
     call: writes.Call
     search_delay: float = 0.0
+    key: str = ""
+    """As errors show it."""
 
     @property
     def book(self) -> objects.Book:
@@ -89,19 +92,19 @@ def own_account(call: writes.Call) -> objects.Object:
 
 
 def balance(book: objects.Book) -> bytes:
-    """Sums over the balance transactions of the last 90 days, by currency; older ones have been paid out."""
-    sums: dict[str, dict[str, int]] = {"available": {}, "pending": {}}
-    now = book.clock.now()
-    for ref in book.descending("balance_transactions", None, now - 90 * 86400, None):
-        moved = book.show("balance_transactions", ref)
-        side = sums["pending" if moved["available_on"] > now else "available"]
-        side[moved["currency"]] = side.get(moved["currency"], 0) + moved["net"]
+    """What all balance transactions come to, by status and currency."""
+    sums = book.settling.balance()
+    currencies = sorted({currency for _, currency in sums}) or ["usd"]
     sides = {
-        name: [
-            {"amount": amount, "currency": currency, "source_types": {"card": amount}}
-            for currency, amount in sorted(side.items() or {"usd": 0}.items())
+        side: [
+            {
+                "amount": sums[side, currency],
+                "currency": currency,
+                "source_types": {"card": sums[side, currency]},
+            }
+            for currency in currencies
         ]
-        for name, side in sums.items()
+        for side in ("available", "pending")
     }
     return msgspec.json.encode({"object": "balance", "livemode": False, **sides})
 
@@ -213,8 +216,10 @@ def _named(request: Request, *, lingering: bool = False) -> tuple[catalog.Stream
     for stream in request.route.streams:
         if book.exists(stream.name, id, parent):
             above = book.parent_of(stream.name, id)
-            if not parent or not above or above == parent:
+            if not parent or above in ("", parent) or "_parent_id" in stream.key:
                 return stream, id, parent
         if lingering and stream.name in writes.LINGERING and book.tombstone(stream.name, id):
             return stream, id, parent
+    if request.route.template == "/v1/accounts/{account}":
+        raise refusals.no_account(request.key, id)
     raise refusals.missing(lists.noun(request.route.stream), id, list(request.arguments)[-1])

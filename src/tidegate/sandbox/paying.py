@@ -344,13 +344,38 @@ def _attach(call: writes.Call, method: objects.Object, params: forms.Tree) -> ob
 
 @writes.action("POST", "/v1/payment_methods/{payment_method}/detach", "payment_methods")
 def _detach(call: writes.Call, method: objects.Object, _: forms.Tree) -> objects.Object:
-    id, owner = method["id"], method.get("customer")
-    if not owner:
+    if not method.get("customer"):
         raise refusals.not_allowed("The payment method you provided is not attached to a customer.")
+    return detach(call, method)
+
+
+def detach(call: writes.Call, method: objects.Object) -> objects.Object:
+    """Take a payment method from its customer, also as the default for invoices."""
+    id, owner = method["id"], method["customer"]
+    customer = call.book.get("customers", owner)
+    settings = (customer or {}).get("invoice_settings") or {}
+    if settings.get("default_payment_method") == id:
+        values = {"invoice_settings": {**settings, "default_payment_method": None}}
+        call.change("customers", owner, values, "customer.updated")
     if call.book.exists("customer_payment_methods", id):
         tombstone = {"id": id, "object": "payment_method", "deleted": True}
         call.book.remove("customer_payment_methods", id, tombstone, owner)
     return call.change("payment_methods", id, {"customer": None}, "payment_method.detached")
+
+
+def _changed_method(call: writes.Call, method: objects.Object, _: forms.Tree) -> None:
+    """The same object stands among its customer's payment methods."""
+    if call.book.exists("customer_payment_methods", method["id"]):
+        call.book.put("customer_payment_methods", method, method["customer"])
+
+
+def renew_card(call: writes.Call, method: objects.Object) -> None:
+    """The bank sent the customer a new card, and told Stripe."""
+    card = {**method["card"], "exp_year": method["card"]["exp_year"] + 3}
+    changed = call.change(
+        "payment_methods", method["id"], {"card": card}, "payment_method.automatically_updated"
+    )
+    _changed_method(call, changed, {})
 
 
 def _new_setup(call: writes.Call, intent: objects.Object, given: forms.Tree) -> None:
@@ -378,7 +403,17 @@ def _confirm_setup(call: writes.Call, intent: objects.Object, params: forms.Tree
         raise refusals.not_allowed(
             "You cannot confirm this SetupIntent because it's missing a payment method."
         )
-    values = {"status": "succeeded", "payment_method": test_method(call, str(method), intent["customer"])}
+    used = test_method(call, str(method), intent["customer"])
+    tried = {
+        "customer": intent["customer"],
+        "payment_method": used,
+        "payment_method_details": {"card": {}, "type": "card"},
+        "setup_intent": intent["id"],
+        "status": "succeeded",
+        "usage": intent["usage"],
+    }
+    attempt = call.add("setup_attempts", tried, intent["id"])
+    values = {"status": "succeeded", "payment_method": used, "latest_attempt": attempt["id"]}
     return call.change("setup_intents", intent["id"], values, "setup_intent.succeeded")
 
 
@@ -414,3 +449,4 @@ writes.AFTER_CREATE |= {
     "setup_intents": _made_setup,
 }
 writes.BEFORE_UPDATE |= {"payment_intents": _changed_intent}
+writes.AFTER_UPDATE |= {"payment_methods": _changed_method}

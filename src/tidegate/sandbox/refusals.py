@@ -185,6 +185,24 @@ def no_account(masked: str, account: str) -> Refusal:
     )
 
 
+def no_context() -> Refusal:
+    """An organisation's key has no account of its own."""
+    return Refusal(
+        400,
+        "Please include the Stripe-Context header with your target account when using an Organization API key.",
+    )
+
+
+def no_version() -> Refusal:
+    """An organisation has no default version."""
+    return Refusal(400, "Please include the Stripe-Version header when using an Organization API key.")
+
+
+def two_accounts() -> Refusal:
+    """`Stripe-Account` and `Stripe-Context` that name different accounts."""
+    return Refusal(400, "Please specify only one of the Stripe-Account and Stripe-Context headers.")
+
+
 def limited(reason: str, retry_after: float | None) -> Refusal:
     """429, with the limiter's name."""
     headers = {"Stripe-Rate-Limited-Reason": reason}

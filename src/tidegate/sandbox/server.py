@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import functools
 import hashlib
 import logging
 import random
 import socket
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,8 +23,8 @@ from aiohttp import web
 from isal import igzip
 
 from tidegate import catalog
-from tidegate.sandbox import clock as clocks
 from tidegate.sandbox import (
+    accounts,
     control,
     events,
     faults,
@@ -35,15 +37,14 @@ from tidegate.sandbox import (
     prefixes,
     refusals,
     routes,
+    traffic,
     versions,
     webhooks,
     wire,
     writes,
 )
+from tidegate.sandbox import clock as clocks
 from tidegate.sandbox import world as worlds
-
-MOST_BOOKS = 500
-"""So many accounts are remembered although nothing was written to them."""
 
 log = logging.getLogger(__name__)
 
@@ -86,9 +87,12 @@ class _Asked:
     path: str
     api: refusals.Api
     headers: dict[str, str]
+    key: str = ""
+    """As errors show it."""
     endpoint: str = ""
     account: str = ""
-    entered: bool = False
+    gate: limits.Gate | None = None
+    """That let it in, and waits for it to leave."""
 
 
 class Sandbox:
@@ -105,6 +109,9 @@ class Sandbox:
         seed: int = 1,
         gzip: bool = True,
         event_delay: float = 0.0,
+        event_spread: bool = False,
+        shuffle: bool = True,
+        record: bool = False,
         search_delay: float = 0.0,
         api_version: str = "",
         clock: clocks.Clock | None = None,
@@ -123,21 +130,19 @@ class Sandbox:
         self.stats = Stats()
         self.ledger = idempotency.Ledger()
         self.names = prefixes.Names(seed)
-        self.journal = events.Journal(self.facts.api_version, self.names)
+        self.journal = events.Journal(self.facts.api_version, self.names, seed)
         self.journal.delay = event_delay
+        self.journal.spread = event_spread
         if api_version:
-            self.journal.set_version(api_version)
-        self.platform = objects.Book(world, world.account, self.clock, self.facts)
+            self.journal.begin(api_version)
+        self.accounts = accounts.Accounts(world, self.clock, self.facts, record=record, shuffle=shuffle)
+        self.platform = self.accounts.platform
         self.postman = webhooks.Postman(
             self.clock, self.facts.api_version, lambda: self.platform, webhook_retries
         )
         self.journal.deliver = self.postman.deliver
         self._chance = random.Random(f"server {seed}")
-        self._books: dict[str, objects.Book] = {}
-        self._routes = routes.Tree(
-            routes.of_catalog(self.facts, [(*key, name) for key, (name, _) in writes.ACTIONS.items()])
-        )
-        self._empty = worlds.build(accounts=0, counts={}, now=world.now)
+        self._routes = _routes()
         self._runner: web.ServerRunner | None = None
         self._date = (0, "")
 
@@ -160,22 +165,20 @@ class Sandbox:
         if self._runner is not None:
             await self._runner.cleanup()
 
+    async def become(self, other: Sandbox) -> None:
+        """Be another sandbox from now on, on the same port; nothing stays of this one."""
+        await self.postman.close()
+        runner = self._runner
+        self.__dict__.update(other.__dict__)
+        self._runner = runner
+
     def book(self, account: str = "") -> objects.Book:
-        """The objects of the platform, or of a connected account."""
-        if not account or account == self.platform.account:
-            return self.platform
-        book = self._books.get(account)
-        if book is None:
-            known = self.world.find("accounts", account) is not None
-            world = self.world.for_account(account) if known else self._empty
-            if len(self._books) >= MOST_BOOKS:
-                self._books = {name: one for name, one in self._books.items() if one.changed}
-            book = self._books[account] = objects.Book(world, account, self.clock, self.facts)
-        return book
+        """The objects of the platform, or of a connected account, settled up to now."""
+        return self.accounts.book(account)
 
     def has_account(self, account: str) -> bool:
         """Is it the platform or connected to it?"""
-        return account == self.platform.account or self.platform.exists("accounts", account)
+        return self.accounts.has(account)
 
     def call(
         self, account: str = "", request_id: str = "", idempotency_key: str | None = None
@@ -191,6 +194,12 @@ class Sandbox:
             idempotency_key,
         )
 
+    def life(self, plan: traffic.Plan) -> traffic.Life:
+        """The business of an account, for traffic."""
+        return traffic.Life(
+            lambda: self.book(plan.account), self._routes, lambda: self.call(plan.account), plan
+        )
+
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one HTTP request."""
         path = request.path
@@ -204,8 +213,9 @@ class Sandbox:
             {},
         )
         asked.headers["Request-Id"] = asked.id
-        self.stats.running += 1
-        self.stats.max_running = max(self.stats.max_running, self.stats.running)
+        stats = self.stats
+        stats.running += 1
+        stats.max_running = max(stats.max_running, stats.running)
         try:
             return await self._answer(request, asked)
         except (ConnectionError, asyncio.CancelledError):
@@ -216,9 +226,9 @@ class Sandbox:
             self._count(asked, 500)
             return await self._send(request, asked, 500, refusal.body(asked.api, asked.id), [])
         finally:
-            self.stats.running -= 1
-            if asked.entered:
-                self.gate.leave(asked.account, asked.endpoint)
+            stats.running -= 1
+            if asked.gate is not None:
+                asked.gate.leave(asked.account, asked.endpoint)
 
     async def _answer(self, request: web.BaseRequest, asked: _Asked) -> web.StreamResponse:
         drawn: list[faults.Fault] = []
@@ -253,10 +263,9 @@ class Sandbox:
         """Key, account, version, route, permission and limits."""
         headers = request.headers
         key = self.keys.authenticate(headers.get("Authorization"))
-        account = headers.get("Stripe-Account") or _in_context(headers.get("Stripe-Context"))
+        asked.key = keys.masked(key.secret)
+        account = self._scope(key, headers)
         if account:
-            if not self.has_account(account):
-                raise refusals.no_account(keys.masked(key.secret), account)
             asked.headers["Stripe-Account"] = account
         asked.account = account or self.platform.account
         version = headers.get("Stripe-Version") or self.journal.version_of(asked.account)
@@ -272,15 +281,33 @@ class Sandbox:
         if route.kind == "own" and key.scopes is not None and not key.may("rak_accounts_kyc_basic_read"):
             permission = "rak_accounts_kyc_basic_read"
         if not key.may(permission):
-            raise refusals.no_permission(keys.masked(key.secret), asked.account, permission)
+            raise refusals.no_permission(asked.key, asked.account, permission)
         self.gate.enter(
             asked.account,
             asked.endpoint,
             search=route.kind == "search",
             files=route.template.startswith("/v1/files"),
         )
-        asked.entered = True
+        asked.gate = self.gate
         return route, arguments, version
+
+    def _scope(self, key: keys.Key, headers: Mapping[str, str]) -> str:
+        """The account that is asked; empty for the key's own. https://docs.stripe.com/context"""
+        named, context = headers.get("Stripe-Account", ""), headers.get("Stripe-Context", "")
+        path = [part for part in context.split("/") if part.startswith("acct_")]
+        if key.organisation:
+            if not path:
+                raise refusals.no_context()
+            if "Stripe-Version" not in headers:
+                raise refusals.no_version()
+            if path[0] != self.platform.account and path[0] not in key.members:
+                raise refusals.no_account(keys.masked(key.secret), path[0])
+        if named and path and named != path[-1]:
+            raise refusals.two_accounts()
+        account = path[-1] if path else named
+        if account and not self.has_account(account):
+            raise refusals.no_account(keys.masked(key.secret), account)
+        return account
 
     def _befall(self, drawn: list[faults.Fault]) -> None:
         """Faults that answer at once."""
@@ -383,13 +410,23 @@ class Sandbox:
     ) -> bytes:
         call = self.call(asked.account, asked.id, key)
         body = operations.perform(
-            operations.Request(route, arguments, asked.path, params, call, self.search_delay)
+            operations.Request(route, arguments, asked.path, params, call, self.search_delay, asked.key)
         )
         current = self.facts.api_version
-        if version == current or route.stream.name == "events":
+        if route.stream.name == "events":
+            return self._aged(call.book, body)
+        if version == current:
             return body
         shown: Any = msgspec.json.decode(body)
         return msgspec.json.encode(versions.render(call.book, shown, version, current))
+
+    def _aged(self, book: objects.Book, body: bytes) -> bytes:
+        if self.journal.first == self.journal.current:
+            return body
+        shown: Any = msgspec.json.decode(body)
+        for event in shown.get("data", []) if shown["object"] == "list" else [shown]:
+            self.journal.aged(book, event)
+        return msgspec.json.encode(shown)
 
     def _count(self, asked: _Asked, status: int) -> None:
         self.stats.requests[asked.endpoint or f"{asked.method} (no route)"] += 1
@@ -433,6 +470,7 @@ def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def _in_context(context: str | None) -> str:
-    """The account of a `Stripe-Context`, which may be a path through an organisation."""
-    return next((part for part in reversed((context or "").split("/")) if part.startswith("acct_")), "")
+@functools.cache
+def _routes() -> routes.Tree:
+    actions = [(*key, name) for key, (name, _) in writes.ACTIONS.items()]
+    return routes.Tree(routes.of_catalog(catalog.load(), actions))

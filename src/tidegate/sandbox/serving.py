@@ -16,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from tidegate.sandbox import clock as clocks
-from tidegate.sandbox import faults, limits, server
+from tidegate.sandbox import control, faults, limits, server
 from tidegate.sandbox import world as worlds
 
 KEY = "sk_test_sandbox"
@@ -32,12 +32,20 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shape: Literal["even", "skewed", "bursts"] = "even"
     now: int | None = None
     counts: dict[str, int] | None = None
+    account_objects: int = worlds.CONNECTED_OBJECTS
+    """About so many has each connected account."""
     limits: str = "off"
     latency_ms: float = 0.0
     jitter_ms: float = 0.0
     faults: tuple[faults.Fault, ...] = ()
     gzip: bool = True
     event_delay: float = 0.0
+    event_spread: bool = False
+    """Each event is late by a time of its own, up to `event_delay`."""
+    shuffle: bool = True
+    """Lists show the events of one second in no order that means anything; else the latest first."""
+    record: bool = False
+    """Keep the states of every touched object, for `GET /_sandbox/history/STREAM`."""
     search_delay: float = 0.0
     api_version: str = ""
     clock: float | None = None
@@ -57,6 +65,7 @@ def build(options: Options) -> server.Sandbox:
         shape=options.shape,
         now=options.now,
         counts=options.counts,
+        account_objects=options.account_objects,
     )
     made = server.Sandbox(
         world,
@@ -67,6 +76,9 @@ def build(options: Options) -> server.Sandbox:
         seed=options.seed,
         gzip=options.gzip,
         event_delay=options.event_delay,
+        event_spread=options.event_spread,
+        shuffle=options.shuffle,
+        record=options.record,
         search_delay=options.search_delay,
         api_version=options.api_version,
         clock=clocks.Clock(options.clock),
@@ -126,6 +138,15 @@ def process(**options: Any) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+
+
+async def _begin_anew(sandbox: server.Sandbox, given: control.Given) -> control.Given:
+    """`POST reset`: another world in the same process; what is not given is as `Options` says."""
+    await sandbox.become(build(msgspec.convert(given, Options)))
+    return {"account": sandbox.platform.account, "now": sandbox.clock.time()}
+
+
+control.OPERATIONS["POST reset"] = _begin_anew
 
 
 def child(text: str) -> None:

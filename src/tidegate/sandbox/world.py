@@ -13,6 +13,7 @@ from __future__ import annotations
 import bisect
 import functools
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, overload
 
@@ -31,7 +32,7 @@ from tidegate.sandbox import (
 )
 
 CONNECTED_OBJECTS = 120
-"""Of a connected account's own business."""
+"""Of a connected account's own business, where nothing else is said."""
 CONNECTED_STREAMS = (
     "balance_transactions",
     "charges",
@@ -101,6 +102,9 @@ class World(Protocol):
     ) -> bytes:
         """Top-level objects in this order, with commas between: byte for byte what `render` gives."""
 
+    def ledger(self) -> Mapping[tuple[str, str], int]:
+        """What the balance transactions come to: net amounts by (status, currency)."""
+
     def select(self, stream: str, params: Mapping[str, str]) -> Sequence[int] | None:
         """Ordinals matching equality filters, ascending; nothing when a filter is unknown here.
 
@@ -116,12 +120,14 @@ def build(
     shape: timeline.Spread = "even",
     now: int | None = None,
     counts: Mapping[str, int] | None = None,
+    account_objects: int = CONNECTED_OBJECTS,
 ) -> Generated:
     """A business of about `objects` objects (children included, ±5 %) over the two years before `now`.
 
     `only` restricts it to some streams; `counts` says exactly how many objects of which top-level stream there are
     and leaves the others empty (children come with their parents unless counted 0). `accounts` are the connected
-    accounts. Nothing is generated here: it takes milliseconds whatever the size.
+    accounts, each with about `account_objects` of its own. Nothing is generated here: it takes milliseconds
+    whatever the size.
     """
     when = int(time.time()) if now is None else now
     if counts is not None:
@@ -132,7 +138,7 @@ def build(
     else:
         taken = census.take(objects, accounts, only)
     taken.setdefault("accounts", accounts)
-    return Generated(seed, taken, when, shape, "", _chosen(only, counts))
+    return Generated(seed, taken, when, shape, "", _chosen(only, counts), account_objects)
 
 
 def _chosen(only: Sequence[str] | None, counts: Mapping[str, int] | None) -> frozenset[str]:
@@ -154,9 +160,11 @@ class Generated:
         shape: timeline.Spread,
         account: str,
         chosen: frozenset[str],
+        account_objects: int = CONNECTED_OBJECTS,
     ) -> None:
         self.now = now
         self.seed = seed
+        self._account_objects = account_objects
         self._shape = shape
         self._books = business.Books(seed, counts, now, shape, chosen)
         self.account = account or self._own_account()
@@ -187,7 +195,12 @@ class Generated:
             raise KeyError("There is no such connected account.")
         seed = ids.key(self.seed, account) >> 32
         return Generated(
-            seed, _connected_counts(), self.now, self._shape, account, frozenset(CONNECTED_STREAMS)
+            seed,
+            _connected_counts(self._account_objects),
+            self.now,
+            self._shape,
+            account,
+            frozenset(CONNECTED_STREAMS),
         )
 
     def count(self, stream: str, parent: int | None = None) -> int:
@@ -280,6 +293,16 @@ class Generated:
                 for ordinal, text in zip(ordinals, texts, strict=True)
             ]
         ).encode()
+
+    def ledger(self) -> Mapping[tuple[str, str], int]:
+        """What the balance transactions come to: net amounts by (status, currency)."""
+        books, sums = self._books, Counter[tuple[str, str]]()
+        # Available two days after the midnight before.
+        pending = self.bisect("balance_transactions", (self.now // business.DAY - 1) * business.DAY)
+        for at in range(self.count("balance_transactions")):
+            amount, fee, currency = books.movement(*books.entry(at))
+            sums["available" if at < pending else "pending", currency] += amount - fee
+        return sums
 
     def select(self, stream: str, params: Mapping[str, str]) -> Sequence[int] | None:
         """Ordinals matching equality filters, ascending."""
@@ -428,8 +451,8 @@ def _external(stream: str, account: int) -> int:
 
 
 @functools.cache
-def _connected_counts() -> Mapping[str, int]:
-    return census.take(CONNECTED_OBJECTS, 0, CONNECTED_STREAMS)
+def _connected_counts(objects: int) -> Mapping[str, int]:
+    return census.take(objects, 0, CONNECTED_STREAMS)
 
 
 def _insert(holder: str, path: list[str], inside: str) -> str:

@@ -17,7 +17,8 @@ from tidegate.sandbox import clock as clocks
 from tidegate.sandbox import events, expand, forms, lists, nesting, objects, prefixes, refusals, shapes
 
 SETTABLE_IDS = frozenset({"coupons", "products", "plans", "entitlements_features"})
-LINGERING = frozenset({"customers"})
+# The four whose retrieval may answer a deleted object, by Stripe's OpenAPI; all others answer resource_missing.
+LINGERING = frozenset({"customers", "terminal_configurations", "terminal_locations", "terminal_readers"})
 """Deleted objects that still answer by id, with `deleted: true`."""
 
 PREVIOUS = "_previous"
