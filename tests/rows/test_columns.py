@@ -7,6 +7,7 @@ import decimal
 import json
 
 import msgspec
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -171,3 +172,52 @@ def test_seconds_become_instants(seconds: list[int | None]) -> None:
     epoch = dt.datetime(1970, 1, 1, tzinfo=UTC)
     assert made.to_pylist() == [None if s is None else epoch + dt.timedelta(seconds=s) for s in seconds]
     assert not misfits
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "texts"),
+    [
+        ("string", ["a", "", None, "é"], ["a", "", None, "é"]),
+        ("json", ['{"a":1.10}', None], ['{"a":1.10}', None]),
+        ("boolean", [True, False, None], ["true", "false", None]),
+        ("integer", [0, -(2**63), None], ["0", "-9223372036854775808", None]),
+        ("number", [0.1, -0.0, 1e21, 1e-7, 10.0], ["0.1", "0", "1" + "0" * 21, "0.0000001", "10"]),
+        (
+            "decimal",
+            [decimal.Decimal("1E-12"), decimal.Decimal("1200"), decimal.Decimal("-0.50"), decimal.Decimal(LARGEST)],
+            ["0.000000000001", "1200", "-0.5", LARGEST],
+        ),
+        ("timestamp", [dt.datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC), None], ["1700000000", None]),
+        (
+            "timestamp",
+            [
+                dt.datetime(2023, 11, 14, 22, 13, 20, 250_000, tzinfo=UTC),
+                dt.datetime(1969, 12, 31, 23, 59, 58, 500_000, tzinfo=UTC),
+            ],
+            ["1700000000.25", "-1.5"],
+        ),
+        ("decimal", [None, None], [None, None]),
+        ("string", [], []),
+    ],
+)  # fmt: skip
+def test_every_value_has_one_text(
+    kind: catalog.FieldType, values: list[object], texts: list[str | None]
+) -> None:
+    made = pa.chunked_array([pa.array(values, columns.TYPES[kind])])
+
+    assert columns.texts(made).to_pylist() == texts
+
+
+@CALM
+@given(st.lists(st.decimals(-(10**20), 10**20, places=12) | st.none(), max_size=5), st.data())
+def test_the_text_of_a_number_is_the_number(
+    values: list[decimal.Decimal | None], data: st.DataObject
+) -> None:
+    cut = data.draw(st.integers(0, len(values)))
+    chunks = [pa.array(part, columns.DECIMAL) for part in (values[:cut], values[cut:])]
+
+    texts = columns.texts(pa.chunked_array(chunks, columns.DECIMAL)).to_pylist()
+
+    assert [None if text is None else decimal.Decimal(text) for text in texts] == values
+    for text in texts:
+        assert text is None or not (text.endswith(".") or "E" in text or text == "-0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 from collections.abc import Callable
 
@@ -335,6 +336,66 @@ def test_only_chosen_columns_are_converted(stream: Make, listed: Listed, table: 
 def test_a_column_that_does_not_exist_is_a_configuration_error(stream: Make) -> None:
     with pytest.raises(errors.ConfigError, match="things has no column colour"):
         decode.Decoder(stream(), columns=["amount", "colour"])
+
+
+def test_a_list_that_stripe_leaves_out_is_no_column(stream: Make, listed: Listed, table: Table) -> None:
+    """It is complete in its own table, and an event's payload would turn the column to NULL."""
+    nested = [
+        {"path": "items", "url": "", "objects": ["item"], "streams": [], "embedded": False},
+        {"path": "metadata.items", "url": "", "objects": ["item"], "streams": [], "embedded": False},
+    ]
+    things = stream(nested=nested)
+    decoder = decode.Decoder(things)
+
+    rows = decoder.page(listed('{"id":"th_1","items":{"data":[]},"metadata":{"items":[]}}')).rows
+
+    assert "items" not in decoder.schema.names
+    assert decode.schema(things) == decoder.schema
+    assert [field.name for field in decode.fields(things)] == [
+        field.name for field in things.fields if field.name != "items"
+    ]
+    assert rows.nested("items") == [("th_1", b'{"data":[]}')]
+    (row,) = table(decoder, rows)
+    assert (row["metadata"], row["_extra"]) == ('{"items":[]}', None)
+    with pytest.raises(errors.ConfigError, match="things has no column items"):
+        decode.Decoder(things, columns=["items"])
+
+
+DRIFTED = r"""{"id":"th_1","amount":"12 EUR","name":{"first":"Jenny"},"percent":"a","odd":1,"customer":7}"""
+
+
+def test_a_hashed_value_that_does_not_fit_is_hashed_in_extra_too(
+    stream: Make, listed: Listed, table: Table
+) -> None:
+    decoder = decode.Decoder(stream(), hashed={"name"})
+
+    for _ in range(2):
+        (row,) = table(decoder, decoder.page(listed(DRIFTED)).rows)
+        extra = json.loads(str(row["_extra"]))
+        assert row["name"] is None
+        assert extra.pop("name") == hashlib.sha256(b'{"first":"Jenny"}').hexdigest()
+        assert extra == {"amount": "12 EUR", "percent": "a", "odd": 1, "customer": 7}
+
+
+def test_a_column_that_is_not_wanted_does_not_come_in_through_extra(
+    stream: Make, listed: Listed, table: Table
+) -> None:
+    """Left out (`amount`, `customer`), or converted for a filter only (`name`)."""
+    decoder = decode.Decoder(stream(), columns={"percent", "name"}, hidden={"name"})
+
+    for _ in range(2):
+        (row,) = table(decoder, decoder.page(listed(DRIFTED)).rows)
+        assert json.loads(str(row["_extra"])) == {"percent": "a", "odd": 1}
+
+
+def test_a_hashed_text_with_half_a_surrogate_does_not_come_in_through_extra(
+    stream: Make, listed: Listed, table: Table
+) -> None:
+    decoder = decode.Decoder(stream(), hashed={"name"})
+
+    (row,) = table(decoder, decoder.page(listed(r'{"id":"th_1","name":"Jenny\ud800"}')).rows)
+
+    assert "Jenny" not in str(row["_extra"])
 
 
 def test_children_carry_their_parent(stream: Make, listed: Listed) -> None:

@@ -12,7 +12,7 @@ import math
 import re
 import struct
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 import pyarrow as pa
@@ -107,6 +107,42 @@ def seconds(value: object) -> int | None:
         except (Misfit, ValueError):
             return None
     return value if isinstance(value, int) else None
+
+
+def texts(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Every value as one text that depends on nothing but the value; NULL stays NULL.
+
+    Text and JSON stay as they are, booleans are `true` and `false`, numbers are written out without exponent,
+    trailing zeros or a plus sign (`12`, `-0.5`), times are unix seconds (`1700000000`, `1700000000.25`).
+    """
+    kind = values.type
+    if pa.types.is_string(kind):
+        return values
+    if values.null_count == len(values):
+        return pa.chunked_array([pa.nulls(len(values), pa.string())])
+    if pa.types.is_timestamp(kind):
+        micros = values.cast(pa.int64())
+        whole = pc.divide(micros, 1_000_000)
+        if pc.all(pc.equal(pc.multiply(whole, 1_000_000), micros)).as_py():
+            return whole.cast(pa.string())
+        return _written(micros, lambda value: decimal.Decimal(value).scaleb(-6, _WHOLE))
+    if pa.types.is_decimal(kind):
+        return _written(values, lambda value: value)
+    if pa.types.is_floating(kind):
+        return _written(values, lambda value: decimal.Decimal(repr(value)))
+    return values.cast(pa.string())
+
+
+def _written(values: pa.ChunkedArray, number: Callable[[Any], decimal.Decimal]) -> pa.ChunkedArray:
+    found = [None if value is None else _plain(number(value)) for value in values.to_pylist()]
+    return pa.chunked_array([pa.array(found, pa.string())])
+
+
+def _plain(number: decimal.Decimal) -> str:
+    shown = format(number, "f")
+    if "." in shown:
+        shown = shown.rstrip("0").rstrip(".")
+    return "0" if shown == "-0" else shown
 
 
 def _one_by_one(kind: catalog.FieldType, values: Sequence[object]) -> tuple[pa.Array, Misfits]:

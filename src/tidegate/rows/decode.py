@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import datetime as dt
 import functools
+import hashlib
 import itertools
 import json
 import operator
@@ -137,14 +138,24 @@ class Part:
 class Decoder:
     """Decodes the objects of one stream, and learns from every answer that is not as the catalog says.
 
-    With `columns` only these are converted; the key and the `_` columns always are. One thread at a time may
-    decode; `arrow` may run in another.
+    With `columns` only these are converted; the key and the `_` columns always are. A value of `hashed` or
+    `hidden` that does not fit its column does not land in `_extra` as it was written: of the first its SHA-256
+    does, of the others nothing. One thread at a time may decode; `arrow` may run in another.
     """
 
-    def __init__(self, stream: catalog.Stream, *, columns: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        stream: catalog.Stream,
+        *,
+        columns: Collection[str] | None = None,
+        hashed: Collection[str] = (),
+        hidden: Collection[str] = (),
+    ) -> None:
         self.stream = stream
         self.fields = _chosen(stream, columns)
         """The catalog's fields that become columns."""
+        self.hashed = frozenset(hashed)
+        self.hidden = frozenset(hidden)
         self.schema = _schema(stream, self.fields)
         """All columns: `_account_id`, a child's `_parent_id` and `_parent_type`, the fields, then `_extra`,
         `_version`, `_synced_at`, `_deleted_at`."""
@@ -219,6 +230,21 @@ class Decoder:
             ) from None
 
 
+def fields(stream: catalog.Stream) -> tuple[catalog.Field, ...]:
+    """The catalog's fields that can be columns of the stream's table.
+
+    A list that Stripe leaves out unless it is asked for is none: it stands whole in a table of its own, and most
+    answers, events above all, do not tell it.
+    """
+    apart = {nested.path for nested in stream.nested if not nested.embedded}
+    return tuple(field for field in stream.fields if field.name not in apart)
+
+
+def schema(stream: catalog.Stream, columns: Collection[str] | None = None) -> pa.Schema:
+    """The schema of a decoder's tables; raises ConfigError for a column that the stream does not have."""
+    return _schema(stream, _chosen(stream, columns))
+
+
 def arrow(decoder: Decoder, parts: Sequence[Part], *, account: str, synced_at: dt.datetime) -> pa.Table:
     """One table of all parts, in their order and with exactly the decoder's schema.
 
@@ -255,15 +281,16 @@ def _described(members: Mapping[str, bytes]) -> str:
 
 
 def _chosen(stream: catalog.Stream, names: Collection[str] | None) -> tuple[catalog.Field, ...]:
+    known = fields(stream)
     if names is None:
-        return stream.fields
-    unknown = {name for name in names if not name.startswith("_")} - {field.name for field in stream.fields}
+        return known
+    unknown = {name for name in names if not name.startswith("_")} - {field.name for field in known}
     if unknown:
         raise errors.ConfigError(
             f"Stream {stream.name} has no column {', '.join(sorted(unknown))}; "
             f"`tidegate preview {stream.name}` shows the columns it has."
         )
-    return tuple(field for field in stream.fields if field.name in names or field.name in stream.key)
+    return tuple(field for field in known if field.name in names or field.name in stream.key)
 
 
 def _schema(stream: catalog.Stream, fields: Sequence[catalog.Field]) -> pa.Schema:
@@ -316,8 +343,11 @@ def _batch(decoder: Decoder, parts: Sequence[Part], account: str, synced_at: dt.
     made: dict[str, pa.Array] = {}
     for column in decoder.fields:
         made[column.name], misfits = columns.column(column.type, values[column.name])
-        for row, raw in misfits.items():
-            extras.setdefault(row, {})[column.name] = raw
+        if column.name not in decoder.hidden:
+            for row, raw in misfits.items():
+                extras.setdefault(row, {})[column.name] = (
+                    _digest(raw) if column.name in decoder.hashed else raw
+                )
     made["_account_id"] = pa.repeat(account, count)
     if "_parent_id" in decoder.schema.names:
         made["_parent_id"] = pa.array(_parents(parts), pa.string(), size=count)
@@ -357,6 +387,11 @@ def _unknown(
             extras.setdefault(first + row, {}).update(members)
         first += len(part.rows)
     return extras
+
+
+def _digest(raw: bytes) -> bytes:
+    """The SHA-256 of a value as it was written, as JSON."""
+    return b'"' + hashlib.sha256(raw).hexdigest().encode() + b'"'
 
 
 def _objects(extras: Mapping[int, Mapping[str, bytes]], count: int) -> pa.Array:
