@@ -52,6 +52,7 @@ class Clock:
         # Both hold (seen at, bound) and are sorted by bound, best first: the classic sliding maximum.
         self._lows: collections.deque[tuple[float, float]] = collections.deque()
         self._highs: collections.deque[tuple[float, float, float]] = collections.deque()
+        self._told: collections.deque[tuple[float, int]] = collections.deque(maxlen=64)
 
     def observe(self, date: int, sent: float, received: float) -> None:
         """Learn from an answer: its `Date` in unix seconds, and when we sent and received (monotonic)."""
@@ -69,7 +70,27 @@ class Clock:
             self._highs.popleft()
 
     def version(self, sent: float) -> int:
-        """The unix second that had begun at Stripe when we sent at `sent` (monotonic), or an earlier one."""
+        """The unix second that had begun at Stripe when we sent at `sent` (monotonic), or an earlier one.
+
+        Never earlier than what `now` said before that moment, also where the bounds became wider since.
+        """
+        told = next((second for at, second in reversed(self._told) if at <= sent), None)
+        found = self._version(sent)
+        return found if told is None else max(found, told)
+
+    def now(self) -> int:
+        """The unix second that has surely begun at Stripe."""
+        at = self.monotonic()
+        found = self.version(at)
+        if self._lows and (not self._told or self._told[-1][1] < found):
+            self._told.append((at, found))
+        return found
+
+    def assure(self, second: int) -> None:
+        """Learn that a second has begun already, as somebody said who knew: an earlier run of ours."""
+        self._told.append((self.monotonic(), max(second, self._told[-1][1] if self._told else second)))
+
+    def _version(self, sent: float) -> int:
         if not self._lows:
             return math.floor(self._wall() - (self.monotonic() - sent)) - UNCERTAINTY
         present = self.monotonic()
@@ -79,7 +100,3 @@ class Clock:
         if low - DRIFT * present > high + DRIFT * present:
             low = slow
         return math.floor(sent + low - DRIFT * present)
-
-    def now(self) -> int:
-        """The unix second that has surely begun at Stripe."""
-        return self.version(self.monotonic())
