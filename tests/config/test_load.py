@@ -496,7 +496,7 @@ def test_the_json_schema_describes_the_keys_as_they_are_written() -> None:
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert schema["additionalProperties"] is False
     pull = schema["$defs"]["Pull"]
-    assert {"from", "to", "lookback", "schedule", "streams"} == set(pull["properties"])
+    assert {"from", "to", "lookback", "retention", "schedule", "streams"} == set(pull["properties"])
     assert pull["required"] == ["from", "to"]
     assert {"const": "duckdb"}.items() <= schema["$defs"]["DuckDB"]["properties"]["type"].items()
 
@@ -506,3 +506,39 @@ def test_every_key_in_the_schema_is_described() -> None:
     for name, model in (("file", schema), *schema["$defs"].items()):
         for key, described in model.get("properties", {}).items():
             assert described.get("description"), f"{name}.{key}"
+
+
+def test_what_is_over_is_kept_for_ever_and_runs_for_a_year_unless_said(tmp_path: Path) -> None:
+    given = ("", "retention: {events: 400d, history: 2y, deleted: 90d, runs: forever}")
+    for said, days in zip(given, ((None, None, None, 365), (400, 730, 90, None)), strict=True):
+        file = tmp_path / "tidegate.yaml"
+        file.write_text(
+            f"""
+stripe: {{acme: {{api_key: sk_test_1}}}}
+warehouses: {{local: {{type: duckdb, path: w.duckdb}}}}
+pulls:
+  all:
+    from: acme
+    to: local
+    {said}
+"""
+        )
+        keep = config.load(file).pulls["all"].retention
+        ages = (keep.events, keep.history, keep.deleted, keep.runs)
+        assert tuple(None if age is None else age.days for age in ages) == days
+
+
+def test_events_that_stripe_still_lists_are_kept(tmp_path: Path) -> None:
+    file = tmp_path / "tidegate.yaml"
+    file.write_text(
+        """
+stripe: {acme: {api_key: sk_test_1}}
+warehouses: {local: {type: duckdb, path: w.duckdb}}
+pulls:
+  all: {from: acme, to: local, retention: {events: 30d}}
+"""
+    )
+    with pytest.raises(
+        errors.ConfigError, match=r"yaml:5:\d+: pulls.all.retention.events: keep events for 31d at least"
+    ):
+        config.load(file)

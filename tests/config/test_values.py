@@ -35,6 +35,43 @@ def test_a_lookback_counts_days(text: object, days: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "days"),
+    [
+        ("90d", 90),
+        ("1d", 1),
+        (400, 400),
+        ("52w", 364),
+        ("2y", 730),
+        ("1 year", 365),
+        ("48h", 2),
+        ("9999d", 9999),
+    ],
+)
+def test_an_age_counts_days_weeks_or_years(text: object, days: int) -> None:
+    assert read(values.Age, text) == days * DAY
+
+
+@pytest.mark.parametrize("value", [None, "forever"])
+def test_an_age_may_be_for_ever(value: object) -> None:
+    assert read(values.Age, value) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("0d", "one day at least"),
+        ("36h", "whole days"),
+        ("soon", "90d, 52w, 2y, or forever"),
+        (True, "90d, 52w, 2y, or forever"),
+        (-1, "90d, 52w, 2y, or forever"),
+        (["90d"], "90d, 52w, 2y, or forever"),
+    ],
+)
+def test_an_age_that_cannot_be_is_refused(value: object, says: str) -> None:
+    assert says in refused(values.Age, value)
+
+
+@pytest.mark.parametrize(
     ("value", "says"),
     [
         ("601d", "at most 600d"),

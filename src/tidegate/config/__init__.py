@@ -30,6 +30,7 @@ from tidegate.config.flows import (
     Pipeline,
     Pull,
     Push,
+    Retention,
     StreamOptions,
 )
 from tidegate.config.values import Cron, Every, RateLimit
@@ -52,6 +53,7 @@ __all__ = [
     "Pull",
     "Push",
     "RateLimit",
+    "Retention",
     "StreamOptions",
     "Warehouse",
     "ad_hoc",

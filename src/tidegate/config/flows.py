@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import fnmatch
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -56,10 +57,11 @@ class Connection(values.Base):
     """Instead of `api_key`: an account that signed in with Stripe."""
     accounts: Annotated[
         Annotated[Literal["own", "all"], Tag("<word>")]
-        | Annotated[tuple[values.AccountId, ...], Tag("<list>")],
+        | Annotated[tuple[values.AccountPath, ...], Tag("<list>")],
         Discriminator(lambda value: "<list>" if isinstance(value, list | tuple) else "<word>"),
     ] = "own"
-    """`own`, `all` connected accounts too, or a list of `acct_...`."""
+    """`own`, `all` connected accounts too, or a list of `acct_...`; with an organisation's key always a list, where
+    `acct_1/acct_2` is an account connected to one of the organisation's."""
     account_id: values.AccountId | None = None
     """The key's own account, for restricted keys that cannot ask for it."""
     start_date: values.StartDate | None = None
@@ -197,6 +199,30 @@ class StreamOptions(values.Base):
         return frozenset(name for name, each in columns.items() if each == treatment)
 
 
+STRIPE_KEEPS = dt.timedelta(days=31)
+"""For how long Stripe lists an event, and a day more."""
+
+
+class Retention(values.Base):
+    """How long things are kept in a warehouse; what is not said is kept for ever."""
+
+    events: values.Age = None
+    """Rows of the table `events`, from their creation."""
+    history: values.Age = None
+    """Versions of rows in the `_history` tables, from when the next version began."""
+    deleted: values.Age = None
+    """Rows that are marked as deleted, from their deletion."""
+    runs: values.Age = Field(default=values.DEFAULT_RUNS, json_schema_extra={"default": "365d"})
+    """Rows of `_tidegate_runs`, from the end of the run."""
+
+    @pydantic.field_validator("events")
+    @classmethod
+    def _beyond_stripe(cls, value: dt.timedelta | None) -> dt.timedelta | None:
+        if value is not None and value < STRIPE_KEEPS:
+            raise ValueError("keep events for 31d at least: Stripe itself lists them for 30 days")
+        return value
+
+
 class Pull(values.Base):
     """Streams of one connection into one warehouse."""
 
@@ -208,6 +234,8 @@ class Pull(values.Base):
     """How far back to read again what Stripe sends no events for: `0d` to `600d`."""
     schedule: values.Schedule = "manual"
     """When: `continuous`, `manual`, `every 15m`, a cron line, or a pace with an anchor."""
+    retention: Retention = Field(default_factory=Retention, json_schema_extra={"default": {}})
+    """How long events, history, deleted rows and runs are kept."""
     streams: Mapping[str, Annotated[StreamOptions, BeforeValidator(_or_empty)]] = Field(
         default_factory=lambda: {"*": StreamOptions()}, json_schema_extra={"default": {"*": {}}}
     )

@@ -103,6 +103,38 @@ Lookback = Annotated[
 """Whole days, `0d` to `600d`; a plain number counts days."""
 
 
+DEFAULT_RUNS = timedelta(days=365)
+_YEARS = re.compile(r"\s*(\d{1,3})\s*(?:y|years?)\s*\Z", re.IGNORECASE)
+
+
+def _age(value: Any) -> timedelta | None:
+    if value is None or isinstance(value, timedelta):
+        return value
+    text = str(value).strip() if not isinstance(value, bool) else ""
+    if text == "forever":
+        return None
+    years = _YEARS.match(text)
+    if years:
+        found = timedelta(days=365 * int(years[1]))
+    else:
+        try:
+            found = timedelta(days=int(text)) if re.fullmatch(r"\d{1,5}", text) else duration(text)
+        except ValueError:
+            raise ValueError("write how long to keep it: 90d, 52w, 2y, or forever") from None
+    if found % timedelta(days=1):
+        raise ValueError("this counts whole days, such as 90d")
+    if not found:
+        raise ValueError("keep it for one day at least, 1d; `forever` keeps everything")
+    return found
+
+
+Age = Annotated[
+    timedelta | None,
+    BeforeValidator(_age, json_schema_input_type=Annotated[int, Field(ge=1)] | str | None),
+]
+"""Whole days, weeks, or years of 365 days; `forever` is None."""
+
+
 def _start_date(value: Any) -> datetime:
     if isinstance(value, datetime):
         found = value
@@ -334,3 +366,4 @@ Secret = Annotated[SecretStr, AfterValidator(_not_empty)]
 HttpUrl = Annotated[Text, AfterValidator(_http_url)]
 LocalPath = Annotated[Text, AfterValidator(_from_folder)]
 AccountId = Annotated[str, StringConstraints(pattern=r"^acct_[A-Za-z0-9]+$")]
+AccountPath = Annotated[str, StringConstraints(pattern=r"^(acct_[A-Za-z0-9]+/)*acct_[A-Za-z0-9]+$")]

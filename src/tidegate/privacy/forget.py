@@ -1,0 +1,409 @@
+"""Whose a row is, and how rows of forgotten customers are cleaned on their way into the warehouse.
+
+A customer is forgotten for good: `forgotten/<account>/<customer>` in the warehouse's state says since when, and
+`forgotten/<account>/<customer>/<stream>/<id>` lists ids of what was theirs. A row belongs to a customer when one of
+its references says so: to the customer, or to something of theirs (a dispute to the charge). A row that names
+another customer is never touched. How the rows that are there already are cleaned is told in `erase`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tidegate import catalog
+from tidegate.privacy import personal
+from tidegate.rows import columns
+from tidegate.warehouse import base
+
+STATE = "forgotten/"
+"""State keys of forgotten customers."""
+
+UNCLEAN = "unclean/"
+"""State keys of accounts of which something was learnt that earlier rows are not cleaned by yet."""
+
+ANYWHERE = "*"
+"""Stands for the account of customers of whom no account had anything when they were forgotten."""
+
+CUSTOMERS = personal.CUSTOMERS
+PEOPLE = "v2_core_accounts"
+"""In API v2 a customer is an account, which `customer_account` names."""
+
+CUSTOMER = re.compile(r"cus_[A-Za-z0-9_]{1,250}")
+
+_OWN = {
+    "customer": (CUSTOMERS,),
+    "related_customer": (CUSTOMERS,),
+    "customer_account": (PEOPLE,),
+    "related_customer_account": (PEOPLE,),
+}
+_INSIDE = ("account_holder", "customer_details")
+"""JSON columns that name their customer in a member of their own."""
+
+_EFFECTS = frozenset({"balance_transaction"})
+"""What follows from an object never says whose the object is; its own `source` says whose it is itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tie:
+    """A column that holds the id of a row of one of `streams`, or has it in a JSON member."""
+
+    column: str
+    streams: tuple[str, ...]
+    member: str = ""
+
+    @property
+    def direct(self) -> bool:
+        """Does it name the customer, rather than something of theirs?"""
+        return set(self.streams) <= {CUSTOMERS, PEOPLE}
+
+
+def prefixes(account: str) -> tuple[str, str]:
+    """Under which keys the state tells who of an account is forgotten."""
+    return f"{STATE}{account}/", f"{STATE}{ANYWHERE}/"
+
+
+def scrubber(state: Mapping[str, str], account: str) -> Scrubber | None:
+    """What cleans an account's rows, or None where nobody is forgotten; `state` may hold other keys too."""
+    found = Scrubber(account)
+    for key, value in state.items():
+        if key.startswith(prefixes(account)):
+            _, _, customer, *what = key.split("/")
+            if what:
+                found.know(what[0], dict.fromkeys(value.split(), customer))
+            else:
+                found.forgot(customer, int(value))
+    return found if found.customers else None
+
+
+@functools.cache
+def ties(stream: str) -> tuple[Tie, ...]:
+    """What says whose a row of a stream is; nothing where no row is any customer's."""
+    return _ties().get(stream, ())
+
+
+@functools.cache
+def tied() -> frozenset[str]:
+    """The streams by whose ids the owner of other rows is found."""
+    return frozenset(name for each in _ties().values() for tie in each for name in tie.streams)
+
+
+def digest(id: str) -> str:
+    """How a column that is to be hashed spells an id."""
+    return hashlib.sha256(id.encode()).hexdigest()
+
+
+def tombs(table: base.Table, rows: pa.Table, hard: bool) -> base.Load:
+    """The load that puts customers' tombstones into a table; where it keeps none, they are buried.
+
+    A row is replaced whole, so that whatever the tombstone lacks becomes NULL.
+    """
+    marks = [*table.key, "_version", "_deleted_at", "_synced_at"]
+    if hard:
+        return base.Load(table, rows.select(marks), "mark", hard=True)
+    filled = [name for name in rows.schema.names if name in marks or rows[name].null_count < rows.num_rows]
+    return base.Load(table, rows.select(filled))
+
+
+def is_event(stream: catalog.Stream) -> bool:
+    """Does a row hold another object, whole?"""
+    return stream.object.rpartition(".")[2] == "event"
+
+
+class Scrubber:
+    """Knows the forgotten customers of one account and what is theirs, and cleans their rows.
+
+    It learns from what it cleans: an invoice of theirs makes its lines theirs. What it learns goes into the
+    state with the rows (`marks`), so that a later pull knows it. One thread at a time.
+    """
+
+    def __init__(self, account: str) -> None:
+        self.account = account
+        self._known: dict[str, dict[str, str]] = {}
+        self._all: set[str] = set()
+        self._arrays: dict[tuple[str, ...], pa.Array] = {}
+        self._fresh: dict[str, dict[str, str]] = {}
+        self._learnt: dict[str, dict[str, str]] = {}
+        self._since: dict[str, dt.datetime] = {}
+
+    @property
+    def learnt(self) -> Mapping[str, Mapping[str, str]]:
+        """What it learnt from rows, by stream."""
+        return self._learnt
+
+    @property
+    def customers(self) -> Sequence[str]:
+        """Who is forgotten."""
+        return tuple(self._known.get(CUSTOMERS, ()))
+
+    def known(self, stream: str) -> Mapping[str, str]:
+        """The ids of a stream's rows that are theirs, each with its customer."""
+        return self._known.get(stream, {})
+
+    def forgot(self, customer: str, since: int) -> None:
+        """Take note of a customer who is forgotten since some time, unix seconds."""
+        self.know(CUSTOMERS, {customer: customer})
+        self._since[customer] = dt.datetime.fromtimestamp(since, dt.UTC)
+
+    def know(self, stream: str, ids: Mapping[str, str]) -> dict[str, str]:
+        """Take note of ids of theirs; those that are new."""
+        known = self._known.setdefault(stream, {})
+        new = {id: customer for id, customer in ids.items() if id not in known}
+        if new:
+            known.update(new)
+            self._all.update(new)
+            self._arrays = {names: array for names, array in self._arrays.items() if stream not in names}
+        return new
+
+    def loads(
+        self, stream: catalog.Stream, loads: Iterable[base.Load], *, hard: bool = False
+    ) -> list[base.Load]:
+        """The same loads without anything personal of forgotten customers, who themselves become tombstones.
+
+        `hard`: in this table deleted rows are removed. Loads that concern nobody are returned as they came.
+        """
+        return [each for load in loads for each in self._cleaned(stream, load, hard)]
+
+    def scrub(self, stream: catalog.Stream, rows: pa.Table) -> pa.Table:
+        """The rows, in their order, those of forgotten customers without anything personal."""
+        mask = self.concerned(stream, rows)
+        if mask is None:
+            return rows
+        mine = rows.filter(mask)
+        self.learn(stream, mine)
+        cleaned = self.clean(stream, mine)
+        place = pc.subtract(pc.cumulative_sum(mask.cast(pa.int64())), 1)
+        order = pc.if_else(mask, pc.add(place, rows.num_rows), pa.arange(0, rows.num_rows))
+        return pa.concat_tables([rows, cleaned]).take(order)
+
+    def clean(self, stream: catalog.Stream, rows: pa.Table) -> pa.Table:
+        """Rows that are theirs, without anything personal; a customer is deleted since they were forgotten."""
+        if stream.name == CUSTOMERS:
+            times = pa.array([self._since.get(id) for id in rows["id"].to_pylist()], columns.INSTANT)
+            at = rows.schema.get_field_index("_deleted_at")
+            rows = rows.set_column(at, rows.schema.field(at), pc.coalesce(rows["_deleted_at"], times))
+        return personal.clean(stream, rows)
+
+    def concerned(self, stream: catalog.Stream, rows: pa.Table) -> pa.Array | None:
+        """Which rows are a forgotten customer's; None when none is."""
+        if not rows.num_rows:
+            return None
+        if stream.name == CUSTOMERS:
+            mask = pc.is_in(rows["id"], value_set=self._ids(CUSTOMERS))
+        elif is_event(stream):
+            mask = self._telling(stream, rows)
+        elif ties(stream.name) or stream.name in tied():
+            mask = self._tied(stream, rows)
+        else:
+            return None
+        if not pc.any(mask).as_py():
+            return None
+        return mask.combine_chunks() if isinstance(mask, pa.ChunkedArray) else mask
+
+    def learn(self, stream: catalog.Stream, rows: pa.Table) -> dict[str, dict[str, str]]:
+        """Take note of what rows of theirs name, by stream: what was not known before."""
+        new: dict[str, dict[str, str]] = {}
+        if is_event(stream):
+            return new
+        found: dict[str, dict[str, str]] = {}
+        present = [tie for tie in ties(stream.name) if tie.column in rows.schema.names and not tie.member]
+        texts = {name: rows[name].to_pylist() for name in {"id", *(tie.column for tie in present)}}
+        for row, id in enumerate(texts["id"]):
+            named = [(tie, texts[tie.column][row]) for tie in present if texts[tie.column][row]]
+            customer = self._customer(stream, id, named)
+            for name in _alike(stream.object):
+                found.setdefault(name, {})[id] = customer
+            for tie, value in named:
+                if any(value in self.known(name) for name in tie.streams):
+                    continue
+                for name in tie.streams:
+                    # Only what says itself whose it is, so that nobody else's is taken along: a payment
+                    # method that was detached and names nobody any more is had in this way alone.
+                    if name not in (CUSTOMERS, stream.name) and any(each.direct for each in ties(name)):
+                        found.setdefault(name, {})[value] = customer
+        if stream.name == CUSTOMERS and "customer_account" in rows.schema.names:
+            pairs = zip(texts["id"], rows["customer_account"].to_pylist(), strict=True)
+            found = {PEOPLE: {person: id for id, person in pairs if person}}
+        for name, ids in found.items():
+            fresh = self.know(name, ids)
+            if fresh:
+                new[name] = fresh
+                self._fresh.setdefault(name, {}).update(fresh)
+                self._learnt.setdefault(name, {}).update(fresh)
+        return new
+
+    def marks(self) -> dict[str, str | None]:
+        """State that keeps what was learnt since the last call; commit it with the rows.
+
+        It says too that earlier rows may be theirs, until `erase.again` has gone through them.
+        """
+        made: dict[str, str | None] = {f"{UNCLEAN}{self.account}": "1"} if self._fresh else {}
+        for stream, ids in self._fresh.items():
+            by_customer: dict[str, list[str]] = {}
+            for id, customer in ids.items():
+                by_customer.setdefault(customer, []).append(id)
+            for customer, listed in by_customer.items():
+                made[f"{STATE}{self.account}/{customer}/{stream}/{listed[0]}"] = " ".join(listed)
+        self._fresh = {}
+        return made
+
+    def _cleaned(self, stream: catalog.Stream, load: base.Load, hard: bool) -> Iterator[base.Load]:
+        mask = self.concerned(stream, load.rows) if load.mode in ("replace", "keep", "history") else None
+        if mask is None:
+            yield load
+            return
+        if stream.name != CUSTOMERS:
+            yield dataclasses.replace(load, rows=self.scrub(stream, load.rows))
+            return
+        mine, others = load.rows.filter(mask), load.rows.filter(pc.invert(mask))
+        self.learn(stream, mine)
+        if others.num_rows:
+            yield dataclasses.replace(load, rows=others)
+        if load.mode != "history":
+            yield tombs(load.table, self.clean(stream, mine), hard)
+
+    def _customer(self, stream: catalog.Stream, id: str, named: Iterable[tuple[Tie, str]]) -> str:
+        """Whose a row is that is somebody's."""
+        ids = [(stream.name, id), *((name, value) for tie, value in named for name in tie.streams)]
+        found = (self._known.get(name, {}).get(value) for name, value in ids)
+        return next(filter(None, found), self.customers[0])
+
+    def _ids(self, *streams: str) -> pa.Array:
+        if streams not in self._arrays:
+            ids = [id for name in streams for id in self._known.get(name, ())]
+            if CUSTOMERS in streams:  # a column may have been chosen to be hashed
+                ids += [digest(id) for id in ids]
+            self._arrays[streams] = pa.array(ids, pa.string())
+        return self._arrays[streams]
+
+    def _tied(self, stream: catalog.Stream, rows: pa.Table) -> pa.ChunkedArray:
+        """By what its references say: the customer decides where one is named, else any of the others."""
+        loose = pc.is_in(rows["id"], value_set=self._ids(stream.name))
+        direct, told = _no(rows), _no(rows)
+        for tie in ties(stream.name):
+            if tie.column not in rows.schema.names:
+                continue
+            column = _inside(rows[tie.column], tie.member) if tie.member else rows[tie.column]
+            hit = pc.fill_null(pc.is_in(column, value_set=self._ids(*tie.streams)), False)
+            if tie.direct:
+                direct, told = pc.or_(direct, hit), pc.or_(told, pc.is_valid(column))
+            else:
+                loose = pc.or_(loose, hit)
+        return pc.or_(direct, pc.and_(loose, pc.invert(told)))
+
+    def _telling(self, stream: catalog.Stream, rows: pa.Table) -> pa.Array:
+        """Events by what they hold: any id of theirs outside of metadata, unless it is another customer's."""
+        names = [
+            field.name for field in stream.fields if field.type == "json" and field.name in rows.schema.names
+        ]
+        found = [False] * rows.num_rows
+        for name in names:
+            for row, value in enumerate(rows[name].to_pylist()):
+                if value and not found[row] and not self._all.isdisjoint(value.split('"')):
+                    found[row] = self._tells(value)
+        return pa.array(found, pa.bool_())
+
+    def _tells(self, value: str) -> bool:
+        try:
+            held = json.loads(value)
+        except (ValueError, RecursionError):
+            return True  # it names somebody, and cannot be read: better too much than too little
+        inner = held.get("object", held) if isinstance(held, dict) else held
+        customer = inner.get("customer") if isinstance(inner, dict) else None
+        customer = customer.get("id") if isinstance(customer, dict) else customer
+        if isinstance(customer, str) and customer not in self.known(CUSTOMERS):
+            previous = held.get("previous_attributes") if isinstance(held, dict) else None
+            return isinstance(previous, dict) and not self._all.isdisjoint(_words(previous))
+        return not self._all.isdisjoint(_words(held))
+
+
+def _words(value: object) -> Iterator[str]:
+    """Every text in JSON but what users wrote into metadata."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for each in value:
+            yield from _words(each)
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            if key != "metadata":
+                yield from _words(each)
+
+
+def _no(rows: pa.Table) -> pa.Array:
+    return pa.repeat(pa.scalar(False), rows.num_rows)
+
+
+def _inside(column: pa.ChunkedArray, member: str) -> pa.Array:
+    """A member of each JSON value that is an object."""
+    found: list[str | None] = []
+    for value in column.to_pylist():
+        try:
+            held = json.loads(value) if value else None
+        except ValueError:
+            held = None
+        inner = held.get(member) if isinstance(held, dict) else None
+        found.append(inner if isinstance(inner, str) else None)
+    return pa.array(found, pa.string())
+
+
+@functools.cache
+def _alike(kind: str) -> tuple[str, ...]:
+    """The streams of one kind of object, by whose ids owners are found: payment methods are in two lists."""
+    return tuple(name for name in tied() if catalog.load().streams[name].object == kind)
+
+
+@functools.cache
+def _ties() -> dict[str, tuple[Tie, ...]]:
+    """By stream, from the catalog: references to customers, to what refers to customers, and so on."""
+    streams = catalog.load().streams
+    found: dict[str, dict[str, Tie]] = {PEOPLE: {}}
+    owned = {CUSTOMERS, PEOPLE}
+    while True:
+        before = sum(len(each) for each in found.values()), len(owned)
+        for stream in streams.values():
+            if stream.name == CUSTOMERS or is_event(stream):
+                continue
+            mine = {tie.column: tie for tie in _found(streams, stream, owned)}
+            if mine:
+                found[stream.name] = mine
+                owned.add(stream.name)
+        if before == (sum(len(each) for each in found.values()), len(owned)):
+            return {name: tuple(each.values()) for name, each in found.items()}
+
+
+def _found(
+    streams: Mapping[str, catalog.Stream], stream: catalog.Stream, owned: Iterable[str]
+) -> Iterator[Tie]:
+    parents = {origin.parents[0].stream for origin in stream.origins if origin.parents} & set(owned)
+    if parents:
+        yield Tie("_parent_id", tuple(sorted(parents)))
+    names = {field.name for field in stream.fields}
+    for field in stream.fields:
+        if field.name in _OWN:
+            yield Tie(field.name, _OWN[field.name])
+        elif field.name in _INSIDE and "customer" not in names:
+            yield Tie(field.name, (CUSTOMERS,), "customer")
+        elif field.type in ("id", "string") and field.name != "id":
+            objects = {*field.expands} if field.type == "id" else {_words_of().get(field.name, "")}
+            meant = (name for name in owned if streams[name].object in objects - _EFFECTS)
+            if found := tuple(sorted(meant)):
+                yield Tie(field.name, found)
+
+
+@functools.cache
+def _words_of() -> Mapping[str, str]:
+    """The last word of each object, where no other ends with it, and the object: a reference that is only text
+    goes by it (`invoice`, `payment_method`)."""
+    objects = {stream.object for stream in catalog.load().streams.values()}
+    last = [name.rpartition(".")[2] for name in objects]
+    return {name.rpartition(".")[2]: name for name in objects if last.count(name.rpartition(".")[2]) == 1}
