@@ -6,6 +6,8 @@ import os
 
 import pytest
 
+pytest_plugins = ("businesses",)
+
 ALL_MUST_RUN = os.environ.get("CI", "").lower() in ("1", "true") or os.environ.get("TIDEGATE_NO_SKIP") == "1"
 
 

@@ -158,6 +158,9 @@ def test_check_tells_what_can_be_read(stripe: Stripe, tmp_path: Path) -> None:
     states = {each["stream"]: each["status"] for each in report["streams"]}
     assert states["customers"] == "ok"
     assert states["charges"] == "no_permission"
+    assert "rak_event_read" in report["events"]["error"]
+    plain = run(*words, "--api-key", "rk_test_geheimnarrow12345", cwd=tmp_path)
+    assert "events cannot be read" in plain.stdout
 
 
 def test_status_tells_what_is_there(stripe: Stripe, tmp_path: Path) -> None:

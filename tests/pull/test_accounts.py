@@ -139,6 +139,14 @@ def test_a_wrong_key_is_no_question_of_accounts() -> None:
         identify(routes, "charges", account_id="acct_5")
 
 
+@pytest.mark.parametrize("asked", ["/v1/account", "/v1/charges"])
+def test_a_server_that_fails_is_asked_later_and_no_account_is_guessed(asked: str) -> None:
+    """Under another name all rows would stand twice."""
+    routes: dict[str, scripted.Route] = {"/v1/account": lambda _: forbidden("rak_account_read")}
+    with pytest.raises(errors.ServerFault):
+        identify({**routes, asked: lambda _: scripted.BROKEN}, "charges")
+
+
 def test_a_stand_in_without_accounts_has_an_unnamed_one(tmp_path: Path) -> None:
     with double.serving(double.Double({"/v1/charges": double.charges(3)})) as url:
         result = pull(Stripe(url), tmp_path / "w.duckdb", "charges")
@@ -272,7 +280,8 @@ def test_a_key_that_is_revoked_among_the_accounts_ends_them_all(tmp_path: Path) 
     with double.serving(made) as url:
         result = pull(Stripe(url), tmp_path / "w.duckdb", "payouts", source={"accounts": "all"})
     assert isinstance(result.end, errors.Unauthorized)
-    assert [each.status for each in result.outcomes] == ["ok", "failed"]
+    assert [each.status for each in result.outcomes] == ["ok", *["failed"] * 10]
+    assert all("rejected the key" in each.error for each in result.outcomes[1:])
 
 
 def test_an_empty_list_of_accounts_is_a_mistake() -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from pathlib import Path
 
 import double
+import msgspec
 import pytest
 import scripted
 from pulling import Stripe, pull
 
-from tidegate.pull import held, report, run
+from tidegate.cli import status
+from tidegate.pull import held, reconcile, refresh, relist, report, run, sweep
 from tidegate.stripe import client
 from tidegate.warehouse import duckdb
 
@@ -85,13 +88,18 @@ def test_a_stream_that_was_cut_short_is_there_in_part_until_the_next_pull(tmp_pa
 
 
 def test_tables_of_other_names_and_rows_that_were_deleted(tmp_path: Path) -> None:
-    file = tmp_path / "w.duckdb"
-    stubs = [{"id": "cus_9", "object": "customer", "deleted": True, "created": 1_700_000_000}]
-    given = [*double.customers(3), *stubs]
+    file, given = tmp_path / "w.duckdb", list(double.customers(4))
     script = scripted.Script(routes={"/v1/customers": lambda q: scripted.listed(given, q)})
     choices = {"customers": run.Choice(table="clients")}
     with double.serving(script) as url:
         pull(Stripe(url), file, "customers", choices=choices)
+        given[0] = {
+            "id": given[0]["id"],
+            "object": "customer",
+            "deleted": True,
+            "created": given[0]["created"],
+        }
+        pull(Stripe(url), file, "customers", choices=choices, full_refresh=True)
     found = look(file, customers="clients")["customers"]
     assert (found.account, found.rows, found.deleted) == ("acct_unnamed", 3, 1)
     assert look(file)["customers"].rows == 0  # under its own name there is none
@@ -112,3 +120,131 @@ def test_a_stream_from_two_lists_is_complete_when_both_are(tmp_path: Path) -> No
         pull(Stripe(url), file, "v2_core_accounts")
     found = look(file)["v2_core_accounts"]
     assert (found.complete, found.rows) == (True, 2)
+
+
+ACCOUNT = "acct_unnamed"
+
+
+def note(file: Path, **state: object) -> None:
+    """Leave state as a pull would, under `<key>/acct_unnamed`; a list of keys and values goes below it."""
+    texts: dict[str, str | None] = {}
+    for name, value in state.items():
+        for path, each in value.items() if isinstance(value, dict) else [("", value)]:
+            text = each if isinstance(each, str) else msgspec.json.encode(each).decode()
+            texts["/".join(filter(None, (name, ACCOUNT, path)))] = text
+    warehouse = duckdb.DuckDB(file)
+    warehouse.load([], texts)
+    warehouse.close()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """Customers, charges and quotes of a small double."""
+    file = tmp_path / "w.duckdb"
+    lists = {"/v1/customers": double.customers(5), "/v1/charges": double.charges(7), "/v1/quotes": []}
+    with double.serving(double.Double(lists)) as url:
+        pull(Stripe(url), file, "customers", "charges", "quotes")
+    return file
+
+
+def test_what_is_held_back_is_said_with_what_to_do(small: Path) -> None:
+    why = "5 of 5 rows are no longer listed; run `tidegate pull --accept-deletes customers`."
+    note(small, held={"customers": sweep.Held(1_700_000_000, 5, 5, why)})
+    found = look(small)
+    assert found["customers"].held == why
+    assert found["customers"].as_json()["held"] == why
+    assert (found["charges"].held, found["charges"].as_json()["held"]) == ("", None)
+
+
+def test_what_waits_and_what_could_not_be_read_is_counted(small: Path) -> None:
+    marks = (
+        refresh.Dirty("charges", "ch_1", 1_700_000_000),
+        refresh.Dirty("charges", "ch_2", 1_700_000_000, attempts=3, reason="status 500"),
+        refresh.Dirty("customers", "cus_1", 1_700_000_000, attempts=1, reason="status 500"),
+    )
+    note(small, dirty={f"{each.stream}/{each.id}": each for each in marks})
+    found = look(small)
+    waiting = {name: (each.waiting, each.unread) for name, each in found.items()}
+    assert waiting == {"charges": (2, 1), "customers": (1, 1), "quotes": (0, 0)}
+
+
+def test_what_is_to_be_listed_again_is_said_with_the_reason(small: Path) -> None:
+    entries = {"charges": relist.Entry(1_700_000_000, "the last pull was 31 days ago")}
+    note(small, relist=relist.text(entries))
+    found = look(small)
+    assert found["charges"].listing == "the last pull was 31 days ago"
+    assert found["customers"].as_json()["listing"] is None
+
+
+def test_a_table_is_as_of_the_events_that_were_followed(small: Path) -> None:
+    """But where events cannot be read, as of its last listing."""
+    later = int(dt.datetime.now(dt.UTC).timestamp()) + 1_000
+    listed = {"quotes": {"all": later - 500}}
+    note(small, tail=str(later), turns=reconcile.Turns(listed=listed))
+    moments = {name: each.as_of for name, each in look(small).items()}
+    assert moments["charges"] == moments["customers"] == dt.datetime.fromtimestamp(later, dt.UTC)
+    note(small, turns=reconcile.Turns(followed=False, listed=listed))
+    moments = {name: each.as_of for name, each in look(small).items()}
+    assert moments["quotes"] == dt.datetime.fromtimestamp(later - 500, dt.UTC)
+    assert moments["charges"] is not None
+    assert moments["charges"] < dt.datetime.fromtimestamp(later - 500, dt.UTC)
+
+
+def test_a_table_that_waits_for_a_gap_to_be_mended_is_not_as_of_the_events(small: Path) -> None:
+    later = int(dt.datetime.now(dt.UTC).timestamp()) + 1_000
+    entries = {
+        "charges": relist.Entry(later, "a gap"),
+        "customers": relist.Entry(later, "its turn", regular=True),
+    }
+    note(small, tail=str(later), relist=relist.text(entries), turns=reconcile.Turns())
+    found = look(small)
+    assert found["customers"].as_of == dt.datetime.fromtimestamp(later, dt.UTC)
+    assert found["charges"].as_of != dt.datetime.fromtimestamp(later, dt.UTC)
+
+
+def test_every_table_says_how_soon_changes_show_by_what_the_last_pull_went_by(
+    business: Stripe, tmp_path: Path
+) -> None:
+    file, streams = tmp_path / "w.duckdb", ("products", "payment_intents", "webhook_endpoints")
+    pull(business, file, *streams)
+    found = look(file)
+    assert {name: each.staleness_s for name, each in found.items()} == {
+        "products": reconcile.EVENTS,
+        "payment_intents": None,
+        "webhook_endpoints": reconcile.SHORTEST,
+    }
+    assert found["products"].staleness == "events, seconds"
+    assert "6 h up to 7 d old" in found["payment_intents"].staleness
+    assert found["payment_intents"].as_json()["staleness_s"] is None
+    pull(business, file, *streams, lookback=86_400)
+    assert "1 h up to 1 d old, then unbounded" in look(file)["payment_intents"].staleness
+
+
+def test_status_shows_it_all(
+    small: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    why = "5 of 5 rows of customers are no longer listed; run `tidegate pull --accept-deletes customers`."
+    dirty = refresh.Dirty("charges", "ch_1", 1_700_000_000, attempts=1, reason="status 500")
+    entries = {"customers": relist.Entry(1_700_000_000, "a month without a pull")}
+    note(
+        small,
+        held={"customers": sweep.Held(1_700_000_000, 5, 5, why)},
+        dirty={"charges/ch_1": dirty},
+        relist=relist.text(entries),
+        turns=reconcile.Turns(),
+    )
+    assert status.status(to=f"duckdb:///{small}") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "changes show within" in shown
+    assert "listed whole every 15 min" in shown
+    assert "1 to be read, 1 of them in vain so far" in shown
+    assert "to be listed again: a month without a pull" in shown
+    assert why in shown
+    assert status.status(to=f"duckdb:///{small}", json=True) == 0
+    (pulled,) = json.loads(capsys.readouterr().out)["pulls"]
+    found = {each["stream"]: each for each in pulled["streams"]}
+    assert found["quotes"]["staleness_s"] == 900
+    assert found["customers"]["staleness_s"] is None
+    assert found["customers"]["held"] == why
+    assert (found["charges"]["waiting"], found["charges"]["unread"]) == (1, 1)

@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 from pulling import KEY, Stripe, query, tables
 
-from tidegate import sandbox
-from tidegate.pull import backfill, slices
+from tidegate import catalog, sandbox
+from tidegate.pull import backfill, plan, slices
 from tidegate.warehouse import duckdb
 
 SEED = int(os.environ.get("TIDEGATE_SEED", "1"))
@@ -48,6 +48,8 @@ ALONE = ("charges", "payment_methods", "setup_intents")
 
 PER_PARENT = ("customer_balance_transactions", "setup_attempts")
 """Their progress is the last parent that is done, in the order of ids."""
+
+WALKS = plan.plan(catalog.load().streams, STREAMS).walks
 
 PULL = """
 import sys
@@ -134,7 +136,6 @@ def standing(file: Path) -> Standing:
     warehouse = duckdb.DuckDB(file)
     try:
         saved = warehouse.state("backfill/")
-        under_way = bool(warehouse.state("round/"))
         there = STREAMS if saved else ()
     finally:
         warehouse.close()
@@ -144,7 +145,7 @@ def standing(file: Path) -> Standing:
     rows = {row["name"]: row["n"] for row in query(file, counts)} if there else {}
     marks = {key.split("/")[2]: backfill.progress(text) for key, text in saved.items()}
     known = {name: mark for name, mark in marks.items() if mark is not None}
-    return Standing(rows, known, bool(marks) and not under_way)
+    return Standing(rows, known, len(known) == len(WALKS) and all(mark.done for mark in known.values()))
 
 
 def went_on(before: Standing, now: Standing) -> None:

@@ -225,6 +225,100 @@ def test_what_came_before_an_interrupt_is_committed(warehouse: duckdb.DuckDB) ->
     assert warehouse.state("walk") == {"walk": "half"}
 
 
+# What else is loaded than rows
+
+
+def rows(warehouse: base.Warehouse) -> dict[str, tuple[str | None, int, bool]]:
+    """By id: the name, the version, and whether the row is deleted."""
+    found = warehouse.read("select id, name, _version, _deleted_at from stripe.customers order by id")
+    return {
+        row["id"]: (row["name"], row["_version"], row["_deleted_at"] is not None)
+        for batch in found
+        for row in batch.to_pylist()
+    }
+
+
+def loaded(warehouse: base.Warehouse, *batches: Sequence[load.Cargo]) -> None:
+    """Commit batches one after the other."""
+
+    async def go() -> None:
+        loader = load.Loader(warehouse)
+        for batch in batches:
+            loader.add(batch)
+            await loader.flush()
+        await loader.finish()
+
+    asyncio.run(go())
+
+
+def named(to: load.Target, name: str, version: int, *, payload: bool = False) -> load.Piece:
+    """One customer of this name."""
+    page = to.decoder.objects([json.dumps({"id": "cus_1", "object": "customer", "name": name}).encode()])
+    return load.Piece(to, decode.Part(page, version), 100, payload=payload)
+
+
+def test_state_beside_a_mark_is_committed_with_it_and_none_removes(warehouse: duckdb.DuckDB) -> None:
+    async def pull() -> None:
+        loader = load.Loader(warehouse)
+        loader.add([], state={"tail/acct_1": "7", "dirty/acct_1/customers/cus_1": "x"})
+        await loader.flush()
+        loader.add(
+            [piece(target(), "cus_1")],
+            "walk",
+            lambda: "done",
+            state={"tail/acct_1": "8", "dirty/acct_1/customers/cus_1": None},
+        )
+        await loader.finish()
+
+    asyncio.run(pull())
+    assert warehouse.state() == {"tail/acct_1": "8", "walk": "done"}
+
+
+def test_of_one_second_a_reading_stays_whichever_of_both_came_first(warehouse: duckdb.DuckDB) -> None:
+    to = target()
+    read, told = named(to, "Read", 7), named(to, "Told", 7, payload=True)
+    for batches in ([[read, told]], [[told, read]], [[read], [told]], [[told], [read]]):
+        loaded(warehouse, *batches)
+        assert rows(warehouse)["cus_1"] == ("Read", 7, False)
+
+
+def test_a_younger_payload_replaces_a_reading_and_an_older_one_does_not(warehouse: duckdb.DuckDB) -> None:
+    to = target()
+    loaded(warehouse, [named(to, "Read", 7)], [named(to, "Older", 6, payload=True)])
+    assert rows(warehouse)["cus_1"] == ("Read", 7, False)
+    loaded(warehouse, [named(to, "Younger", 8, payload=True)])
+    assert rows(warehouse)["cus_1"] == ("Younger", 8, False)
+
+
+def test_of_one_second_a_deletion_stays_whichever_came_first(warehouse: duckdb.DuckDB) -> None:
+    to = target()
+    gone = load.Gone(to, [("cus_1",)], 7)
+    loaded(warehouse, [gone, named(to, "Read", 7)])
+    assert rows(warehouse)["cus_1"][1:] == (7, True)
+    loaded(warehouse, [named(to, "Read", 7)])
+    assert rows(warehouse)["cus_1"][1:] == (7, True)
+    loaded(warehouse, [named(to, "Made again", 8)])
+    assert rows(warehouse)["cus_1"] == ("Made again", 8, False)
+
+
+def test_what_was_deleted_before_it_ever_came_stays_away_until_it_is_younger(
+    warehouse: duckdb.DuckDB,
+) -> None:
+    to = target()
+    loaded(warehouse, [load.Gone(to, [("cus_1",)], 7)], [named(to, "Late", 6)])
+    assert rows(warehouse) == {}
+    loaded(warehouse, [named(to, "Made again", 8)])
+    assert rows(warehouse)["cus_1"] == ("Made again", 8, False)
+
+
+def test_an_outcome_counts_what_was_written_and_what_was_deleted(warehouse: duckdb.DuckDB) -> None:
+    to = target()
+    loaded(warehouse, [piece(to, "cus_1", "cus_2", "cus_3")], [load.Gone(to, [("cus_1",), ("cus_2",)], 200)])
+    assert (to.outcome.read, to.outcome.written, to.outcome.deleted) == (3, 3, 2)
+    loaded(warehouse, [load.Gone(to, [("cus_1",)], 200)])
+    assert to.outcome.deleted == 2
+
+
 def test_the_first_reason_stays() -> None:
     outcome = report.Outcome("charges", "acct_1")
     outcome.fail("no_permission", "first")

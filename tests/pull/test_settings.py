@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from pulling import KEY, Stripe, query
 
 from tidegate import catalog, config, errors
 from tidegate.pull import report, run, settings
+from tidegate.rows import decode
 
 STREAMS = catalog.load().streams
 DAY = 86_400
@@ -101,7 +103,7 @@ def test_only_some_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize("options", ["exclude: [email, phone]", "columns: {email: exclude, phone: exclude}"])
 def test_all_but_some_columns(options: str, tmp_path: Path) -> None:
     columns = choice(tmp_path, "customers", options).columns
-    assert columns == {field.name for field in STREAMS["customers"].fields} - {"email", "phone"}
+    assert columns == {field.name for field in decode.fields(STREAMS["customers"])} - {"email", "phone"}
 
 
 def test_columns_of_children_whose_key_is_their_parent_too(tmp_path: Path) -> None:
@@ -201,19 +203,126 @@ def test_full_refresh_by_word_or_because_every_stream_says_so(tmp_path: Path) ->
     assert job.options.full_refresh
 
 
+def test_a_stream_that_is_read_whole_each_time(tmp_path: Path) -> None:
+    (job,) = jobs(tmp_path, "charges: {mode: full_refresh}, customers: {}")
+    assert job.options.choices["charges"].refresh
+    assert not job.options.choices["customers"].refresh
+
+
 @pytest.mark.parametrize(
-    ("options", "named"),
+    ("pull", "options", "overall", "given", "own"),
     [
-        ("where: {field: amount, op: is, value: 5}", "where"),
-        ("history: true", "history"),
-        ("hash: [receipt_email]", "hash"),
-        ("columns: {receipt_email: hash}", "hash"),
-        ("deletes: hard", "deletes: hard"),
+        ("", "", 7 * DAY, False, None),
+        ("lookback: 3d", "", 3 * DAY, True, None),
+        ("lookback: 7d", "", 7 * DAY, True, None),
+        ("", "lookback: 30d", 7 * DAY, False, 30 * DAY),
+        ("lookback: 0d", "lookback: 0d", 0, True, 0),
     ],
 )
-def test_what_this_version_cannot_do_is_refused_not_ignored(options: str, named: str, tmp_path: Path) -> None:
-    with pytest.raises(errors.ConfigError, match=f"pulls.all.streams.charges: .* `{named}`"):
+def test_the_lookback(
+    pull: str, options: str, overall: int, given: bool, own: int | None, tmp_path: Path
+) -> None:
+    (job,) = jobs(tmp_path, f"charges: {{{options}}}", pull=pull)
+    assert (job.options.lookback, job.options.lookback_given) == (overall, given)
+    assert job.options.choices["charges"].lookback == own
+
+
+def test_whether_objects_from_before_the_start_are_kept(tmp_path: Path) -> None:
+    (job,) = jobs(tmp_path)
+    assert job.options.before_start == "include"
+    (job,) = jobs(tmp_path, connection=", start_date: 2024-01-01, before_start: exclude")
+    assert job.options.before_start == "exclude"
+
+
+# What the rows look like
+
+
+def test_rows_are_kept_as_they_are_unless_something_else_is_said(tmp_path: Path) -> None:
+    assert choice(tmp_path, "charges", "") == run.Choice()
+
+
+def test_every_option_of_the_rows(tmp_path: Path) -> None:
+    found = choice(
+        tmp_path,
+        "charges",
+        "where: {field: amount, op: is, value: 5}, history: true, hash: [receipt_email], deletes: hard",
+    )
+    assert found.where == config.flows.Condition(field="amount", op="is", value=5)
+    assert found.hashed == {"receipt_email"}
+    assert (found.history, found.hard) == (True, True)
+    assert choice(tmp_path, "charges", "columns: {receipt_email: hash}").hashed == {"receipt_email"}
+
+
+def test_what_is_hashed_for_all_streams_is_what_each_has(tmp_path: Path) -> None:
+    (job,) = jobs(tmp_path, '"*": {hash: [email, phone]}')
+    assert job.options.choices["customers"].hashed == {"email", "phone"}
+    assert job.options.choices["charges"].hashed == set()
+
+
+def test_a_column_that_is_left_out_is_not_hashed_either(tmp_path: Path) -> None:
+    found = choice(tmp_path, "customers", "columns: [id, phone], hash: [email, phone]")
+    assert (found.columns, found.hashed) == ({"id", "phone"}, {"phone"})
+    found = choice(tmp_path, "customers", "exclude: [email], hash: [email]")
+    assert found.hashed == set()
+
+
+def test_a_list_that_has_a_table_of_its_own_is_no_column(tmp_path: Path) -> None:
+    """`customers.sources` stands in `cards`, `bank_accounts` and `sources`."""
+    found = choice(tmp_path, "customers", "columns: [id, sources], hash: [sources]")
+    assert (found.columns, found.hashed) == ({"id"}, set())
+    assert choice(tmp_path, "customers", "exclude: [sources]").columns is None
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("where: {field: metdata.plan, op: exists}", r"did you mean metadata\.plan\?"),
+        (
+            "where: {field: amount, op: is, value: much}",
+            "cannot ask `is` of amount: the value must be a number",
+        ),
+        ("columns: [id], where: {all: [{field: paid, op: is, value: 1}]}", "the value must be true or false"),
+        ("hash: [created]", r"charges\.created cannot be hashed: Tidegate itself goes by it"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_anything_is_read(options: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(errors.ConfigError, match=rf"^pulls\.all\.streams\.charges: .*{says}") as caught:
         choice(tmp_path, "charges", options)
+    assert "much" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "other", ["customers: {table: charges_history}", "customers: {table: Charges_History}"]
+)
+def test_a_stream_cannot_share_a_table_with_a_history(other: str, tmp_path: Path) -> None:
+    for streams in (f"charges: {{history: true}}, {other}", f"{other}, charges: {{history: true}}"):
+        with pytest.raises(errors.ConfigError, match=r"two streams share the table '(?i:charges_history)'"):
+            jobs(tmp_path, streams)
+    (job,) = jobs(tmp_path, f"charges: {{}}, {other}")
+    assert job.options.choices["charges"].history is False
+
+
+def test_what_is_filtered_and_hashed_reaches_the_table_so(business: Stripe, tmp_path: Path) -> None:
+    (job,) = jobs(
+        tmp_path,
+        "customers: {where: {field: metadata.plan, op: exists}, hash: [email], exclude: [name], history: true}",
+        connection=f", api_base: '{business.url}', rate_limit: off",
+    )
+    assert landed(job) == "ok"
+    truth = [line["object"] for line in business.truth("customers")]
+    expected = {
+        each["id"]: each["email"] and hashlib.sha256(each["email"].encode()).hexdigest()
+        for each in truth
+        if "plan" in each["metadata"]
+    }
+    assert 0 < len(expected) < len(truth)
+    for table in ("customers", "customers_history"):
+        rows = query(tmp_path / "w.duckdb", f"select * from stripe.{table}")
+        assert {row["id"]: row["email"] for row in rows} == expected
+        assert all("name" not in row for row in rows)
+
+
+# Whose data, and which file
 
 
 def test_the_connection_is_the_source(tmp_path: Path) -> None:

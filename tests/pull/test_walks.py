@@ -156,7 +156,8 @@ def test_a_forbidden_list_costs_one_request(tmp_path: Path) -> None:
 def test_children_of_what_could_not_be_read_say_why(
     refusal: scripted.Answer, status: str, tmp_path: Path
 ) -> None:
-    script = scripted.Script(routes={"/v1/setup_intents": lambda _: refusal})
+    own = {"id": "acct_1", "object": "account"}
+    script = scripted.Script(routes={"/v1/account": lambda _: own, "/v1/setup_intents": lambda _: refusal})
     with double.serving(script) as url:
         result = pull(Stripe(url), tmp_path / "w.duckdb", "setup_intents", "setup_attempts")
     child = next(each for each in result.outcomes if each.stream == "setup_attempts")

@@ -76,11 +76,23 @@ class Added:
     """A sink that remembers what came together: the rows' ids by stream, and the mark as it was then."""
 
     batches: list[tuple[dict[str, list[str]], str | None]] = field(default_factory=list)
+    cargo: list[load.Cargo] = field(default_factory=list)
+    state: dict[str, str | None] = field(default_factory=dict)
 
-    def add(self, pieces: Sequence[load.Piece], _key: str, mark: load.Mark | None) -> None:
+    def add(
+        self,
+        pieces: Sequence[load.Cargo],
+        key: str = "",  # noqa: ARG002  # a sink's signature
+        mark: load.Mark | None = None,
+        *,
+        state: Mapping[str, str | None] | None = None,
+    ) -> None:
         ids: dict[str, list[str]] = {}
         for piece in pieces:
-            ids.setdefault(piece.target.stream.name, []).extend(piece.part.rows.ids)
+            if isinstance(piece, load.Piece):
+                ids.setdefault(piece.target.stream.name, []).extend(piece.part.rows.ids)
+        self.cargo += pieces
+        self.state |= state or {}
         self.batches.append((ids, None if mark is None else mark()))
 
     async def room(self) -> None:

@@ -61,12 +61,13 @@ def check(
         found = asyncio.run(permissions.check(job.source, job.options))
         missing = [one for one in found.access if one.status == "no_permission"]
         broken = [one for one in found.access if one.status == "failed"]
-        fine = fine and all(step.ok for step in steps) and not missing and not broken
+        fine = fine and all(step.ok for step in steps) and not (missing or broken or found.untold)
         reports.append(
             {
                 "pull": job.name,
                 "account": found.account,
                 "mode": found.mode,
+                "events": {"ok": not found.untold, "error": found.untold or None},
                 "streams": [
                     {
                         "stream": a.stream,
@@ -94,6 +95,11 @@ def _show(job: settings.Job, found: permissions.Found, steps: list[base.Check]) 
         console.print(f"  {_sign(step.ok)} warehouse {step.name}: {step.detail}")
     readable = [one for one in found.access if one.status == "ok"]
     console.print(f"  {_sign(bool(readable))} {len(readable)} of {len(found.access)} streams can be read")
+    if found.untold:
+        console.print(
+            f"  {_sign(False)} events cannot be read: {found.untold} Until then changes are only seen by listing "
+            "again: edits of rows older than the lookback and the moment of a deletion are lost."
+        )
     absent = [one.stream for one in found.access if one.status == "not_enabled"]
     if absent:
         console.print(f"  - {len(absent)} belong to products this account does not have: {', '.join(absent)}")

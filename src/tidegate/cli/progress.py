@@ -49,10 +49,11 @@ def summary(result: report.Result) -> None:
     grid = table.Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for heading in ("stream", *(("account",) if several else ())):
         grid.add_column(heading, no_wrap=True)
-    for heading in ("read", "written", "requests"):
+    gone = any(each.deleted for each in result.outcomes)
+    for heading in ("read", "written", *(("deleted",) if gone else ()), "requests"):
         grid.add_column(heading, justify="right", no_wrap=True)
     grid.add_column("status", overflow="fold")
-    said = [each for each in result.outcomes if each.read or each.written or each.status not in _QUIET]
+    said = [each for each in result.outcomes if each.read or each.deleted or each.status not in _QUIET]
     for each in sorted(said, key=lambda one: (one.status == "ok", -one.read, one.stream)):
         words = _WORDS.get(each.status, each.status)
         words = f"{words}: {output.redacted(each.error)}" if each.error else words
@@ -61,6 +62,7 @@ def summary(result: report.Result) -> None:
             *((text.Text(each.account),) if several else ()),
             f"{each.read:,}",
             f"{each.written:,}",
+            *((f"{each.deleted:,}",) if gone else ()),
             f"{each.tally.requests:,}",
             text.Text(words, _STYLES.get(each.status, "yellow")),
         )
@@ -79,6 +81,24 @@ def summary(result: report.Result) -> None:
         *((f"{absent} not enabled in this account",) if absent else ()),
     ]
     out.print("; ".join(parts), markup=False, soft_wrap=True)
+
+
+def line(result: report.Result) -> str:
+    """One pull of many in a line: `12:03:05 customers 2 written, 1 deleted; 3 requests`; empty without news."""
+    told = [each for each in result.outcomes if each.written or each.deleted]
+    wrong = [each for each in result.outcomes if each.status not in _QUIET]
+    if not told and not wrong and result.end is None:
+        return ""
+    parts = [f"{each.stream} {each.written:,}" for each in told if each.written]
+    written = ", ".join(parts[:8]) + (f" and {len(parts) - 8} more" if len(parts) > 8 else "")
+    deleted = sum(each.deleted for each in told)
+    said = [
+        *((f"{written} written",) if parts else ()),
+        *((f"{deleted:,} deleted",) if deleted else ()),
+        *(f"{each.stream}: {output.redacted(each.error)}" for each in wrong[:3]),
+        *((output.redacted(str(result.end)),) if result.end is not None else ()),
+    ]
+    return f"{result.finished_at.astimezone():%H:%M:%S} {', '.join(said)}; {result.tally.requests:,} requests"
 
 
 def _streams(number: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import signal
 from pathlib import Path
@@ -33,12 +34,16 @@ def pull(
     budget: float | None = None,
     rate_limit: str | None = None,
     dry_run: bool = False,
+    watch: bool = False,
+    every: float = 5.0,
+    accept_deletes: str | None = None,
     json: bool = False,
 ) -> int:
     """Bring Stripe objects into a warehouse.
 
     With a tidegate.yaml: `tidegate pull` runs all its pulls, `tidegate pull NAME` one of them. Without one:
-    `tidegate pull --api-key KEY --to duckdb:///FILE`. A pull that was cut short goes on where it stopped.
+    `tidegate pull --api-key KEY --to duckdb:///FILE`. The first pull reads everything, later ones follow what
+    changed. One that was cut short goes on where it stopped.
 
     Parameters
     ----------
@@ -59,9 +64,9 @@ def pull(
     start_date
         Leave out objects created before this date.
     lookback
-        How much earlier than the start date to begin, `7d` by default.
+        How far back to list again what Stripe sends no events for, `7d` by default; given here, all of it now.
     full_refresh
-        Forget how far earlier pulls came and read everything again.
+        Read everything again, and remove what Stripe no longer has.
     account
         Connected account to act for, `acct_...`; may be repeated.
     account_id
@@ -72,8 +77,14 @@ def pull(
         Requests per second per account / per endpoint, `100/25`, or `off`.
     dry_run
         Read nothing but a sample; show permissions, estimated rows, requests and time.
+    watch
+        Go on until stopped: pull again and again, so that the warehouse is seconds behind Stripe.
+    every
+        Seconds between two pulls of --watch.
+    accept_deletes
+        Streams, comma separated, of which even very many rows may go that Stripe no longer lists.
     json
-        Print the result as one JSON object, last on stdout.
+        Print the result as one JSON object, last on stdout; with --watch, one line per pull.
     """
     jobs = connect.jobs(
         names,
@@ -93,23 +104,42 @@ def pull(
     )
     if dry_run:
         return _dry_run(jobs, json)
-    codes = [_run(job, json) for job in jobs]
+    accept = frozenset(name.strip() for name in (accept_deletes or "").split(",") if name.strip())
+    jobs = [_accepting(job, accept) for job in jobs]
+    if watch and len(jobs) > 1:
+        raise errors.ConfigError(
+            "--watch follows one pull at a time; name one of " + ", ".join(job.name for job in jobs)
+        )
+    codes = [_run(job, json, every if watch else None) for job in jobs]
     return max(codes, key=(0, 3, 1).index)
 
 
-def _run(job: settings.Job, json: bool) -> int:
+def _accepting(job: settings.Job, accept: frozenset[str]) -> settings.Job:
+    unknown = accept - set(job.options.streams)
+    if unknown:
+        raise errors.ConfigError(f"--accept-deletes names {min(unknown)}, which this pull does not have")
+    return dataclasses.replace(job, options=dataclasses.replace(job.options, accept=accept))
+
+
+def _run(job: settings.Job, json: bool, every: float | None) -> int:
     # Rows come and go by the page and never form cycles: looking for garbage among them costs 6 % of a pull.
     gc.set_threshold(100_000, 50, 100)
     warehouse = job.open()
     try:
         with progress.Screen() as screen:
-            result = asyncio.run(_until_stopped(job, warehouse, screen))
+            result = asyncio.run(_until_stopped(job, warehouse, screen, every, json))
     except errors.TidegateError as error:
         if json:
             output.print_json(report.nothing(error))
         raise
     except asyncio.CancelledError:  # SIGTERM; what was read is committed
+        if every is not None:
+            return 0
         raise KeyboardInterrupt from None
+    except KeyboardInterrupt:
+        if every is not None:
+            return 0
+        raise
     finally:
         warehouse.close()
     if json:
@@ -122,14 +152,23 @@ def _run(job: settings.Job, json: bool) -> int:
 
 
 async def _until_stopped(
-    job: settings.Job, warehouse: base.Warehouse, screen: report.Screen
+    job: settings.Job, warehouse: base.Warehouse, screen: progress.Screen, every: float | None, json: bool
 ) -> report.Result:
     """The pull; SIGTERM ends it like Ctrl-C, with what was read committed."""
     task = asyncio.current_task()
     assert task is not None
     with contextlib.suppress(NotImplementedError):  # Windows
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await run.pull(job.source, warehouse, job.options, screen)
+    if every is None:
+        return await run.pull(job.source, warehouse, job.options, screen)
+
+    def told(result: report.Result) -> None:
+        if json:
+            output.print_json(result.as_json())
+        elif news := progress.line(result):
+            screen.note(news)
+
+    return await run.watch(job.source, warehouse, job.options, screen, every=every, told=told)
 
 
 def _dry_run(jobs: list[settings.Job], json: bool) -> int:

@@ -1,4 +1,4 @@
-"""`tidegate status`: what the warehouse holds, and as of when."""
+"""`tidegate status`: what the warehouse holds, as of when, how soon changes show, and what waits."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ def status(
     json: bool = False,
 ) -> int:
     """Show what the warehouse holds: rows per stream, whether its reading was complete, and as of when.
+
+    Says of each table how soon a change in Stripe shows, which rows are held back, and what could not be read.
 
     Parameters
     ----------
@@ -66,17 +68,16 @@ def _table(name: str, found: list[held.Held]) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=name, title_justify="left")
     if len(accounts) > 1:
         table.add_column("account")
-    for heading in ("stream", "rows", "deleted", "as of (UTC)", "status"):
+    for heading in ("stream", "rows", "deleted", "as of (UTC)", "changes show within", "status"):
         table.add_column(heading, justify="right" if heading in {"rows", "deleted"} else "left")
     for one in found:
-        when = "" if one.as_of is None else f"{one.as_of:%Y-%m-%d %H:%M:%S}"
-        state = one.status if one.complete or one.status != "ok" else "unfinished"
         words = [
             one.stream,
             f"{one.rows:,}",
             f"{one.deleted:,}",
-            when,
-            f"{state}: {one.error}" if one.error else state,
+            "" if one.as_of is None else f"{one.as_of:%Y-%m-%d %H:%M:%S}",
+            one.staleness,
+            _status(one),
         ]
         table.add_row(*([one.account] if len(accounts) > 1 else []), *words)
     output.console().print(table)
@@ -84,3 +85,16 @@ def _table(name: str, found: list[held.Held]) -> None:
     output.console().print(
         f"{sum(one.rows for one in found):,} rows in {len(found)} streams, {complete} of them complete."
     )
+    for sentence in filter(None, (one.held for one in found)):
+        output.console().print(sentence)
+
+
+def _status(one: held.Held) -> str:
+    """How its last run ended, and what is still to be done."""
+    state = one.status if one.complete or one.status != "ok" else "unfinished"
+    words = [f"{state}: {one.error}" if one.error else state]
+    if one.listing:
+        words.append(f"to be listed again: {one.listing}")
+    if one.waiting:
+        words.append(f"{one.waiting:,} to be read, {one.unread:,} of them in vain so far")
+    return "; ".join(words)

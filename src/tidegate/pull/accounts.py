@@ -49,14 +49,14 @@ class _Listed(msgspec.Struct):
 async def identify(stripe: client.Client, source: Identity, nodes: Iterable[plan.Node]) -> str:
     """The account's id: from `/v1/account`, else from a refusal's text, else from a listed object.
 
-    Raises Unauthorized or Unreachable when the key or the host is wrong, ConfigError when nothing tells.
+    Raises Unauthorized or Unreachable when the key or the host is wrong, ServerFault or RateLimited when Stripe
+    cannot say now, ConfigError when nothing tells.
     """
     told = await _told(stripe, "/v1/account", {})
     if told is None and source.account_id is None:
         lists = [n for n in nodes if not n.origin.parents and n.stream.api == "v1"]
         lists.sort(key=lambda node: not any(field.name in TELLING for field in node.stream.fields))
-        for node in lists[:ASKED]:
-            told = told or await _told(stripe, node.origin.path, pages.list_params(node.origin, limit=1))
+        told = await _hinted(stripe, lists[:ASKED])
     told = told or source.account_id
     if told is None and not source.api_base.rstrip("/").endswith("stripe.com"):
         return UNNAMED
@@ -67,6 +67,22 @@ async def identify(stripe: client.Client, source: Identity, nodes: Iterable[plan
             "dashboard: Settings, Account details)."
         )
     return told
+
+
+async def _hinted(stripe: client.Client, nodes: Iterable[plan.Node]) -> str | None:
+    """What the newest object of some list tells; a list that fails now is only a reason when no other tells."""
+    passing: errors.StripeError | None = None
+    for node in nodes:
+        try:
+            told = await _told(stripe, node.origin.path, pages.list_params(node.origin, limit=1))
+        except (errors.RateLimited, errors.ServerFault) as error:
+            passing = error
+        else:
+            if told is not None:
+                return told
+    if passing is not None:
+        raise passing
+    return None
 
 
 async def connected(stripe: client.Client) -> AsyncIterator[str]:
@@ -112,8 +128,8 @@ async def given(listed: Iterable[str]) -> AsyncIterator[str]:
 async def _told(stripe: client.Client, path: str, params: pages.Params) -> str | None:
     try:
         answer = await stripe.get(path, params)
-    except (errors.Unauthorized, errors.Unreachable):
-        raise
+    except (errors.RateLimited, errors.ServerFault, errors.Unauthorized, errors.Unreachable):
+        raise  # what passes says nothing about whose key it is
     except errors.StripeError as error:
         return client.account_in(str(error))
     try:

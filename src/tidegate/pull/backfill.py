@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
@@ -18,8 +19,9 @@ from tidegate.pull import load, parents, plan, reading, slices
 from tidegate.rows import decode
 from tidegate.stripe import pages
 
-FRESH = 86_400
-"""Seconds for which what a pull read before it was cut short is not read again."""
+FRESH = 29 * 86_400
+"""Seconds for which what was read before a walk was cut short is not read again: what was created or changed since
+is told by events, which Stripe keeps for 30 days, or is listed again in its turn."""
 READERS = 12
 """Readers of one sliced list at the most; no more are hired than the budget keeps busy."""
 
@@ -32,6 +34,8 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     """The Stripe clock before the walk's first request, unix seconds."""
     start: int | None = None
     """Only objects created from here on are read."""
+    end: int | None = None
+    """Only objects created before this are read."""
     done: bool = False
     open: tuple[slices.Saved, ...] = ()
     """What a sliced walk has not read yet."""
@@ -41,29 +45,9 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     """Parent streams that are taken from the warehouse, by id; others come in the order of their lists."""
 
 
-class Round(msgspec.Struct, frozen=True):
-    """A pull under way, kept under `round/<account>` until it has come to its end.
-
-    The next pull of the same streams goes on with one that was cut short: what it had read whole is not read again.
-    """
-
-    streams: tuple[str, ...]
-    since: int
-    """The Stripe clock before its first request, unix seconds."""
-
-
-def round_of(saved: str | None, streams: tuple[str, ...], now: int) -> Round:
-    """The round that was cut short, or a new one: after a day, or for other streams, all is read anew."""
-    try:
-        found = msgspec.json.decode(saved or "", type=Round)
-    except msgspec.DecodeError:
-        return Round(streams, now)
-    return found if found.streams == streams and now - found.since < FRESH else Round(streams, now)
-
-
-def key(account: str, walk: plan.Walk) -> str:
-    """Where a walk's progress stands in the state."""
-    return f"backfill/{account}/{walk.name}"
+def key(account: str, walk: plan.Walk, *, again: bool = False) -> str:
+    """Where a walk's progress stands in the state; a list that is read once more has a place of its own."""
+    return f"{'again' if again else 'backfill'}/{account}/{walk.name}"
 
 
 def start(starts: Mapping[str, int | None], walk: plan.Walk) -> int | None:
@@ -88,32 +72,47 @@ def progress(saved: str) -> Progress | None:
         return None
 
 
-def unfinished(
-    saved: str | None, walk: plan.Walk, start: int | None, now: int, order: tuple[str, ...] = ()
-) -> Progress | None:
-    """The progress to go on from, or None when the walk must begin anew.
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One list to be read: from when to when, and not to be found done before `since`."""
 
-    It must when it was finished, when it now carries a stream that its earlier part did not, when another start
-    is asked for, when its parents come in another order, or when a day has passed: what was created since stands
-    before the place where it stopped.
-    """
-    found = progress(saved) if saved is not None else None
-    if found is None or found.done or found.start != start or found.order != order:
-        return None
-    if now - found.since >= FRESH:
-        return None
-    return found if set(walk.node.streams()) <= set(found.carries) else None
+    walk: plan.Walk
+    start: int | None = None
+    end: int | None = None
+    since: int = 0
+    again: bool = False
+    """Rows of it are stored already, so that what is there no more can be told."""
+    order: tuple[str, ...] = ()
+    apart: bool = False
+    """Its progress has a place of its own, so that the stream stays complete meanwhile."""
+
+    def unfinished(self, saved: str | None, now: int) -> Progress | None:
+        """The progress to go on from, or None when the walk must begin anew.
+
+        It must when it was finished or was begun too early, when it now carries a stream that its earlier part did
+        not, when another span is asked for, when its parents come in another order, or when the events since have
+        left Stripe: what was created since stands before the place where it stopped.
+        """
+        found = progress(saved) if saved is not None else None
+        if found is None or found.done or found.since < self.since or found.order != self.order:
+            return None
+        if (found.start, found.end) != (self.start, self.end) or not -5 < now - found.since < FRESH:
+            return None  # a beginning that is still to come was noted about another Stripe
+        return found if set(self.walk.node.streams()) <= set(found.carries) else None
+
+    def finished(self, saved: str | None) -> bool:
+        """Was the whole walk done, and not before `since`?
+
+        A walk that once began earlier than is now asked for has all of it.
+        """
+        found = progress(saved) if saved is not None else None
+        if found is None or not found.done or found.since < self.since or found.end != self.end:
+            return False
+        covers = found.start is None or (self.start is not None and found.start <= self.start)
+        return covers and set(self.walk.node.streams()) <= set(found.carries)
 
 
-def finished(saved: str | None, walk: plan.Walk, start: int | None, since: int) -> bool:
-    """Was the whole walk done in the round that began at `since`?"""
-    found = progress(saved) if saved is not None else None
-    if found is None or not found.done or found.start != start or found.since < since:
-        return False
-    return set(walk.node.streams()) <= set(found.carries)
-
-
-async def read(trip: reading.Trip, saved: Progress | None) -> None:
+async def read(trip: reading.Trip, job: Job, saved: Progress | None) -> None:
     """Read one list to its end and mark it done.
 
     Raises what Stripe answered when it cannot be read to its end; what was read before stays.
@@ -121,9 +120,11 @@ async def read(trip: reading.Trip, saved: Progress | None) -> None:
     now = saved or Progress(
         carries=tuple(trip.walk.node.streams()),
         since=trip.reading.client.clock.now(),
-        start=start(trip.reading.starts, trip.walk),
-        order=parents.order(trip.reading, trip.walk),
+        start=job.start,
+        end=job.end,
+        order=job.order,
     )
+    trip.reading.client.clock.assure(now.since)
     if trip.walk.node.stream.own and trip.walk.node.kept:
         await _own(trip)
     if trip.walk.node.origin.parents:
@@ -172,7 +173,7 @@ async def _by_slice(trip: reading.Trip, now: Progress) -> None:
     if now.open:
         cut = slices.Slices.restored(now.open, newest=clock)
     else:
-        cut = slices.Slices(low=now.start, newest=clock)
+        cut = slices.Slices(low=now.start, high=now.end, newest=clock)
     try:
         await _readers(trip, cut, lambda: _mark(trip, now, open=cut.snapshot(), done=cut.done))
     except* _Unfiltered:

@@ -1,22 +1,27 @@
-"""What a warehouse holds of Stripe: rows per table, how far each stream has been read, the last runs."""
+"""What a warehouse holds of Stripe: rows per table, how far and fresh each stream is, how the last run ended."""
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import datetime as dt
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tidegate import catalog
-from tidegate.pull import backfill, report
+from tidegate.pull import backfill, reconcile, refresh, relist, report, sweep, tail
 from tidegate.warehouse import base
+
+PREFIXES = ("backfill/", "dirty/", "held/", "relist/", "tail/", "turns/")
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
     """One stream of one account as it stands in the warehouse.
 
-    `complete` says whether its last reading came to its end, that of every list of it; `as_of` is the Stripe
-    clock before that reading began: everything that existed then is there.
+    `complete` says whether its first reading came to its end, that of every list of it; everything that existed at
+    `as_of`, on Stripe's clock, is there. Every change is noticed within `staleness_s` seconds while pulls follow
+    one another, None being unbounded; `staleness` says it in words.
     """
 
     account: str
@@ -27,45 +32,143 @@ class Held:
     as_of: dt.datetime | None
     status: str
     error: str
+    staleness_s: int | None = None
+    staleness: str = ""
+    held: str = ""
+    """Which rows are no longer listed and were kept, and what to do."""
+    listing: str = ""
+    """Why it is to be listed again; empty when it is not."""
+    waiting: int = 0
+    """Objects that are known to have changed and are still to be read."""
+    unread: int = 0
+    """Those of them that could not be read so far."""
 
     def as_json(self) -> dict[str, object]:
         """One element of `status --json`."""
-        return {
-            "account": self.account,
-            "stream": self.stream,
-            "rows": self.rows,
-            "deleted": self.deleted,
-            "complete": self.complete,
-            "as_of": None if self.as_of is None else self.as_of.isoformat(),
-            "status": self.status,
-            "error": self.error or None,
-        }
+        found: dict[str, object] = dataclasses.asdict(self)
+        found["as_of"] = None if self.as_of is None else self.as_of.isoformat()
+        for name in ("error", "held", "listing"):
+            found[name] = found[name] or None
+        return found
 
 
 def held(warehouse: base.Warehouse, tables: dict[str, str]) -> list[Held]:
     """Every stream that was ever read into the warehouse; `tables` are table names by stream."""
-    marks = _marks(warehouse)
+    saved = warehouse.state(*PREFIXES)
+    marks = _marks(saved)
     last = {(account, stream): rest for account, stream, *rest in _runs(warehouse)}
-    names = sorted({stream for _, stream in [*marks, *last]})
+    found = sorted({*marks, *last})
+    names = sorted({stream for _, stream in found})
     counts = _counts(warehouse, {name: tables.get(name, name) for name in names}) if names else {}
-    found = []
-    for account, stream in sorted({*marks, *last}):
-        rows, deleted = counts.get((account, stream), (0, 0))
-        done, since = marks.get((account, stream), (False, 0))
-        status, error = last.get((account, stream), ("unfinished", ""))
-        complete = done and status in ("ok", "unfinished")  # a list that never answered has no mark to tell
-        as_of = dt.datetime.fromtimestamp(since, dt.UTC) if since and complete else None
-        found.append(Held(account, stream, rows, deleted, complete, as_of, status, error or ""))
+    states, sizes = _by_account(saved), _sizes(counts)
+    accounts = {
+        account: _Account.read(account, states.get(account, {}), sizes.get(account, {}))
+        for account, _ in found
+    }
+    return [
+        accounts[account].held(
+            stream,
+            counts.get((account, stream), (0, 0)),
+            marks.get((account, stream), (False, 0)),
+            last.get((account, stream), ["unfinished", ""]),
+        )
+        for account, stream in found
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """What the state says of one account."""
+
+    name: str
+    saved: Mapping[str, str]
+    turns: reconcile.Turns
+    place: int
+    """How far the events were followed."""
+    entries: relist.Entries
+    waiting: Mapping[str, int]
+    unread: Mapping[str, int]
+    rows: Mapping[str, int]
+
+    @classmethod
+    def read(cls, account: str, saved: Mapping[str, str], rows: Mapping[str, int]) -> _Account:
+        """Gather it."""
+        dirty = list(refresh.saved(saved, account))
+        return cls(
+            account,
+            saved,
+            reconcile.turns(saved, account),
+            tail.place(saved, account) or 0,
+            relist.entries(saved.get(relist.key(account))),
+            collections.Counter(each.stream for each in dirty),
+            collections.Counter(each.stream for each in dirty if each.attempts),
+            rows,
+        )
+
+    def held(self, name: str, counts: tuple[int, int], mark: tuple[bool, int], last: list[str]) -> Held:
+        """One stream of it; `mark` says whether it was read whole, and since when."""
+        status, error = last
+        complete = mark[0] and status in (
+            "ok",
+            "unfinished",
+        )  # a list that never answered has no mark to tell
+        stream = catalog.load().streams.get(name)
+        bound, words = (None, "") if stream is None else self._staleness(stream)
+        since = 0 if stream is None or not complete else self._as_of(stream, mark[1])
+        kept = sweep.held(self.saved.get(sweep.key(self.name, name), ""))
+        return Held(
+            self.name,
+            name,
+            *counts,
+            complete,
+            dt.datetime.fromtimestamp(since, dt.UTC) if since else None,
+            status,
+            error or "",
+            bound,
+            words,
+            kept.why if kept is not None else "",
+            self.entries[name].reason if name in self.entries else "",
+            self.waiting.get(name, 0),
+            self.unread.get(name, 0),
+        )
+
+    def _staleness(self, stream: catalog.Stream) -> tuple[int | None, str]:
+        return reconcile.staleness(
+            stream, followed=self.turns.followed, lookback=self.turns.of(stream.name), counts=self.rows
+        )
+
+    def _as_of(self, stream: catalog.Stream, since: int) -> int:
+        """When everything was surely there: as far as events tell of new rows, or as a list was read last."""
+        listed = max(since, self.turns.last(stream.name, 0))
+        entry = self.entries.get(stream.name)
+        if stream.told.created != "all" or not self.turns.followed or (entry and not entry.regular):
+            return listed
+        return max(listed, self.place)
+
+
+def _by_account(saved: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """The state of each account."""
+    found: dict[str, dict[str, str]] = {}
+    for key, text in saved.items():
+        found.setdefault(key.split("/", 2)[1], {})[key] = text
     return found
 
 
-def _marks(warehouse: base.Warehouse) -> dict[tuple[str, str], tuple[bool, int]]:
-    """By account and stream: is its last reading complete, and when did it begin?"""
+def _sizes(counts: Mapping[tuple[str, str], tuple[int, int]]) -> dict[str, dict[str, int]]:
+    """All rows by stream, of each account."""
+    found: dict[str, dict[str, int]] = {}
+    for (account, stream), (live, gone) in counts.items():
+        found.setdefault(account, {})[stream] = live + gone
+    return found
+
+
+def _marks(state: Mapping[str, str]) -> dict[tuple[str, str], tuple[bool, int]]:
+    """By account and stream: is its first reading complete, and when did it begin?"""
     known = catalog.load().streams
     found: dict[tuple[str, str], tuple[bool, int]] = {}
-    for key, saved in warehouse.state("backfill/").items():
-        progress = backfill.progress(saved)
-        _, account, _ = key.split("/", 2)
+    for key, saved in state.items():
+        kind, account, *_ = key.split("/", 2)
+        progress = backfill.progress(saved) if kind == "backfill" else None
         for stream in progress.carries if progress is not None else ():
             if stream in known and progress is not None:
                 done, since = found.get((account, stream), (True, progress.since))

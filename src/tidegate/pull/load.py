@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import dataclasses
 import datetime as dt
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import pyarrow as pa
 
 from tidegate import catalog
-from tidegate.pull import report
+from tidegate.privacy import forget
+from tidegate.pull import report, shaping
 from tidegate.rows import decode
 from tidegate.warehouse import base, spool
 
@@ -34,22 +40,57 @@ class Target:
     stream: catalog.Stream
     account: str
     decoder: decode.Decoder
-    table: base.Table
+    shape: shaping.Shape
     outcome: report.Outcome
+
+    @property
+    def table(self) -> base.Table:
+        """The table as the warehouse has it."""
+        return self.shape.table
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some rows of one answer on their way to a table; `weight` is their size in bytes."""
+    """Some rows of one answer on their way to a table; `weight` is their size in bytes.
+
+    `carried` are columns that this answer does not tell, so that what is stored stays. `payload`: the rows come
+    out of events, and never replace what was read in the very second. `past`: versions that are over, for the
+    history only.
+    """
 
     target: Target
     part: decode.Part
     weight: int
+    carried: frozenset[str] = frozenset()
+    payload: bool = False
+    past: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Rows that are no more since `version`, by the values of their key behind `_account_id`."""
+
+    target: Target
+    keys: Sequence[tuple[str, ...]]
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """All rows that one parent had at `version`, by their ids; what else is stored of it is gone."""
+
+    target: Target
+    parent_id: str
+    ids: Sequence[str]
+    version: int
+
+
+Cargo = Piece | Gone | Swept
 
 
 @dataclass(slots=True)
 class _Batch:
-    pieces: list[Piece] = field(default_factory=list)
+    pieces: list[Cargo] = field(default_factory=list)
     marks: dict[str, Mark] = field(default_factory=dict)
     rows: int = 0
     weight: int = 0
@@ -65,9 +106,15 @@ class Loader:
     with what was added later. After an error every further call raises it.
     """
 
-    def __init__(self, warehouse: base.Warehouse, fence: base.Fence | None = None) -> None:
+    def __init__(
+        self,
+        warehouse: base.Warehouse,
+        fence: base.Fence | None = None,
+        scrubbers: Mapping[str, forget.Scrubber] = MappingProxyType({}),
+    ) -> None:
         self._warehouse = warehouse
         self._fence = fence
+        self._scrubbers = scrubbers
         self._batch = _Batch()
         self._changed = asyncio.Event()
         self._space = asyncio.Event()
@@ -80,20 +127,31 @@ class Loader:
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "load")
         self._task = asyncio.create_task(self._run())
 
-    def add(self, pieces: Sequence[Piece], key: str = "", mark: Mark | None = None) -> None:
-        """Take rows, and with them the progress of the walk `key`; never waits."""
+    def add(
+        self,
+        pieces: Sequence[Cargo],
+        key: str = "",
+        mark: Mark | None = None,
+        *,
+        state: Mapping[str, str | None] | None = None,
+    ) -> None:
+        """Take rows, and with them the progress of the walk `key` and other state; never waits."""
         if self._error is not None:
             raise self._error
         batch = self._batch
         if not batch.since:
             batch.since = asyncio.get_running_loop().time()
         for piece in pieces:
-            piece.target.outcome.read += len(piece.part.rows)
-            batch.rows += len(piece.part.rows)
-            batch.weight += piece.weight
             batch.pieces.append(piece)
+            batch.rows += 1
+            if isinstance(piece, Piece):
+                piece.target.outcome.read += len(piece.part.rows)
+                batch.rows += len(piece.part.rows) - 1
+                batch.weight += piece.weight
         if mark is not None:
             batch.marks[key] = mark
+        for name, text in (state or {}).items():
+            batch.marks[name] = functools.partial(_same, text)
         if self._full(batch):
             self._space.clear()
         self._changed.set()
@@ -167,25 +225,116 @@ class Loader:
     def _full(self, batch: _Batch) -> bool:
         return batch.rows >= ROWS or batch.weight >= BYTES or bool(batch.waiting)
 
-    def _commit(self, pieces: list[Piece], state: dict[str, str | None]) -> None:
+    def _commit(self, pieces: list[Cargo], state: dict[str, str | None]) -> None:
         now = dt.datetime.now(dt.UTC)
-        groups: dict[Target, list[decode.Part]] = {}
-        for piece in pieces:
-            groups.setdefault(piece.target, []).append(piece.part)
+        orders = _orders(pieces, now, self._scrubbers)
         pieces.clear()
-        loads = []
-        targets = list(groups)
-        for target in targets:
-            rows = decode.arrow(target.decoder, groups.pop(target), account=target.account, synced_at=now)
-            loads.append(base.Load(target.table, rows))
-        done = spool.load(self._warehouse, loads, state, self._fence)
+        for scrubber in self._scrubbers.values():
+            state |= scrubber.marks()
+        done = spool.load(self._warehouse, [order.load for order in orders], state, self._fence)
         if done is None:  # somebody holds the warehouse: the rows wait on disk, safe
             self.waiting += 1
-            for target, each in zip(targets, loads, strict=True):
-                target.outcome.written += each.rows.num_rows
+        for i, order in enumerate(orders):
+            order.count(None if done is None else done[i])
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """A load, and whose rows it holds: how many of each account's."""
+
+    load: base.Load
+    owners: Sequence[tuple[Target, int]]
+
+    def count(self, done: base.Loaded | None) -> None:
+        """Add what was done to the outcomes; what waits on disk counts as written.
+
+        Of a load over several accounts only the sum is known: rows that changed nothing count for the last.
+        """
+        mode, changed = self.load.mode, self.load.rows.num_rows
+        if done is not None:
+            changed = done.inserted + done.updated
+        elif mode not in ("replace", "keep"):
             return
-        for target, loaded in zip(targets, done, strict=True):
-            target.outcome.written += loaded.inserted + loaded.updated
+        for target, rows in self.owners:
+            mine = min(rows, changed) if len(self.owners) > 1 else changed
+            changed -= mine
+            if mode in ("replace", "keep"):
+                target.outcome.written += mine
+            elif mode in ("mark", "sweep"):
+                target.outcome.deleted += mine
+
+
+def _orders(
+    pieces: Sequence[Cargo], now: dt.datetime, scrubbers: Mapping[str, forget.Scrubber]
+) -> list[_Order]:
+    """What the warehouse is to do, rank by rank; rows of one table are one load, whatever their accounts.
+
+    The order only matters between equal versions: first what was read, then payloads, which give way to it, then
+    deletions, which win.
+    """
+    groups: dict[tuple[int, frozenset[str]], dict[Target, list[Cargo]]] = {}
+    for piece in pieces:
+        groups.setdefault(_rank(piece), {}).setdefault(piece.target, []).append(piece)
+    orders: list[_Order] = []
+    for rank in sorted(groups, key=lambda rank: rank[0]):
+        found = [
+            (target, load)
+            for target, mine in groups[rank].items()
+            for load in _loads(target, mine, now, scrubbers.get(target.account))
+            if load.rows.num_rows
+        ]
+        orders += _joined(found)
+    return orders
+
+
+def _joined(found: Sequence[tuple[Target, base.Load]]) -> list[_Order]:
+    """Rows for one table, of several accounts, as one load: each costs a look through the table."""
+    alike: dict[tuple[str, base.Mode, bool], list[tuple[Target, base.Load]]] = {}
+    orders: list[_Order] = []
+    for target, load in found:
+        if load.mode in ("replace", "keep", "history"):
+            alike.setdefault((load.table.name, load.mode, load.strict), []).append((target, load))
+        else:
+            orders.append(_Order(load, ((target, load.rows.num_rows),)))
+    joined = []
+    for group in alike.values():
+        first = group[0][1]
+        rows = first.rows if len(group) == 1 else pa.concat_tables([load.rows for _, load in group])
+        owners = [(target, load.rows.num_rows) for target, load in group]
+        joined.append(_Order(dataclasses.replace(first, rows=rows), owners))
+    return joined + orders
+
+
+def _rank(piece: Cargo) -> tuple[int, frozenset[str]]:
+    """Pieces of one rank go together; a lower rank comes first."""
+    if isinstance(piece, Piece):
+        return (0, frozenset()) if piece.past else (1 + piece.payload, piece.carried)
+    return (3 if isinstance(piece, Gone) else 4, frozenset())
+
+
+def _loads(
+    target: Target, pieces: Sequence[Cargo], now: dt.datetime, scrubber: forget.Scrubber | None
+) -> list[base.Load]:
+    shape, account = target.shape, target.account
+    gone = [(piece.version, key) for piece in pieces if isinstance(piece, Gone) for key in piece.keys]
+    if gone:
+        return shaping.gone(shape, account, gone, now)
+    swept = [(p.parent_id, p.ids, p.version) for p in pieces if isinstance(p, Swept)]
+    if swept:
+        return shaping.swept(shape, account, swept, now)
+    told = [piece for piece in pieces if isinstance(piece, Piece)]
+    if not told:
+        return []
+    rows = decode.arrow(target.decoder, [piece.part for piece in told], account=account, synced_at=now)
+    if told[0].past:
+        loads = shaping.past(shape, rows)
+    else:
+        loads = shaping.rows(shape, rows, carried=told[0].carried, payload=told[0].payload)
+    return loads if scrubber is None else scrubber.loads(target.stream, loads, hard=shape.hard)
+
+
+def _same(text: str | None) -> str | None:
+    return text
 
 
 def _wake(batch: _Batch) -> None:

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from dataclasses import dataclass
 
 from tidegate import catalog, errors
-from tidegate.pull import load, plan, reading, report, slices
+from tidegate.pull import load, plan, reading, report, shaping, slices
 from tidegate.rows import decode
 from tidegate.stripe import client
 from tidegate.warehouse import base
@@ -72,6 +72,11 @@ async def read(trip: reading.Trip, after: str, mark: Callable[[str], str]) -> No
         raise refused[0]
 
 
+async def one(trip: reading.Trip, parent: Parent) -> None:
+    """Read the children of one parent."""
+    await _children(trip, parent)
+
+
 async def some(trip: reading.Trip, most: int, enough: Callable[[], bool]) -> None:
     """Read the children of the newest parents, one after the other and `most` at the most, until `enough`."""
     left = most
@@ -121,13 +126,19 @@ async def _children(trip: reading.Trip, parent: Parent) -> None:
     node = trip.walk.node
     owner = reading.Owner(parent.id, trip.reading.streams[node.origin.parents[0].stream].object)
     values = {**parent.values, **(_window(trip, node.origin) if node.origin.window else {})}
+    began = trip.reading.client.clock.now()
+    ids: list[str] = []
     try:
         async for page, answer in reading.listing(trip, node, fixed=values):
             rows = page.rows.only(node.origin.objects) if node.origin.objects else page.rows
+            ids += rows.ids
             trip.add(await reading.pieces(trip, node, rows, answer.version, len(answer.body), owner))
     except errors.StripeError as error:
         if not _is_gone(trip, parent, error):
             raise
+    # Of a pair of parents, or of a span of time, the list is never all that one parent has.
+    if trip.sweeps and node.kept and not node.origin.window and len(_groups(node.origin)) == 1:
+        trip.add([reading.swept(trip, node, parent.id, ids, began)])
 
 
 def _is_gone(trip: reading.Trip, parent: Parent, error: errors.StripeError) -> bool:
@@ -147,10 +158,12 @@ def _window(trip: reading.Trip, origin: catalog.Origin) -> dict[str, str]:
 
 
 def _is_stored(shared: reading.Reading, wanted: Wanted) -> bool:
-    """Does the pull itself bring the parents, with all that is needed of them?"""
+    """Does the pull itself bring the parents, all of them, with all that is needed of them?"""
     target = shared.targets.get(wanted[0].stream)
     needed = {name for parent in wanted for name in (parent.field, parent.where) if name}
-    return shared.warehouse is not None and target is not None and needed <= set(target.decoder.schema.names)
+    if shared.warehouse is None or target is None or target.shape.where is not None:
+        return False
+    return needed <= target.shape.readable
 
 
 async def _feed(trip: reading.Trip, wanted: Wanted, after: str) -> AsyncIterator[Parent]:
@@ -206,7 +219,8 @@ async def _listed(trip: reading.Trip, stream: catalog.Stream, after: str) -> Asy
                 inside = _inside(trip, stream, walk, basket)
                 pieces = await reading.pieces(inside, walk.node, page.rows, answer.version, 0)
                 for piece in [*basket.pieces, *pieces]:
-                    yield piece.part.rows
+                    if isinstance(piece, load.Piece):
+                        yield piece.part.rows
 
 
 def _picked(rows: decode.Rows, wanted: Wanted) -> Iterator[Parent]:
@@ -222,8 +236,8 @@ def _picked(rows: decode.Rows, wanted: Wanted) -> Iterator[Parent]:
 def _inside(trip: reading.Trip, stream: catalog.Stream, walk: plan.Walk, sink: reading.Sink) -> reading.Trip:
     """The trip through another list, to keep the rows of one stream that are nested there."""
     decoder = trip.reading.decoder(stream)
-    table = base.Table(stream.name, decoder.schema)
-    target = load.Target(stream, trip.reading.account, decoder, table, report.Outcome(stream.name, ""))
+    shape = shaping.shape(stream, decoder)
+    target = load.Target(stream, trip.reading.account, decoder, shape, report.Outcome(stream.name, ""))
     shared = dataclasses.replace(
         trip.reading, sink=sink, targets={stream.name: target}, screen=report.Silent()
     )

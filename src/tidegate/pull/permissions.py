@@ -33,6 +33,8 @@ class Found:
     account: str
     mode: str
     access: tuple[Access, ...]
+    untold: str = ""
+    """Why events cannot be read, so that changes are only seen by listing again; nothing when they can."""
 
 
 async def check(source: run.Source, options: run.Options) -> Found:
@@ -41,12 +43,22 @@ async def check(source: run.Source, options: run.Options) -> Found:
     async with run.connect(source) as stripe:
         account, one = await run.first(stripe, source, wanted)
         answers = await asyncio.gather(*(_walk(one, walk) for walk in wanted.walks))
+        untold = await _untold(one)
     found: dict[str, Access] = {}
     for access in (each for answer in answers for each in answer):
         known = found.get(access.stream, access)
         found[access.stream] = max(known, access, key=_weight)
     ordered = tuple(found[stream.name] for stream in wanted.streams if stream.name in found)
-    return Found(account, client.mode(source.api_key), ordered)
+    return Found(account, client.mode(source.api_key), ordered, untold)
+
+
+async def _untold(stripe: client.Client) -> str:
+    """Why events cannot be read, or nothing."""
+    try:
+        await ask(stripe, catalog.load().streams["events"].origins[0])
+    except (errors.PermissionMissing, errors.NotEnabled) as error:
+        return str(error)
+    return ""
 
 
 async def ask(stripe: client.Client, origin: catalog.Origin, expand: tuple[str, ...] = ()) -> None:

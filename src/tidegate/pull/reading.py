@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import msgspec
 
 from tidegate import catalog, errors
-from tidegate.pull import load, plan, report
+from tidegate.pull import load, plan, relist, report
 from tidegate.rows import decode
 from tidegate.stripe import client, pages
 from tidegate.warehouse import base
@@ -28,7 +28,14 @@ RESTARTS = 10
 class Sink(Protocol):
     """Where rows go: the loader of a pull, or the basket of a preview."""
 
-    def add(self, pieces: Sequence[load.Piece], key: str, mark: load.Mark | None, /) -> None:
+    def add(
+        self,
+        pieces: Sequence[load.Cargo],
+        key: str = "",
+        mark: load.Mark | None = None,
+        *,
+        state: Mapping[str, str | None] | None = None,
+    ) -> None:
         """Take rows, and the progress that they complete; never waits."""
 
     async def room(self) -> None:
@@ -49,15 +56,31 @@ class Basket:
         """How many it holds."""
         return sum(len(piece.part.rows) for piece in self.pieces)
 
-    def add(self, pieces: Sequence[load.Piece], _key: str = "", _mark: load.Mark | None = None) -> None:
-        """Keep the rows; progress means nothing here."""
-        self.pieces += pieces
+    def add(
+        self,
+        pieces: Sequence[load.Cargo],
+        key: str = "",
+        mark: load.Mark | None = None,
+        *,
+        state: Mapping[str, str | None] | None = None,
+    ) -> None:
+        """Keep the rows; progress means nothing here, nor what is gone."""
+        del key, mark, state
+        self.pieces += [piece for piece in pieces if isinstance(piece, load.Piece)]
 
     async def room(self) -> None:
         """There always is."""
 
     async def flush(self) -> None:
         """Nothing is ever under way."""
+
+
+class Shut(msgspec.Struct, frozen=True):
+    """A list that was refused, and is not asked for again before `until` (Stripe's clock)."""
+
+    until: int
+    status: report.Status
+    error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +97,18 @@ class Reading:
     decoder: Decoders
     starts: Mapping[str, int | None] = field(default_factory=dict)
     """By stream: objects created before this (unix seconds) are not read, where Stripe can filter them."""
+    done: Callable[[str, relist.Entry, dict[str, str | None]], None] = lambda _name, _entry, _state: None
+    """Told of each stream that was listed again, to note in the state when."""
+    shut: dict[str, Shut] = field(default_factory=dict)
+    """By walk: lists that need not be tried now."""
+    named: frozenset[str] = frozenset()
+    """Streams that the user asked for by name: their lists are always tried."""
+    patient: bool = False
+    """There will be a next time soon: what is refused can wait."""
+    exclude_before: bool = False
+    """Leave out what events tell of objects that are older than the start."""
+    accept: frozenset[str] = frozenset()
+    """Streams of which even very many rows may go that a list no longer has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +133,8 @@ class Trip:
     """Nested lists, by their URL, that this Stripe shows in their parents only."""
     missing: set[str] = field(default_factory=set)
     """The streams of those lists: what was read of them is not all."""
+    sweeps: bool = False
+    """Tell which rows each parent has, so that those it has no more go; a first reading has nothing to sweep."""
 
     def expand(self, node: plan.Node) -> tuple[str, ...]:
         """The `expand[]` of a list request."""
@@ -118,11 +155,12 @@ class Trip:
                 self.missing.add(name)
                 self.reading.targets[name].outcome.fail("partial" if cut else "not_enabled", str(error))
 
-    def add(self, pieces: Sequence[load.Piece], mark: load.Mark | None = None) -> None:
+    def add(self, pieces: Sequence[load.Cargo], mark: load.Mark | None = None) -> None:
         """Hand rows to the loader, and with them the progress that they complete."""
         self.reading.sink.add(pieces, self.key, mark)
         for piece in pieces:
-            self.reading.screen.advanced(piece.target.stream.name, rows=len(piece.part.rows))
+            if isinstance(piece, load.Piece):
+                self.reading.screen.advanced(piece.target.stream.name, rows=len(piece.part.rows))
 
 
 async def listing(
@@ -191,18 +229,25 @@ def lost(path: str) -> errors.BadPage:
 
 async def pieces(
     trip: Trip, node: plan.Node, rows: decode.Rows, version: int, weight: int, owner: Owner | None = None
-) -> list[load.Piece]:
+) -> list[load.Cargo]:
     """The rows of one page and of the nested lists in them, each nested list read to its end."""
-    found: list[load.Piece] = []
+    found: list[load.Cargo] = []
     if node.kept and len(rows):
         part = _part(rows, version, owner)
         found.append(load.Piece(trip.reading.targets[node.stream.name], part, weight))
     for branch in node.branches:
         for row_id, raw in rows.nested(branch.nested.path):
+            parent = Owner(row_id, node.stream.object)
             if raw != b"null":
-                parent = Owner(row_id, node.stream.object)
                 found += await _nested(trip, branch, parent, raw, version)
+            elif trip.sweeps:
+                found += [swept(trip, child, parent.id, (), version) for child in branch.nodes if child.kept]
     return found
+
+
+def swept(trip: Trip, node: plan.Node, parent: str, ids: Sequence[str], version: int) -> load.Swept:
+    """The word that a parent has these children and no others."""
+    return load.Swept(trip.reading.targets[node.stream.name], parent, ids, version)
 
 
 def _part(rows: decode.Rows, version: int, owner: Owner | None) -> decode.Part:
@@ -211,9 +256,10 @@ def _part(rows: decode.Rows, version: int, owner: Owner | None) -> decode.Part:
 
 async def _nested(
     trip: Trip, branch: plan.Branch, owner: Owner, raw: bytes | None, version: int
-) -> list[load.Piece]:
+) -> list[load.Cargo]:
     """The rows of one nested list; what Stripe cut off or left out is fetched and goes to the loader at once."""
-    found: list[load.Piece] = []
+    found: list[load.Cargo] = []
+    seen: dict[str, list[str]] = {node.stream.name: [] for node in branch.nodes if node.kept}
     url, after, more = branch.nested.url, "", True
     if raw is not None:
         part = _split(trip, branch.nodes, raw)
@@ -222,6 +268,7 @@ async def _nested(
             url = part.url
         for node, rows in part.rows:
             found += await pieces(trip, node, rows, version, len(raw), owner)
+            seen.get(node.stream.name, []).extend(rows.ids)
     path, query = _address(url, owner.id)
     restarts = 0
     while more and branch.nested.url not in trip.closed:
@@ -230,7 +277,7 @@ async def _nested(
             answer = await trip.get(path, params, branch.nested.url.partition("?")[0])
         except errors.Missing:
             if not after:
-                return found  # the parent itself is gone
+                break  # the parent itself is gone, and its children with it
             restarts += 1
             if restarts > RESTARTS:
                 raise lost(path) from None
@@ -242,9 +289,13 @@ async def _nested(
         part = _split(trip, branch.nodes, answer.body)
         for node, rows in part.rows:
             trip.add(await pieces(trip, node, rows, answer.version, len(answer.body), owner))
+            seen.get(node.stream.name, []).extend(rows.ids)
         if part.has_more and part.last_id in {"", after}:
             raise stuck(path)
         more, after = part.has_more, part.last_id
+    if trip.sweeps and not (more and branch.nested.url in trip.closed):
+        kept = (node for node in branch.nodes if node.kept)
+        found += [swept(trip, node, owner.id, seen[node.stream.name], version) for node in kept]
     return found
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -14,6 +15,9 @@ from tidegate.stripe import client
 from tidegate.warehouse import base
 
 Status = Literal["ok", "partial", "no_permission", "not_enabled", "failed"]
+
+_VARYING = re.compile(r"req_\w+|\d+")
+"""What differs between two errors that say the same: request ids, counts, times."""
 
 
 class Screen(Protocol):
@@ -66,6 +70,12 @@ class Outcome:
     """How many lists its rows come from, less those that the account turned out not to have."""
     done: bool = False
 
+    @property
+    def told(self) -> bool:
+        """Is there anything to tell of it: rows, or something that went wrong?"""
+        busy = self.read or self.written or self.deleted or self.tally.requests
+        return bool(busy) or self.status not in ("ok", "not_enabled")
+
     def fail(self, status: Status, error: str) -> None:
         """Note what went wrong; the first reason stays.
 
@@ -88,6 +98,28 @@ class Outcome:
             "requests": self.tally.requests,
             "error": self.error or None,
         }
+
+
+class News:
+    """Knows what earlier pulls had to say, and so what is new about the next."""
+
+    def __init__(self) -> None:
+        self._wrong: dict[tuple[str, str], str] = {}
+
+    def of(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
+        """Those with rows that changed, and those that fare otherwise than the last time."""
+        found = []
+        for each in outcomes:
+            key, before = (each.account, each.stream), self._wrong.get((each.account, each.stream), "")
+            quiet = each.status in ("ok", "not_enabled")
+            now = "" if quiet else f"{each.status} {_VARYING.sub('', each.error)}"
+            if now:
+                self._wrong[key] = now
+            elif before:
+                del self._wrong[key]
+            if each.written or each.deleted or now != before:
+                found.append(each)
+        return found
 
 
 @dataclass(frozen=True, slots=True)

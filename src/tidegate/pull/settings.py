@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tidegate import catalog, config, errors, warehouse
-from tidegate.pull import run
+from tidegate.pull import run, shaping
+from tidegate.rows import decode
 from tidegate.warehouse import base
 
 
@@ -62,18 +63,17 @@ def _job(file: config.Config, name: str, full_refresh: bool) -> Job:
     if not chosen:
         raise errors.ConfigError(f"pulls.{name}: every stream is left out; enable one under `streams:`")
     choices = {stream.name: _choice(pull, stream, name, connection.start_date) for stream in chosen}
-    tables: set[str] = set()
-    for table in (choice.table or stream for stream, choice in choices.items()):
-        if table.lower() in tables:  # warehouses don't tell `Charges` from `charges`
-            raise errors.ConfigError(f"pulls.{name}: two streams share the table {table!r}; rename one")
-        tables.add(table.lower())
+    _check_tables(name, choices)
     options = run.Options(
         streams=[stream.name for stream in chosen],
         named=frozenset(set(pull.streams) & set(known)),
         start=_start(connection.start_date, pull.lookback),
-        full_refresh=full_refresh
-        or all(pull.options(stream.name).mode == "full_refresh" for stream in chosen),
+        full_refresh=full_refresh or all(choice.refresh for choice in choices.values()),
         choices=choices,
+        lookback=int(pull.lookback.total_seconds()),
+        lookback_given="lookback" in pull.model_fields_set,
+        before_start=connection.before_start,
+        retention=pull.retention,
     )
     return Job(name, source(connection), options, file.warehouses[pull.warehouse])
 
@@ -87,25 +87,37 @@ def _choice(
     pull: config.Pull, stream: catalog.Stream, name: str, start_date: dt.datetime | None
 ) -> run.Choice:
     options = pull.options(stream.name)
-    for option, used in _unserved(options).items():
-        if used:
-            raise errors.ConfigError(
-                f"pulls.{name}.streams.{stream.name}: this version cannot serve `{option}`; take it out"
-            )
-    columns = {field.name for field in stream.fields}
+    columns = {field.name for field in decode.fields(stream)}
     kept = (columns if options.only is None else columns & options.only) - options.excluded
-    lookback = pull.lookback if options.lookback is None else options.lookback
-    return run.Choice(
-        None if kept == columns else frozenset(kept),
-        options.table or "",
-        _start(options.start_date or start_date, lookback),
+    choice = run.Choice(
+        columns=None if kept == columns else frozenset(kept),
+        hashed=options.hashed & kept,
+        where=options.where,
+        hard=options.deletes == "hard",
+        history=options.history,
+        table=options.table or "",
+        start=_start(
+            options.start_date or start_date, pull.lookback if options.lookback is None else options.lookback
+        ),
+        refresh=options.mode == "full_refresh",
+        lookback=None if options.lookback is None else int(options.lookback.total_seconds()),
     )
+    if (
+        choice.where is not None or choice.hashed
+    ):  # what cannot be asked or hashed is said before anything is read
+        try:
+            run.target(stream, "", run.Options(choices={stream.name: choice}))
+        except errors.ConfigError as error:
+            raise errors.ConfigError(f"pulls.{name}.streams.{stream.name}: {error}") from None
+    return choice
 
 
-def _unserved(options: config.StreamOptions) -> Mapping[str, bool]:
-    return {
-        "where": options.where is not None,
-        "history": options.history,
-        "hash": bool(options.hashed),
-        "deletes: hard": options.deletes == "hard",
-    }
+def _check_tables(name: str, choices: Mapping[str, run.Choice]) -> None:
+    """Raises ConfigError when two streams, or a stream and a history, would share a table."""
+    taken: set[str] = set()
+    for stream, choice in choices.items():
+        table = choice.table or stream
+        for each in (table, table + shaping.HISTORY) if choice.history else (table,):
+            if each.lower() in taken:  # warehouses don't tell `Charges` from `charges`
+                raise errors.ConfigError(f"pulls.{name}: two streams share the table {each!r}; rename one")
+            taken.add(each.lower())

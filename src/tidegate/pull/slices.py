@@ -55,8 +55,10 @@ class Slice:
 class Slices:
     """All slices of one list, and the rules for taking, cutting and finishing them."""
 
-    def __init__(self, low: int | None = None, newest: int = 0, anchor: int = EARLIEST) -> None:
-        self.open: list[Slice] = [Slice(low=low)]
+    def __init__(
+        self, low: int | None = None, newest: int = 0, anchor: int = EARLIEST, high: int | None = None
+    ) -> None:
+        self.open: list[Slice] = [Slice(low=low, high=high)]
         self.newest = newest
         self.anchor = anchor
         self.requests = 0

@@ -6,20 +6,29 @@ Only a rejected key and a warehouse that refuses end everything.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
+
 from tidegate import errors
-from tidegate.pull import backfill, parents, plan, reading, report
+from tidegate.pull import backfill, orphans, parents, plan, reading, relist, report, sweep
 from tidegate.stripe import client
+
+ABSENT = 86_400
+"""Seconds after which a list that the account does not have is asked for again, unless it was named."""
+DENIED = 3_600
+"""Seconds after which those who watch ask again for a list that the key may not read."""
 
 
 async def read(
-    shared: reading.Reading, wanted: Sequence[plan.Walk], saved: Mapping[str, str], since: int
+    shared: reading.Reading, wanted: Sequence[plan.Walk], saved: Mapping[str, str], entries: relist.Entries
 ) -> None:
-    """Read every list, each after the streams that it needs; the pace decides who is served when.
+    """Read every list that is due, each after the streams that it needs; the pace decides who is served when.
 
-    `saved` is the state that earlier pulls left; what one of them did at `since` or later is done. Raises
-    Unauthorized or WarehouseError.
+    `saved` is the state that earlier pulls left. A list that was read whole once is not read again, unless
+    `entries` say so; those that are done with, rows that are gone included, are struck out. Raises Unauthorized
+    or WarehouseError.
     """
     left = dict.fromkeys(shared.targets, 0)
     for walk in wanted:
@@ -29,17 +38,19 @@ async def read(
         shared.targets[name].outcome.lists = count
     ready = {name: asyncio.Event() for name, walks in left.items() if walks}
     awaited = {name for walk in wanted for name in walk.after}
+    begun: dict[str, int] = {}
 
     async def one(walk: plan.Walk) -> None:
         for name in walk.after:
             await ready[name].wait()
         names = list(walk.node.streams())
-        await _attempt(shared, walk, saved, since)
+        begun[walk.name] = await _attempt(shared, walk, saved, relist.of(entries, walk))
         if awaited.intersection(names):
             await shared.sink.flush()  # children find their parents in the warehouse
         for name in names:
             left[name] -= 1
             if not left[name]:
+                await _strike_out(shared, name, wanted, entries, begun)
                 ready[name].set()
                 outcome = shared.targets[name].outcome
                 outcome.done = True
@@ -84,51 +95,125 @@ async def _meter(shared: reading.Reading) -> None:
         await asyncio.sleep(1)
 
 
-async def _attempt(shared: reading.Reading, walk: plan.Walk, saved: Mapping[str, str], since: int) -> None:
-    """Read one list; what Stripe refuses becomes the outcome of the streams concerned.
+async def _strike_out(
+    shared: reading.Reading,
+    name: str,
+    wanted: Sequence[plan.Walk],
+    entries: relist.Entries,
+    begun: Mapping[str, int],
+) -> None:
+    """A stream that had to be listed again was: what it has no more goes, and the entry with it.
+
+    `begun` says when the reading of each list began: what is older than that and was not read is not there.
+    """
+    if name not in entries or shared.targets[name].outcome.status != "ok":
+        return
+    await shared.sink.flush()
+    since = min((begun[walk.name] for walk in wanted if name in walk.node.streams()), default=0)
+    entry = msgspec.structs.replace(entries[name], since=max(since, entries[name].since))
+    try:
+        gone = await sweep.whole(shared, shared.streams[name], entry)
+        below = await orphans.swept(shared, shared.streams[name], entry)
+    except errors.Unauthorized:
+        raise
+    except (errors.StripeError, errors.BadPage, errors.Unreachable) as error:
+        _fail([shared.targets[name].outcome], status(error), str(error))
+        return
+    if gone.held:
+        shared.targets[name].outcome.fail("partial", gone.held)
+    done = entries.pop(name)
+    walks = (walk for walk in wanted if name in walk.kept and relist.of(entries, walk) is None)
+    state: dict[str, str | None] = {backfill.key(shared.account, walk, again=True): None for walk in walks}
+    state[relist.key(shared.account)] = relist.text(entries)
+    state |= gone.state
+    shared.done(name, done, state)
+    shared.sink.add([*gone.cargo, *below], "", None, state=state)
+
+
+async def _attempt(
+    shared: reading.Reading, walk: plan.Walk, saved: Mapping[str, str], entry: relist.Entry | None
+) -> int:
+    """Read one list, and say when that reading began; what Stripe refuses becomes the outcome of the streams.
 
     A walk goes on without the nested lists that the key may not see, and without `expand[]` where this Stripe
     refuses it.
     """
     outcomes = {name: shared.targets[name].outcome for name in walk.node.streams()}
+    job = _job(shared, walk, saved, entry)
+    if job is None:
+        return 0 if entry is None else _begun(shared, walk, saved)
     for name in walk.after:
         cause = shared.targets[name].outcome
         if cause.status != "ok":
             state: report.Status = "failed" if cause.status == "partial" else cause.status
             _fail(outcomes.values(), state, f"needs {name} to be complete: {cause.error}")
-            return
+            return 0
     for name in outcomes:
         shared.screen.started(name, shared.account)
-    key = backfill.key(shared.account, walk)
-    start = backfill.start(shared.starts, walk)
-    if backfill.finished(saved.get(key), walk, start, since):
-        return
-    now, order = shared.client.clock.now(), parents.order(shared, walk)
-    mark = backfill.unfinished(saved.get(key), walk, start, now, order)
+    now = shared.client.clock.now()
+    if (shut := shared.shut.get(walk.name)) is not None and now < shut.until:
+        _fail(outcomes.values(), shut.status, shut.error)
+        return 0
+    shared.shut.pop(walk.name, None)
+    key = backfill.key(shared.account, walk, again=job.apart)
+    mark = job.unfinished(saved.get(key), now)
     plain = False
-    while walk.kept:
-        trip = reading.Trip(shared, walk, _tally(shared, walk), key, plain)
-        error = await _read(trip, mark)
+    while job.walk.kept:
+        trip = reading.Trip(shared, job.walk, _tally(shared, job.walk), key, plain, sweeps=job.again)
+        began = shared.client.clock.now() if mark is None else mark.since
+        error = await _read(trip, job, mark)
         if error is None:
-            return
-        less = plan.without(walk, getattr(error, "permission", ""))
+            return began
+        less = plan.without(job.walk, getattr(error, "permission", ""))
         if isinstance(error, errors.PermissionMissing) and less is not None:
-            gone = set(walk.kept) - set(less.kept)
+            gone = set(job.walk.kept) - set(less.kept)
             _fail((outcomes[name] for name in gone), "no_permission", str(error))
-            walk, mark = less, None
-        elif refuses_expand(error, walk) and not plain:
+            job, mark = dataclasses.replace(job, walk=less), None
+        elif refuses_expand(error, job.walk) and not plain:
             shared.screen.note(f"{walk.name}: reading on without what is only told when asked for; {error}")
             plain = True
         else:
-            _fail((outcomes[name] for name in walk.kept), status(error), str(error))
-            return
+            _fail((outcomes[name] for name in job.walk.kept), status(error), str(error))
+            if isinstance(error, errors.NotEnabled) and not set(job.walk.kept) & shared.named:
+                shared.shut[walk.name] = reading.Shut(now + ABSENT, "not_enabled", str(error))
+            elif isinstance(error, errors.PermissionMissing) and shared.patient:
+                shared.shut[walk.name] = reading.Shut(now + DENIED, "no_permission", str(error))
+            return 0
+    return 0
 
 
-async def _read(trip: reading.Trip, mark: backfill.Progress | None) -> errors.TidegateError | None:
+def _begun(shared: reading.Reading, walk: plan.Walk, saved: Mapping[str, str]) -> int:
+    """When the reading of a list began that an earlier pull brought to its end."""
+    keys = [backfill.key(shared.account, walk, again=again) for again in (True, False)]
+    progress = backfill.progress(next((saved[key] for key in keys if key in saved), ""))
+    return 0 if progress is None else progress.since
+
+
+def _job(
+    shared: reading.Reading, walk: plan.Walk, saved: Mapping[str, str], entry: relist.Entry | None
+) -> backfill.Job | None:
+    """What is to be read of a list: all of it the first time, then what an entry asks for, or nothing."""
+    start, order = backfill.start(shared.starts, walk), parents.order(shared, walk)
+    first = backfill.Job(walk, start, order=order)
+    before = saved.get(backfill.key(shared.account, walk))
+    if not first.finished(before):
+        since = entry.since if entry is not None and entry.whole else 0
+        return dataclasses.replace(first, since=since, again=entry is not None or before is not None)
+    if entry is None:
+        return None
+    low, high = (entry.low, entry.high) if walk.sliced else (None, None)
+    low = start if low is None else low if start is None else max(low, start)
+    again = backfill.Job(walk, low, high, entry.since, True, order, apart=True)
+    return None if again.finished(saved.get(backfill.key(shared.account, walk, again=True))) else again
+
+
+async def _read(
+    trip: reading.Trip, job: backfill.Job, mark: backfill.Progress | None
+) -> errors.TidegateError | None:
     """Read a list to its end, or return what stopped it; raises what must stop the whole run."""
     error: errors.TidegateError | None = None
     try:
-        await backfill.read(trip, mark)
+        await backfill.read(trip, job, mark)
     except* errors.TidegateError as failures:
         error = first(failures)
     if isinstance(error, errors.Unauthorized | errors.WarehouseError):

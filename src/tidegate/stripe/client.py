@@ -138,10 +138,15 @@ class Client:
             self._headers["Stripe-Context"] = context
 
     def acting_for(self, account: str, pace: paces.Pace) -> Client:
-        """A client for a connected account, over the same connections; usable as long as this one is open."""
+        """A client for another account, over the same connections; usable as long as this one is open.
+
+        A connected account, or one of the organisation that the key belongs to; `acct_1/acct_2` is the way to an
+        account that is connected to one of the organisation's (https://docs.stripe.com/context).
+        """
         other = copy.copy(self)
-        other._headers = self._headers | {"Stripe-Account": account}
-        other._account = account
+        named = "Stripe-Context" if keys.is_organisation(self._key) or "/" in account else "Stripe-Account"
+        other._headers = self._headers | {named: account}
+        other._account = account.rpartition("/")[2]
         other.pace = pace
         other.tally = Tally()
         return other

@@ -17,6 +17,11 @@ def mode(api_key: str) -> Mode:
     return "live" if re.match(r"(sk|rk|sk_org)_live_", api_key) else "test"
 
 
+def is_organisation(api_key: str) -> bool:
+    """Is it an organisation's key, which acts for one of its accounts at a time and for none by itself?"""
+    return api_key.strip().startswith("sk_org_")
+
+
 def masked(api_key: str) -> str:
     """The key as it may be shown: `sk_test_…abcd`."""
     start = _prefix(api_key)

@@ -1,0 +1,181 @@
+"""One account brought up to date: follow the events, list what is not known yet or must be listed again, follow on.
+
+The order matters: the tail's place is noted before anything is listed, so that no change falls between; a gap is
+found before it can be stepped over; and what changed while lists were read is applied before the account is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from tidegate import catalog, errors
+from tidegate.pull import plan, reading, reconcile, refresh, relist, tail, verdict, walks
+
+BETWEEN = 60.0
+"""Seconds between two looks at the events while lists are read for long."""
+FULL = "everything was asked for again"
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What is wanted of every account alike."""
+
+    wanted: plan.Plan
+    ways: refresh.Ways
+    full_refresh: bool = False
+    refreshed: frozenset[str] = frozenset()
+    """Streams that are read whole each time."""
+    shapes: Mapping[str, str] = field(default_factory=dict)
+    """By stream: what changes with what is wanted of it."""
+    lost: frozenset[str] = frozenset()
+    """Streams whose table was not there any more."""
+    lookback: int = 7 * 86_400
+    given: bool = False
+    lookbacks: Mapping[str, int] = field(default_factory=dict)
+    """Of single streams, in seconds."""
+    between: float = BETWEEN
+
+
+def prefixes(account: str) -> Iterable[str]:
+    """The state that belongs to an account."""
+    names = ("backfill", "again", "relist", "tail", "seen", "dirty", "turns", "held", "shut", "shape")
+    return (f"{name}/{account}" for name in names)
+
+
+async def run(shared: reading.Reading, wishes: Wishes, saved: dict[str, str]) -> int:
+    """Bring one account up to date and say how many changes the events told; commits as it goes.
+
+    Raises Unauthorized, Unreachable, RateLimited and WarehouseError; what was committed stays.
+    """
+    account = shared.account
+    shared = dataclasses.replace(shared, done=reconcile.listed(saved, account))
+    entries = relist.entries(saved.get(relist.key(account)))
+    known = verdict.Known(wishes.ways, entries, tail.covered(shared, wishes.wanted, saved))
+    shared.shut.update(_shut(saved, account))
+    changed, followed, why = 0, True, ""
+    placed = tail.place(saved, account) is not None
+    if placed:
+        cycle = await _follow(shared, known, saved)
+        changed, followed, why = cycle.changed, not cycle.untold, cycle.gap
+    else:
+        followed = not await tail.look(shared)
+        if any(known.covered.values()):
+            why = "the place in the events was lost"
+    now = shared.client.clock.now()
+    if not placed or why:
+        _commit(shared, saved, tail.begin(shared, known, now, why))
+    if why:
+        shared.screen.note(f"{account}: {why}; listing again what events would have told.")
+    await _demand(shared, wishes, known, saved, now, followed)
+    before = shared.client.tally.requests
+    changed += await _list(shared, wishes, known, saved, followed)
+    if followed and shared.client.tally.requests > before:
+        since = {name: since or now for name, since in known.covered.items()}
+        known = verdict.Known(wishes.ways, entries, since)
+        changed += (await _follow(shared, known, saved)).changed
+    _commit(shared, saved, _shut_text(shared, saved))
+    return changed
+
+
+async def _list(
+    shared: reading.Reading, wishes: Wishes, known: verdict.Known, saved: dict[str, str], followed: bool
+) -> int:
+    """Read every list that is due, and look at the events now and then meanwhile."""
+    changed = 0
+    listing = asyncio.create_task(walks.read(shared, wishes.wanted.walks, saved, known.entries))
+    try:
+        while True:
+            await asyncio.wait({listing}, timeout=wishes.between)
+            if listing.done():
+                await listing
+                return changed
+            if followed:
+                cycle = await _follow(shared, known, saved)
+                changed, followed = changed + cycle.changed, not cycle.untold
+    finally:
+        if not listing.done():
+            listing.cancel()
+            await asyncio.gather(listing, return_exceptions=True)
+
+
+async def _follow(shared: reading.Reading, known: verdict.Known, saved: dict[str, str]) -> tail.Cycle:
+    """Follow the events; where they cannot be had this time, the streams that need them are not current."""
+    try:
+        return await tail.follow(shared, known, saved)
+    except (errors.BadPage, errors.InvalidRequest, errors.Missing, errors.ServerFault) as error:
+        for name, target in shared.targets.items():
+            if shared.streams[name].events != catalog.Events():
+                target.outcome.fail("partial", f"the events could not be read, so it may be behind: {error}")
+        return tail.Cycle()
+
+
+async def _demand(
+    shared: reading.Reading,
+    wishes: Wishes,
+    known: verdict.Known,
+    saved: dict[str, str],
+    now: int,
+    followed: bool,
+) -> None:
+    """Note what must be listed again besides what was never listed whole."""
+    account, entries = shared.account, known.entries
+    stored = {name for name in shared.targets if known.covered.get(name)}
+    if wishes.full_refresh:
+        entries |= {name: relist.Entry(now, FULL) for name in shared.targets}
+    begun = {name for name, entry in entries.items() if entry.whole}
+    relist.add(entries, (wishes.refreshed & stored) - begun, relist.Entry(now, FULL))
+    relist.add(entries, wishes.lost & stored, relist.Entry(now, "its table was gone"))
+    shapes = msgspec.json.decode(saved.get(f"shape/{account}", "{}"), type=dict[str, str])
+    other = {name for name in stored if shapes.get(name, wishes.shapes[name]) != wishes.shapes[name]}
+    relist.add(entries, other, relist.Entry(now, "other columns or rows of it are wanted"))
+    state = tail.crowded(known, saved, account, now)
+    await reconcile.due(
+        shared,
+        wishes.wanted,
+        saved,
+        entries,
+        now=now,
+        followed=followed,
+        lookback=wishes.lookback,
+        given=wishes.given,
+        lookbacks=wishes.lookbacks,
+    )
+    for name in set(entries) - set(shared.targets):
+        if entries[name].regular:
+            del entries[name]
+    state[relist.key(account)] = relist.text(entries)
+    state[f"shape/{account}"] = msgspec.json.encode(shapes | dict(wishes.shapes)).decode()
+    _commit(shared, saved, {name: text for name, text in state.items() if saved.get(name) != text})
+
+
+def fingerprint(shape: object) -> str:
+    """A short text that changes with what is wanted of a stream."""
+    return hashlib.sha256(repr(shape).encode()).hexdigest()[:12]
+
+
+def _commit(shared: reading.Reading, saved: dict[str, str], state: Mapping[str, str | None]) -> None:
+    """Have the loader write state, and know it ourselves."""
+    if state:
+        shared.sink.add([], state=state)
+        tail.apply(saved, state)
+
+
+def _shut(saved: Mapping[str, str], account: str) -> dict[str, reading.Shut]:
+    try:
+        return msgspec.json.decode(saved.get(f"shut/{account}", "{}"), type=dict[str, reading.Shut])
+    except msgspec.DecodeError:
+        return {}
+
+
+def _shut_text(shared: reading.Reading, saved: Mapping[str, str]) -> dict[str, str | None]:
+    """What is to be remembered of refused lists: those that the account does not have."""
+    name = f"shut/{shared.account}"
+    kept = {walk: shut for walk, shut in shared.shut.items() if shut.status == "not_enabled"}
+    text = msgspec.json.encode(kept).decode() if kept else None
+    return {name: text} if saved.get(name) != text else {}

@@ -1,0 +1,259 @@
+"""The tail: follow the events, and keep every row what Stripe has.
+
+One cycle reads the events since the last one, with an overlap for those that become visible late and a ledger of
+those that were seen. An event's payload is used only where it provably is the row's newest state; otherwise the
+object is read again. Rows, the tail's place, the ledger and what could not be read are committed together, so a
+cycle that is killed leaves nothing half told, and one that is repeated changes nothing.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tidegate import catalog, errors
+from tidegate.pull import backfill, events, load, plan, reading, refresh, relist, verdict
+from tidegate.rows import decode
+from tidegate.stripe import client, pages
+
+OVERLAP = 600
+"""Seconds read again each time: an event may become visible that long after it was made."""
+GAP = 29 * 86_400
+"""Seconds after which events may be lost: Stripe keeps them for 30 days."""
+AHEAD = 60
+"""Seconds by which a saved place may be ahead of Stripe's clock; more, and it is another Stripe's."""
+TOO_MANY = 1_000
+"""Objects of one stream that cannot be read, from which on the whole list is read again instead."""
+
+
+@dataclass(slots=True)
+class Cycle:
+    """What one cycle saw; `at` is the tail's new place, None when events cannot be read."""
+
+    at: int | None = None
+    events: int = 0
+    changed: int = 0
+    gap: str = ""
+    """What happened where events are lost for good; the streams concerned stand in the entries."""
+    untold: str = ""
+    """Why events cannot be read at all."""
+
+
+def key(account: str) -> str:
+    """Where the tail's place stands in the state: unix seconds as text."""
+    return f"tail/{account}"
+
+
+def place(saved: Mapping[str, str], account: str) -> int | None:
+    """How far the events have been followed; None when that was never noted, or is lost."""
+    text = saved.get(key(account), "")
+    return int(text) if text.isdigit() else None
+
+
+def covered(shared: reading.Reading, wanted: plan.Plan, saved: Mapping[str, str]) -> dict[str, int]:
+    """Since when the rows of each stream were read: the beginning of the latest of its first readings."""
+    found: dict[str, int] = {}
+    for walk in wanted.walks:
+        progress = backfill.progress(saved.get(backfill.key(shared.account, walk), ""))
+        for name in walk.node.streams():
+            since = progress.since if progress is not None and name in progress.carries else 0
+            found[name] = min(found.get(name, since), since)
+    return found
+
+
+async def follow(shared: reading.Reading, known: verdict.Known, saved: dict[str, str]) -> Cycle:
+    """One cycle: every event that can be seen, applied or noted as dirty; commits window by window.
+
+    `saved` is the state, and is kept current.
+    Raises Unauthorized, Unreachable, RateLimited and WarehouseError, with the tail's place where it was.
+    """
+    cycle = Cycle()
+    at = place(saved, shared.account)
+    assert at is not None, "The tail has no place to go on from."
+    seen = _ledger(saved, shared.account)
+    waiting = list(refresh.saved(saved, shared.account))
+    target = shared.targets.get("events")
+    tally = target.outcome.tally if target is not None else client.Tally()
+    walk = plan.Walk(plan.Node(shared.streams["events"], shared.streams["events"].origins[0], False))
+    trip = reading.Trip(shared, walk, tally, "")
+    try:
+        async for window in events.windows(trip, at - OVERLAP):
+            if window.now - at >= GAP or at > window.now + AHEAD:
+                cycle.gap = _lost(at, window.now)
+                return cycle
+            cycle.at = await _window(shared, known, window, seen, waiting, saved, cycle)
+            waiting = []
+    except (errors.PermissionMissing, errors.NotEnabled) as error:
+        cycle.untold = str(error)
+    return cycle
+
+
+def _lost(at: int, now: int) -> str:
+    if at > now:
+        return "the place in the events that this warehouse notes is still to come at this Stripe"
+    return f"the last pull was {(now - at) // 86_400} days ago, and Stripe keeps events for 30"
+
+
+async def look(shared: reading.Reading) -> str:
+    """Ask for one event, which also tells the clock; returns why events cannot be read, or nothing."""
+    origin = shared.streams["events"].origins[0]
+    try:
+        await shared.client.get(origin.path, pages.list_params(origin, limit=1))
+    except (errors.PermissionMissing, errors.NotEnabled) as error:
+        return str(error)
+    return ""
+
+
+def begin(shared: reading.Reading, known: verdict.Known, now: int, reason: str) -> dict[str, str | None]:
+    """The state in which the tail begins at `now`; with a reason, everything stored is to be listed again.
+
+    Only streams whose rows events keep current are concerned: the others are listed in their turns anyway.
+    """
+    state: dict[str, str | None] = {key(shared.account): str(now)}
+    if reason:
+        told = [name for name in shared.targets if _is_told(shared.streams[name])]
+        stored = [name for name in told if known.covered.get(name)]
+        # In place of what is noted already: a reading that began before the gap knows nothing of what went in it.
+        known.entries.update(dict.fromkeys(stored, relist.Entry(now, reason)))
+        state[relist.key(shared.account)] = relist.text(known.entries)
+    return state
+
+
+def _is_told(stream: catalog.Stream) -> bool:
+    told = stream.events != catalog.Events() or any(origin.parents for origin in stream.origins)
+    return told or stream.name == "events"
+
+
+async def _window(
+    shared: reading.Reading,
+    known: verdict.Known,
+    window: events.Window,
+    seen: dict[str, set[str]],
+    waiting: Sequence[refresh.Dirty],
+    saved: dict[str, str],
+    cycle: Cycle,
+) -> int:
+    """Apply one window and commit it; returns the tail's new place."""
+    account = shared.account
+    found = verdict.Verdict()
+    minutes: set[str] = set()
+    rows: dict[tuple[str, str], list[events.Change]] = collections.defaultdict(list)
+    for answer in window.answers:
+        new = [i for i, event in enumerate(answer.events) if _is_new(seen, minutes, event)]
+        cycle.events += len(new)
+        if new and (target := shared.targets.get("events")) is not None:
+            part = decode.Part(answer.rows.take(new), answer.version)
+            found.cargo.append(load.Piece(target, part, answer.weight))
+        for i in new:
+            for change in events.changes(answer.events[i], catalog.load(), shared.client.api_version):
+                if isinstance(change, events.Touched):
+                    verdict.touch(shared, known, found, change)
+                elif change.stream in known.ways.nodes or verdict.children(known, change.stream):
+                    rows[change.stream, change.id].append(change)
+    await verdict.judge(shared, known, rows, found)
+    for each in waiting:
+        found.add(account, each)
+    before = {refresh.key(account, each): each for each in waiting}
+    due = [each for each in found.dirty.values() if not shared.patient or each.after <= window.now]
+    shared.sink.add(found.cargo)
+    failed = await refresh.refresh(shared, known.ways, due)
+    state: dict[str, str | None] = {refresh.key(account, each): None for each in due}
+    state = {name: None for name in state if name in before}
+    for failure in failed:
+        if isinstance(failure.error, errors.PermissionMissing):
+            found.past.pop(refresh.key(account, failure.dirty), None)
+        _keep(shared, known, state, failure)
+    minutes |= _forget_old(seen, window.high)  # only now: this window may have reached back to them
+    for minute, ids in seen.items():
+        if minute in minutes:
+            state[f"seen/{account}/{minute}"] = " ".join(sorted(ids)) or None
+    place = max(window.high, window.low)
+    state[key(account)] = str(place)
+    if relist.text(known.entries) != saved.get(relist.key(account)):
+        state[relist.key(account)] = relist.text(known.entries)
+    cycle.changed += len(rows) + len(due)
+    shared.sink.add([piece for pieces in found.past.values() for piece in pieces], state=state)
+    apply(saved, state)
+    if found.cargo or due:
+        await shared.sink.flush()
+    return place
+
+
+def _ledger(saved: Mapping[str, str], account: str) -> dict[str, set[str]]:
+    """The events that were seen, by the minute in which they were made."""
+    prefix = f"seen/{account}/"
+    return {
+        name.removeprefix(prefix): set(text.split())
+        for name, text in saved.items()
+        if name.startswith(prefix)
+    }
+
+
+def _forget_old(seen: dict[str, set[str]], high: int) -> set[str]:
+    """Empty the minutes that no later cycle reads again; returns them, since they must be written."""
+    old = {minute for minute in seen if (int(minute) + 2) * 60 < high - OVERLAP}
+    for minute in old:
+        seen[minute] = set()
+    return old
+
+
+def _is_new(seen: dict[str, set[str]], minutes: set[str], event: events.Event) -> bool:
+    """Was the event not seen before? It is from now on."""
+    minute = str(event.created // 60)
+    ids = seen.setdefault(minute, set())
+    if event.id in ids:
+        return False
+    ids.add(event.id)
+    minutes.add(minute)
+    return True
+
+
+def _keep(
+    shared: reading.Reading, known: verdict.Known, state: dict[str, str | None], failed: refresh.Failed
+) -> None:
+    """What could not be read stays dirty; a stream that the key may not read any more is listed again one day."""
+    dirty, error = failed.dirty, failed.error
+    now = shared.client.clock.now()
+    outcome = shared.targets[dirty.stream].outcome if dirty.stream in shared.targets else None
+    if isinstance(error, errors.PermissionMissing):
+        # In place of what is noted already: what was read before says nothing of this object.
+        known.entries.update(dict.fromkeys(_kept(known, dirty.stream), relist.Entry(now, relist.DENIED)))
+        if outcome is not None:
+            outcome.fail("no_permission", str(error))
+        return
+    state[refresh.key(shared.account, dirty)] = refresh.again(dirty, str(error), now)
+    if outcome is not None:
+        outcome.fail(
+            "partial", f"an object of it cannot be read and is tried again in the next pull: {error}"
+        )
+
+
+def _kept(known: verdict.Known, stream: str) -> list[str]:
+    """The streams that a reading of this one brings."""
+    return list(dict.fromkeys(name for node in known.ways.nodes.get(stream, ()) for name in node.streams()))
+
+
+def apply(saved: dict[str, str], state: Mapping[str, str | None]) -> None:
+    """Bring a copy of the state up to date."""
+    for name, text in state.items():
+        if text is None:
+            saved.pop(name, None)
+        else:
+            saved[name] = text
+
+
+def crowded(known: verdict.Known, state: Mapping[str, str], account: str, now: int) -> dict[str, str | None]:
+    """Streams of which too many objects cannot be read are listed again instead."""
+    counts = collections.Counter(each.stream for each in refresh.saved(state, account))
+    found: dict[str, str | None] = {}
+    for name, count in counts.items():
+        if count > TOO_MANY:
+            relist.add(known.entries, [name], relist.Entry(now, f"{count} objects of it could not be read"))
+            found |= {each: None for each in state if each.startswith(f"dirty/{account}/{name}/")}
+    return found
+
+
+def prefixes(account: str) -> Iterable[str]:
+    """The state that a cycle needs."""
+    return (key(account), f"seen/{account}/", f"dirty/{account}/")
