@@ -11,8 +11,9 @@ SOURCE = Path(__file__).parent.parent / "src" / "tidegate"
 FLOORS = (
     ("cli", "server"),
     ("engine",),
+    ("audit",),
     ("pull", "push"),
-    ("shape",),
+    ("shape", "privacy"),
     ("rows", "stripe", "warehouse", "sandbox"),
     ("config", "store"),
     ("catalog",),

@@ -23,6 +23,8 @@ COMMANDS = {
     "check": "Test keys, permissions and warehouses before anything is moved.",
     "streams": "List every Stripe stream, its path and the permission it needs.",
     "pull": "Bring Stripe objects into a warehouse.",
+    "audit": "Prove that the warehouse holds what Stripe has, row by row and cent by cent.",
+    "forget": "Erase customers' personal data from the warehouse, for good.",
     "status": "Show what the warehouse holds: rows per stream, whether its reading was complete, and as of when.",
     "preview": "Show a stream's newest rows, without a warehouse.",
     "schema": "Print the JSON Schema of tidegate.yaml, or a stream's columns.",

@@ -1,0 +1,265 @@
+"""`tidegate audit`: the proof that the warehouse holds what Stripe has."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import datetime as dt
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from tidegate import errors
+from tidegate.audit import findings, proof
+from tidegate.cli import connect, output, progress
+from tidegate.pull import settings
+from tidegate.warehouse import base
+
+WORDS = {
+    "ok": "equal",
+    "different": "different",
+    "repaired": "repaired",
+    "partial": "read in part",
+    "no_permission": "no permission",
+    "not_enabled": "not enabled",
+    "not_compared": "not compared",
+    "failed": "failed",
+}
+STYLES = {"ok": "green", "different": "red", "failed": "red", "not_enabled": "dim", "not_compared": "dim"}
+_CODES = (0, 1, 3, 2)
+"""Exit codes, the weightier the later."""
+
+
+def audit(
+    *names: str,
+    config_file: Annotated[Path | None, Parameter(name=["--config", "-c"])] = None,
+    api_key: str | None = None,
+    api_base: str | None = None,
+    to: str | None = None,
+    schema: str | None = None,
+    stream: str | None = None,
+    since: str | None = None,
+    start_date: str | None = None,
+    account: Annotated[tuple[str, ...], Parameter(consume_multiple=False)] = (),
+    account_id: str | None = None,
+    budget: float | None = None,
+    rate_limit: str | None = None,
+    repair: bool = False,
+    json: bool = False,
+) -> int:
+    """Prove that the warehouse holds what Stripe has, row by row and cent by cent.
+
+    Reads Stripe's lists once more and compares them with the tables: ids, contents and sums of amounts, by stream
+    and month, and the balance with all its movements. What changes meanwhile is no difference. Exit code 0: all
+    equal; 3: differences; 1: something could not be read.
+
+    Parameters
+    ----------
+    names
+        Pulls of the configuration; all of them by default.
+    config_file
+        The configuration; tidegate.yaml by default.
+    api_key
+        Stripe key, instead of a configuration; also read from STRIPE_API_KEY.
+    api_base
+        Where Stripe answers; another address for the sandbox.
+    to
+        Warehouse, instead of a configuration: duckdb:///FILE.
+    schema
+        Schema of the tables, `stripe` by default.
+    stream
+        Streams to audit, comma separated; all of the pull by default.
+    since
+        Leave out objects created before this date, where Stripe can list by date.
+    start_date
+        Where the pull left out older objects, with --to.
+    account
+        Connected account to act for, `acct_...`; may be repeated.
+    account_id
+        The key's own account, for restricted keys that cannot ask for it.
+    budget
+        Share of Stripe's rate limits to use, 0.8 by default.
+    rate_limit
+        Requests per second per account / per endpoint, `100/25`, or `off`.
+    repair
+        Load what is missing or other than at Stripe, and mark as deleted what Stripe no longer has.
+    json
+        Print the report as one JSON object, last on stdout.
+    """
+    jobs = connect.jobs(
+        names,
+        config_file,
+        api_key=api_key,
+        to=to,
+        streams=stream if to is not None else None,
+        accounts=account,
+        api_base=api_base,
+        schema=schema,
+        account_id=account_id,
+        start_date=start_date,
+        budget=budget,
+        rate_limit=rate_limit,
+    )
+    chosen = [each.strip() for each in (stream or "").split(",") if each.strip()]
+    jobs = _chosen(jobs, chosen)
+    codes = [_run(job, None if since is None else _moment(since), repair, json) for job in jobs]
+    return max(codes, key=_CODES.index)
+
+
+def _chosen(jobs: Sequence[settings.Job], streams: Sequence[str]) -> list[settings.Job]:
+    """The pulls with only these streams; of several pulls, those that have any of them."""
+    if not streams:
+        return list(jobs)
+    found, refused = [], None
+    for job in jobs:
+        try:
+            found.append(dataclasses.replace(job, options=proof.only(job.options, list(streams))))
+        except errors.ConfigError as error:
+            refused = error
+    if refused is not None and not found:
+        raise refused
+    return found
+
+
+def _moment(text: str) -> int:
+    try:
+        found = dt.datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise errors.ConfigError(
+            "--since: write a date such as 2026-01-31, or a time such as 2026-01-31T12:00:00Z"
+        ) from None
+    return int((found if found.tzinfo else found.replace(tzinfo=dt.UTC)).timestamp())
+
+
+def _run(job: settings.Job, since: int | None, repair: bool, json: bool) -> int:
+    warehouse = job.open()
+    try:
+        with progress.Screen() as screen:
+            found = asyncio.run(_until_stopped(job, warehouse, screen, since, repair))
+    except errors.TidegateError as error:
+        if json:
+            output.print_json(findings.nothing(error))
+        raise
+    except asyncio.CancelledError:  # SIGTERM
+        raise KeyboardInterrupt from None
+    finally:
+        warehouse.close()
+    if json:
+        output.print_json(found.as_json())
+    else:
+        _show(job.name, found, repair)
+    if found.end is not None:
+        output.say(str(found.end))
+    return found.exit_code
+
+
+async def _until_stopped(
+    job: settings.Job, warehouse: base.Warehouse, screen: progress.Screen, since: int | None, repair: bool
+) -> findings.Audit:
+    """The audit; SIGTERM ends it like Ctrl-C, and nothing is left behind."""
+    task = asyncio.current_task()
+    assert task is not None
+    with contextlib.suppress(NotImplementedError):  # Windows
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await proof.audit(job.source, warehouse, job.options, screen, since=since, repair=repair)
+
+
+def _show(name: str, found: findings.Audit, repair: bool) -> None:
+    """The streams, differences first; then the months in which they lie, the balance, and one line of totals."""
+    from rich import box, table, text
+
+    out = output.console()
+    several = len({each.account for each in found.streams}) > 1
+    grid = table.Table(box=box.SIMPLE_HEAD, pad_edge=False, title=name, title_justify="left")
+    for heading in ("stream", *(("account",) if several else ())):
+        grid.add_column(heading, no_wrap=True)
+    for heading in ("at Stripe", "here", "missing", "extra", "stale", "in flight"):
+        grid.add_column(heading, justify="right", no_wrap=True)
+    grid.add_column("status", overflow="fold")
+    told = [each for each in found.streams if each.told]
+    for each in sorted(told, key=_rank):
+        words = f"{WORDS[each.status]}: {output.redacted(each.error)}" if each.error else WORDS[each.status]
+        grid.add_row(
+            text.Text(each.stream),
+            *((text.Text(each.account),) if several else ()),
+            f"{each.total('stripe'):,}",
+            f"{each.total('warehouse'):,}",
+            *(f"{each.total(kind):,}" if each.total(kind) else "" for kind in findings.KINDS),
+            f"{each.in_flight:,}" if each.in_flight else "",
+            text.Text(words, STYLES.get(each.status, "yellow")),
+        )
+    if told:
+        out.print(grid)
+    for each in sorted(told, key=_rank):
+        for line in _details(each):
+            out.print(line, markup=False, soft_wrap=True)
+    for balance in found.balances:
+        for line in _balance(balance, several):
+            out.print(line, markup=False, soft_wrap=True)
+    out.print(_last(found, repair), markup=False, soft_wrap=True)
+
+
+def _rank(found: findings.Stream) -> tuple[bool, bool, int, str]:
+    return (not found.differences, found.status == "ok", -found.total("stripe"), found.stream)
+
+
+def _details(found: findings.Stream) -> list[str]:
+    """The months with differences, their sums, and some ids."""
+    if not found.differences:
+        return []
+    lines = [f"{found.stream}:"]
+    for month in found.months.values():
+        counts = [f"{getattr(month, kind):,} {kind}" for kind in findings.KINDS if getattr(month, kind)]
+        if not counts:
+            continue
+        sums = [
+            f"{name} {pair[0]:,} at Stripe, {pair[1]:,} here ({currency})"
+            for currency, columns in sorted(month.sums.items())
+            for name, pair in sorted(columns.items())
+            if pair[0] != pair[1]
+        ]
+        lines.append(f"  {month.month or 'no date'}: {'; '.join([', '.join(counts), *sums])}")
+    lines += [f"  {kind}: {', '.join(ids)}" for kind, ids in found.examples.items()]
+    return [*lines, f"  {found.note}"] if found.note else lines
+
+
+def _balance(found: findings.Balance, several: bool) -> list[str]:
+    """The balance identity in words."""
+    whose = f"balance of {found.account}" if several else "balance"
+    if found.error:
+        return [f"{whose}: not compared: {output.redacted(found.error)}"]
+    lines = []
+    for each in found.currencies:
+        flight = f" and {each.in_flight:,} in flight" if each.in_flight else ""
+        verdict = "equal" if each.equal else "different"
+        line = f"{each.balance:,} at Stripe, {each.warehouse:,} in balance_transactions{flight}"
+        pending = (
+            ""
+            if each.pending_equal in (True, None)
+            else (f"; pending {each.pending:,} at Stripe, {each.warehouse_pending:,} here")
+        )
+        lines.append(f"{whose} ({each.currency}): {verdict}: {line}{pending}")
+    return lines
+
+
+def _last(found: findings.Audit, repair: bool) -> str:
+    """All of it in a line."""
+    rows = sum(each.total("stripe") for each in found.streams)
+    counts = {kind: sum(each.total(kind) for each in found.streams) for kind in findings.KINDS}
+    unread = sum(each.status in ("no_permission", "partial", "failed") for each in found.streams)
+    seconds = (found.finished_at - found.started_at).total_seconds()
+    if any(counts.values()):
+        verdict = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
+    else:
+        verdict = "no difference"
+    parts = [
+        f"{WORDS[found.status]}: {rows:,} rows compared in {progress.duration(seconds)}: {verdict}",
+        *((f"{found.repaired:,} repaired",) if repair else ()),
+        *((f"{unread} streams could not be read to their end",) if unread else ()),
+        f"{found.requests:,} requests",
+    ]
+    return "; ".join(parts)
