@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import exact
 import model
 
@@ -83,10 +81,8 @@ def test_events_since_a_gap_are_kept_too() -> None:
 
 def test_an_object_from_before_the_start_leaves_no_history() -> None:
     """Its promotion code touches the coupon, and does not say how old that is."""
-    before = model.wishes("coupons", "promotion_codes", start=model.NOW + 50, exclude=True)
-    view = exact.View(model.STREAMS["coupons"], history=True)
-    chosen = dataclasses.replace(
-        before, views={"coupons": view}, choices={"coupons": run.Choice(history=True)}
+    chosen = model.wishes(
+        "coupons", "promotion_codes", history=("coupons",), start=model.NOW + 50, exclude=True
     )
     with model.case(chosen) as case:
         old = case.ask("POST", "/v1/coupons", percent_off=20, duration="once")["id"]
@@ -123,3 +119,17 @@ def test_whose_the_key_is_is_not_guessed_while_stripe_fails() -> None:
         assert case.settle() + case.differences() == []
         accounts = case.rows("select distinct _account_id as account from stripe.customers")
         assert accounts == [{"account": case.stripe.platform.account}]
+
+
+def test_no_history_is_begun_for_a_row_that_may_not_be_read() -> None:
+    with model.case(model.wishes("customers", history=("customers",))) as case:
+        case.pull()
+        case.lose(stream="customers")
+        gone = case.ask("POST", "/v1/customers", name="Ada")["id"]
+        case.wait(seconds=20)
+        case.pull()
+        case.ask("DELETE", f"/v1/customers/{gone}")
+        case.wait(seconds=20)
+        case.pull()
+        assert case.settle() + case.differences() == []
+        assert case.rows("select * from stripe.customers_history where id = ?", gone) == []

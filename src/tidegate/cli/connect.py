@@ -54,4 +54,4 @@ def jobs(
         raise errors.ConfigError("--to stands for a configuration; give the one or the other")
     chosen = [name.strip() for name in (streams or "").split(",") if name.strip()]
     file = config.ad_hoc(api_key=api_key, to=to, streams=chosen, accounts=list(accounts) or None, **flags)
-    return settings.jobs(file, full_refresh=full_refresh)
+    return settings.jobs(file, full_refresh=full_refresh, lookback_given=flags.get("lookback") is not None)

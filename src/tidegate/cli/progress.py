@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 _QUIET = ("ok", "not_enabled")
 HEARTBEAT = 10.0
 """Seconds between two lines that say that a pull without a terminal is alive."""
+MENTIONED = 6
+"""Streams named in the line of one of many pulls, at the most."""
+MOMENT = 1.0
+"""Seconds that a stream is read before one of many pulls shows it."""
 FRAMES = 4
 """Pictures a second on a terminal."""
 WINDOW = 10.0
@@ -83,22 +87,45 @@ def summary(result: report.Result) -> None:
     out.print("; ".join(parts), markup=False, soft_wrap=True)
 
 
-def line(result: report.Result) -> str:
-    """One pull of many in a line: `12:03:05 customers 2 written, 1 deleted; 3 requests`; empty without news."""
-    told = [each for each in result.outcomes if each.written or each.deleted]
-    wrong = [each for each in result.outcomes if each.status not in _QUIET]
-    if not told and not wrong and result.end is None:
-        return ""
-    parts = [f"{each.stream} {each.written:,}" for each in told if each.written]
-    written = ", ".join(parts[:8]) + (f" and {len(parts) - 8} more" if len(parts) > 8 else "")
-    deleted = sum(each.deleted for each in told)
-    said = [
-        *((f"{written} written",) if parts else ()),
-        *((f"{deleted:,} deleted",) if deleted else ()),
-        *(f"{each.stream}: {output.redacted(each.error)}" for each in wrong[:3]),
-        *((output.redacted(str(result.end)),) if result.end is not None else ()),
-    ]
-    return f"{result.finished_at.astimezone():%H:%M:%S} {', '.join(said)}; {result.tally.requests:,} requests"
+class Ticker:
+    """Tells pull after pull in a line each, and nothing where there is no news; `news` knows what was told."""
+
+    def __init__(self, news: report.News) -> None:
+        self.news = news
+        self.end = ""
+
+    def line(self, result: report.Result) -> str:
+        """`12:03:05 customers 2, charges 1 written; 1 deleted; 3 requests`; empty without news.
+
+        What ended a pull is told once, until it is another reason, and so is that it is over.
+        """
+        end = "" if result.end is None else output.redacted(str(result.end))
+        before, self.end = self.end, end
+        news = [each for each in self.news.of(result.outcomes) if not end or each.written or each.deleted]
+        if not news and end == before:
+            return ""
+        written = sorted((each for each in news if each.written), key=lambda one: (-one.written, one.stream))
+        parts = [f"{each.stream} {each.written:,}" for each in written]
+        listed = ", ".join(parts)
+        if len(parts) > MENTIONED:
+            listed = f"{sum(each.written for each in written):,} rows in {len(parts)} tables"
+        deleted = sum(each.deleted for each in news)
+        wrong = [each for each in news if each.status not in _QUIET]
+        well = [each.stream for each in news if each.status in _QUIET and not (each.written or each.deleted)]
+        said = [
+            *((f"{listed} written",) if parts else ()),
+            *((f"{deleted:,} deleted",) if deleted else ()),
+            *(
+                f"{each.stream}: {_WORDS[each.status]}: {output.redacted(each.error).rstrip('.')}"
+                for each in wrong[:3]
+            ),
+            *((f"{len(wrong) - 3} more with trouble, see `tidegate status`",) if len(wrong) > 3 else ()),
+            *((end.rstrip("."), "trying again") if end and end != before else ()),
+            *(("going on",) if before and not end else ()),
+            *((f"{', '.join(well[:3])} well again",) if well and not before else ()),
+            f"{result.tally.requests:,} request{'' if result.tally.requests == 1 else 's'}",
+        ]
+        return f"{result.finished_at.astimezone():%H:%M:%S} {'; '.join(said)}"
 
 
 def _streams(number: int) -> str:
@@ -177,6 +204,8 @@ class Screen:
         self.used = 0.0
         self.limit = 0.0
         self.told = self.begun
+        self.calm, self.well = False, True
+        self.pulls = 0
         self._lock = threading.RLock()
         self._picture: Live | None = None
         self._stop = threading.Event()
@@ -245,13 +274,23 @@ class Screen:
                 f"{stream}: {_WORDS.get(status, status)}, {line.rows:,} rows, {line.requests:,} requests, "
                 f"{duration(seconds)}"
             )
-        if line.rows or status != "ok":  # a line for each of the many empty lists would hide the others
+        if (
+            line.rows or status != "ok"
+        ) and not self.calm:  # a line for each of the many empty lists would hide the others
             self._print(text + (f": {error}" if error else ""))
 
     def budget(self, used: float, limit: float) -> None:
         """Requests per second in use, and allowed."""
         with self._lock:
             self.used, self.limit = used, limit
+
+    def rest(self, *, well: bool = True) -> None:
+        """One of many pulls is over: what it showed goes, and from now on only what takes long is shown."""
+        with self._lock:
+            self.lines.clear()
+            self.calm, self.well = True, well
+            self.pulls += 1
+            self.begun = self.clock()
 
     def note(self, text: str) -> None:
         """Something worth a line; on a terminal it stays above the table."""
@@ -279,6 +318,9 @@ class Screen:
 
         with self._lock:
             now = self.clock()
+            if self.calm and not self._busy(now):
+                state = "watching" if self.well else "trying again"
+                return text.Text(f"{state}; {self.pulls:,} pulls so far, Ctrl-C ends it", "dim")
             room = max(self.console.height - 5, 1)
             ranked = sorted(self.lines.values(), key=_rank)
             grid = table.Table(
@@ -316,6 +358,10 @@ class Screen:
                 )
             return grid
 
+    def _busy(self, now: float) -> bool:
+        """Does something run for longer than a moment?"""
+        return any(line.ended is None and now - line.begun > MOMENT for line in self.lines.values())
+
     def _rate(self, now: float) -> float:
         return sum(line.rate(now) for line in self.lines.values() if line.ended is None)
 
@@ -329,7 +375,8 @@ class Screen:
 
     def _heartbeats(self) -> None:
         while not self._stop.wait(HEARTBEAT):
-            output.say(self.heartbeat())
+            if not self.calm or self._busy(self.clock()):
+                output.say(self.heartbeat())
 
 
 def _rank(line: Line) -> tuple[int, float]:

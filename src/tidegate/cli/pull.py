@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import gc
 import signal
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,9 @@ from tidegate import errors
 from tidegate.cli import connect, output, progress
 from tidegate.pull import estimate, report, run, settings
 from tidegate.warehouse import base
+
+EVERY = 5.0
+"""Seconds between two pulls of --watch."""
 
 
 def pull(
@@ -35,7 +39,7 @@ def pull(
     rate_limit: str | None = None,
     dry_run: bool = False,
     watch: bool = False,
-    every: float = 5.0,
+    every: float | None = None,
     accept_deletes: str | None = None,
     json: bool = False,
 ) -> int:
@@ -80,7 +84,7 @@ def pull(
     watch
         Go on until stopped: pull again and again, so that the warehouse is seconds behind Stripe.
     every
-        Seconds between two pulls of --watch.
+        Seconds between two pulls of --watch, 5 by default.
     accept_deletes
         Streams, comma separated, of which even very many rows may go that Stripe no longer lists.
     json
@@ -102,6 +106,10 @@ def pull(
         budget=budget,
         rate_limit=rate_limit,
     )
+    if every is not None and not (watch and every > 0):
+        raise errors.ConfigError("--every goes with --watch and says how many seconds, such as 5")
+    if dry_run and watch:
+        raise errors.ConfigError("--dry-run looks once; leave out --watch")
     if dry_run:
         return _dry_run(jobs, json)
     accept = frozenset(name.strip() for name in (accept_deletes or "").split(",") if name.strip())
@@ -110,7 +118,9 @@ def pull(
         raise errors.ConfigError(
             "--watch follows one pull at a time; name one of " + ", ".join(job.name for job in jobs)
         )
-    codes = [_run(job, json, every if watch else None) for job in jobs]
+    if watch:
+        return _watch(jobs[0], json, every or EVERY)
+    codes = [_run(job, json) for job in jobs]
     return max(codes, key=(0, 3, 1).index)
 
 
@@ -121,27 +131,20 @@ def _accepting(job: settings.Job, accept: frozenset[str]) -> settings.Job:
     return dataclasses.replace(job, options=dataclasses.replace(job.options, accept=accept))
 
 
-def _run(job: settings.Job, json: bool, every: float | None) -> int:
-    # Rows come and go by the page and never form cycles: looking for garbage among them costs 6 % of a pull.
-    gc.set_threshold(100_000, 50, 100)
-    warehouse = job.open()
+def _run(job: settings.Job, json: bool) -> int:
+    """One pull; SIGTERM ends it like Ctrl-C, with what was read committed."""
+
+    async def pulled(warehouse: base.Warehouse, screen: progress.Screen) -> report.Result:
+        return await run.pull(job.source, warehouse, job.options, screen)
+
     try:
-        with progress.Screen() as screen:
-            result = asyncio.run(_until_stopped(job, warehouse, screen, every, json))
+        result = _opened(job, pulled)
     except errors.TidegateError as error:
         if json:
             output.print_json(report.nothing(error))
         raise
-    except asyncio.CancelledError:  # SIGTERM; what was read is committed
-        if every is not None:
-            return 0
+    except asyncio.CancelledError:  # SIGTERM
         raise KeyboardInterrupt from None
-    except KeyboardInterrupt:
-        if every is not None:
-            return 0
-        raise
-    finally:
-        warehouse.close()
     if json:
         output.print_json(result.as_json())
     else:
@@ -151,24 +154,53 @@ def _run(job: settings.Job, json: bool, every: float | None) -> int:
     return result.exit_code
 
 
-async def _until_stopped(
-    job: settings.Job, warehouse: base.Warehouse, screen: progress.Screen, every: float | None, json: bool
-) -> report.Result:
-    """The pull; SIGTERM ends it like Ctrl-C, with what was read committed."""
-    task = asyncio.current_task()
-    assert task is not None
-    with contextlib.suppress(NotImplementedError):  # Windows
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    if every is None:
-        return await run.pull(job.source, warehouse, job.options, screen)
+def _watch(job: settings.Job, json: bool, every: float) -> int:
+    """Pull after pull until Ctrl-C or SIGTERM, which is no failure; each tells its news in a line."""
+    ticker = progress.Ticker(report.News())
 
-    def told(result: report.Result) -> None:
+    async def pulled(warehouse: base.Warehouse, screen: progress.Screen) -> report.Result:
+        def told(result: report.Result) -> None:
+            if json:
+                output.print_json(result.as_json())
+            if not run.is_final(result) and (line := ticker.line(result)):
+                screen.note(line)
+            screen.rest(well=result.end is None)
+
+        return await run.watch(job.source, warehouse, job.options, screen, every=every, told=told)
+
+    try:
+        result = _opened(job, pulled)
+    except errors.TidegateError as error:
         if json:
-            output.print_json(result.as_json())
-        elif news := progress.line(result):
-            screen.note(news)
+            output.print_json(report.nothing(error))
+        raise
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        output.say("stopped; everything that was read is committed")
+        return 0
+    output.say(str(result.end))
+    return result.exit_code
 
-    return await run.watch(job.source, warehouse, job.options, screen, every=every, told=told)
+
+def _opened(
+    job: settings.Job, work: Callable[[base.Warehouse, progress.Screen], Awaitable[report.Result]]
+) -> report.Result:
+    """Do it with the warehouse open and a screen; SIGTERM cancels it."""
+    # Rows come and go by the page and never form cycles: looking for garbage among them costs 6 % of a pull.
+    gc.set_threshold(100_000, 50, 100)
+    warehouse = job.open()
+
+    async def until_stopped(screen: progress.Screen) -> report.Result:
+        task = asyncio.current_task()
+        assert task is not None
+        with contextlib.suppress(NotImplementedError):  # Windows
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await work(warehouse, screen)
+
+    try:
+        with progress.Screen() as screen:
+            return asyncio.run(until_stopped(screen))
+    finally:
+        warehouse.close()
 
 
 def _dry_run(jobs: list[settings.Job], json: bool) -> int:

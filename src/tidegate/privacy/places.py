@@ -18,6 +18,9 @@ HISTORY = "_history"
 NAMED = 500
 """Ids that one condition names, and half of what one query does."""
 
+TOGETHER = 6
+"""Tables that one query looks through: DuckDB keeps blocks of all of them in memory at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -67,7 +70,8 @@ def union(
     together: list[str] = []
     given: list[str] = []
     for sql, values in (*selects, ("", ())):
-        if together and (not sql or len(given) + len(values) > 2 * NAMED):
+        full = len(together) == TOGETHER or len(given) + len(values) > 2 * NAMED
+        if together and (full or not sql):
             found = warehouse.read(" union all ".join(together), given)
             yield [row for batch in found for row in batch.to_pylist()]
             together, given = [], []

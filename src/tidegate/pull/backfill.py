@@ -148,23 +148,28 @@ def _mark(trip: reading.Trip, now: Progress, **changes: object) -> str:
 async def _own(trip: reading.Trip) -> None:
     """The row that no list holds: the platform's own account."""
     stream = trip.walk.node.stream
-    try:
-        answer = await trip.get(stream.own, {}, stream.own)
-    except (errors.PermissionMissing, errors.NotEnabled) as error:
-        trip.reading.screen.note(f"{stream.name}: without the account's own row; {error}")
-        return
-    rows = trip.reading.decoder(stream).objects([answer.body])
-    trip.add(await reading.pieces(trip, trip.walk.node, rows, answer.version, len(answer.body)))
+    with trip.reading.flight():
+        try:
+            answer = await trip.get(stream.own, {}, stream.own)
+        except (errors.PermissionMissing, errors.NotEnabled) as error:
+            trip.reading.screen.note(f"{stream.name}: without the account's own row; {error}")
+            return
+        rows = trip.reading.decoder(stream).objects([answer.body])
+        trip.add(await reading.pieces(trip, trip.walk.node, rows, answer.version, len(answer.body)))
 
 
 async def _by_cursor(trip: reading.Trip, now: Progress) -> None:
     """One page after the other; an unpaged list is one page."""
-    node = trip.walk.node
-    async for page, answer in reading.listing(trip, node, now.after):
-        after = page.next_url if node.stream.api == "v2" else page.rows.last_id
-        done = not (page.has_more and node.origin.paged)
-        found = await reading.pieces(trip, node, page.rows, answer.version, len(answer.body))
-        trip.add(found, functools.partial(_mark, trip, now, after=after or "", open=(), done=done))
+    node, pages_left = trip.walk.node, reading.listing(trip, trip.walk.node, now.after)
+    while True:
+        with trip.reading.flight():
+            if (found := await anext(pages_left, None)) is None:
+                return
+            page, answer = found
+            after = page.next_url if node.stream.api == "v2" else page.rows.last_id
+            done = not (page.has_more and node.origin.paged)
+            rows = await reading.pieces(trip, node, page.rows, answer.version, len(answer.body))
+            trip.add(rows, functools.partial(_mark, trip, now, after=after or "", open=(), done=done))
 
 
 async def _by_slice(trip: reading.Trip, now: Progress) -> None:
@@ -204,7 +209,8 @@ async def _readers(trip: reading.Trip, cut: slices.Slices, mark: load.Mark) -> N
         async def one(part: slices.Slice) -> None:
             nonlocal running
             while part in cut.open:
-                await _page(trip, cut, part, mark)
+                with trip.reading.flight():
+                    await _page(trip, cut, part, mark)
                 hire()
             running -= 1
             hire()

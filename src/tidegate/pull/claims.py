@@ -1,4 +1,4 @@
-"""The beginning of a pull in the warehouse: its tables are made, it becomes their one writer, and lost ones are told.
+"""The beginning of a pull in the warehouse: its tables are made, and it becomes their one writer.
 
 A table that an earlier pull made and that is not there any more was dropped: what it held must be listed again.
 Making it anew hides that, so that it is noted before, and struck out when every account has heard of it.

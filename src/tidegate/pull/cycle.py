@@ -20,6 +20,8 @@ from tidegate.pull import plan, reading, reconcile, refresh, relist, tail, verdi
 BETWEEN = 60.0
 """Seconds between two looks at the events while lists are read for long."""
 FULL = "everything was asked for again"
+UNHEARD = (errors.BadPage, errors.InvalidRequest, errors.Missing, errors.ServerFault)
+"""What keeps the events from being read this time, and no list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,19 @@ class Wishes:
 
 def prefixes(account: str) -> Iterable[str]:
     """The state that belongs to an account."""
-    names = ("backfill", "again", "relist", "tail", "seen", "dirty", "turns", "held", "shut", "shape")
+    names = (
+        "backfill",
+        "again",
+        "relist",
+        "tail",
+        "absent",
+        "seen",
+        "dirty",
+        "turns",
+        "held",
+        "shut",
+        "shape",
+    )
     return (f"{name}/{account}" for name in names)
 
 
@@ -61,13 +75,14 @@ async def run(shared: reading.Reading, wishes: Wishes, saved: dict[str, str]) ->
     changed, followed, why = 0, True, ""
     placed = tail.place(saved, account) is not None
     if placed:
-        cycle = await _follow(shared, known, saved)
+        cycle = await _catch_up(shared, known, saved)
         changed, followed, why = cycle.changed, not cycle.untold, cycle.gap
     else:
-        followed = not await tail.look(shared)
+        followed = not await _look(shared)
         if any(known.covered.values()):
             why = "the place in the events was lost"
     now = shared.client.clock.now()
+    relist.clamp(entries, now)
     if not placed or why:
         _commit(shared, saved, tail.begin(shared, known, now, why))
     if why:
@@ -76,6 +91,7 @@ async def run(shared: reading.Reading, wishes: Wishes, saved: dict[str, str]) ->
     before = shared.client.tally.requests
     changed += await _list(shared, wishes, known, saved, followed)
     if followed and shared.client.tally.requests > before:
+        await shared.sink.flush()
         since = {name: since or now for name, since in known.covered.items()}
         known = verdict.Known(wishes.ways, entries, since)
         changed += (await _follow(shared, known, saved)).changed
@@ -95,7 +111,8 @@ async def _list(
             if listing.done():
                 await listing
                 return changed
-            if followed:
+            if followed and _is_heard_further(shared, saved):
+                await shared.sink.flush()  # what was read in the second of an event must be known
                 cycle = await _follow(shared, known, saved)
                 changed, followed = changed + cycle.changed, not cycle.untold
     finally:
@@ -104,15 +121,71 @@ async def _list(
             await asyncio.gather(listing, return_exceptions=True)
 
 
+def _is_heard_further(shared: reading.Reading, saved: Mapping[str, str]) -> bool:
+    """May events be told beyond the place: is no page on its way that was asked for before?"""
+    at = tail.place(saved, shared.account)
+    return at is None or all(since > at for since in shared.flying.values())
+
+
+async def _catch_up(shared: reading.Reading, known: verdict.Known, saved: dict[str, str]) -> tail.Cycle:
+    """Follow the events from where the last pull was, or from where streams were left out that are back now.
+
+    Streams that are left out from here on are noted before the place moves on. Killed inside, it is done again.
+    """
+    account, at = shared.account, tail.place(saved, shared.account)
+    assert at is not None, "The tail has no place to go on from."
+    noted = tail.left_out(shared, saved, at)
+    back = {name: since for name, since in noted.items() if name in shared.targets}
+    _note_absent(shared, saved, noted)
+    if back:
+        heard = {name: text for name, text in saved.items() if name.startswith(f"seen/{account}/")}
+        tail.rewind(saved, account, min(back.values()))
+        cycle = await _follow(shared, known, saved)
+        if not cycle.gap:
+            if cycle.at is not None:
+                _note_absent(shared, saved, {name: at for name, at in noted.items() if name not in back})
+            return cycle
+        now = shared.client.clock.now()
+        relist.add(
+            known.entries, back, relist.Entry(now, "it was left out for longer than Stripe keeps events")
+        )
+        state = {relist.key(account): relist.text(known.entries)}
+        tail.rewind(saved, account, at)
+        saved |= heard
+        _commit(shared, saved, state)
+        _note_absent(shared, saved, {name: at for name, at in noted.items() if name not in back})
+    return await _follow(shared, known, saved)
+
+
+def _note_absent(shared: reading.Reading, saved: dict[str, str], absent: Mapping[str, int]) -> None:
+    name = tail.absent_key(shared.account)
+    text = msgspec.json.encode(dict(sorted(absent.items()))).decode() if absent else None
+    if text != saved.get(name):
+        _commit(shared, saved, {name: text})
+
+
 async def _follow(shared: reading.Reading, known: verdict.Known, saved: dict[str, str]) -> tail.Cycle:
     """Follow the events; where they cannot be had this time, the streams that need them are not current."""
     try:
         return await tail.follow(shared, known, saved)
-    except (errors.BadPage, errors.InvalidRequest, errors.Missing, errors.ServerFault) as error:
-        for name, target in shared.targets.items():
-            if shared.streams[name].events != catalog.Events():
-                target.outcome.fail("partial", f"the events could not be read, so it may be behind: {error}")
+    except UNHEARD as error:
+        _fall_behind(shared, error)
         return tail.Cycle()
+
+
+async def _look(shared: reading.Reading) -> str:
+    """Why there are no events to follow at all, or nothing; events that fail only now are followed from here on."""
+    try:
+        return await tail.look(shared)
+    except UNHEARD as error:
+        _fall_behind(shared, error)
+        return ""
+
+
+def _fall_behind(shared: reading.Reading, error: errors.TidegateError) -> None:
+    for name, target in shared.targets.items():
+        if shared.streams[name].events != catalog.Events():
+            target.outcome.fail("partial", f"the events could not be read, so it may be behind: {error}")
 
 
 async def _demand(
@@ -129,7 +202,7 @@ async def _demand(
     if wishes.full_refresh:
         entries |= {name: relist.Entry(now, FULL) for name in shared.targets}
     begun = {name for name, entry in entries.items() if entry.whole}
-    relist.add(entries, (wishes.refreshed & stored) - begun, relist.Entry(now, FULL))
+    relist.add(entries, _refreshed(shared, wishes, known, saved, now) - begun, relist.Entry(now, FULL))
     relist.add(entries, wishes.lost & stored, relist.Entry(now, "its table was gone"))
     shapes = msgspec.json.decode(saved.get(f"shape/{account}", "{}"), type=dict[str, str])
     other = {name for name in stored if shapes.get(name, wishes.shapes[name]) != wishes.shapes[name]}
@@ -154,9 +227,36 @@ async def _demand(
     _commit(shared, saved, {name: text for name, text in state.items() if saved.get(name) != text})
 
 
+def refreshing(saved: Mapping[str, str], account: str) -> set[relist.Entry]:
+    """The readings under way that were asked for by name."""
+    noted = relist.entries(saved.get(relist.key(account))).values()
+    return {entry for entry in noted if entry.reason == FULL}
+
+
+def _refreshed(
+    shared: reading.Reading, wishes: Wishes, known: verdict.Known, saved: Mapping[str, str], now: int
+) -> set[str]:
+    """Those that are read whole each time; where pulls follow one another for ever, each quarter of an hour."""
+    found = {name for name in wishes.refreshed & set(shared.targets) if known.covered.get(name)}
+    if not shared.patient:
+        return found
+    turns = reconcile.turns(saved, shared.account)
+    last = {name: max(known.covered[name], turns.last(name, None)) for name in found}
+    return {name for name, at in last.items() if now - at >= reconcile.SHORTEST}
+
+
 def fingerprint(shape: object) -> str:
-    """A short text that changes with what is wanted of a stream."""
-    return hashlib.sha256(repr(shape).encode()).hexdigest()[:12]
+    """A short text that changes with what is wanted of a stream, the same in every process."""
+    return hashlib.sha256(_spelled(shape).encode()).hexdigest()[:12]
+
+
+def _spelled(shape: object) -> str:
+    """A value as text; sets, whose order differs from process to process, in order."""
+    if isinstance(shape, frozenset):
+        return f"{{{', '.join(sorted(map(_spelled, shape)))}}}"
+    if isinstance(shape, tuple):
+        return f"({', '.join(map(_spelled, shape))})"
+    return repr(shape)
 
 
 def _commit(shared: reading.Reading, saved: dict[str, str], state: Mapping[str, str | None]) -> None:
@@ -176,6 +276,6 @@ def _shut(saved: Mapping[str, str], account: str) -> dict[str, reading.Shut]:
 def _shut_text(shared: reading.Reading, saved: Mapping[str, str]) -> dict[str, str | None]:
     """What is to be remembered of refused lists: those that the account does not have."""
     name = f"shut/{shared.account}"
-    kept = {walk: shut for walk, shut in shared.shut.items() if shut.status == "not_enabled"}
+    kept = {walk: shut for walk, shut in shared.shut.items() if shut.status != "no_permission"}
     text = msgspec.json.encode(kept).decode() if kept else None
     return {name: text} if saved.get(name) != text else {}

@@ -6,8 +6,9 @@ a child, the lists that hang on a row. Nothing here decides what is to be believ
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ import msgspec
 
 from tidegate import catalog, errors
 from tidegate.pull import reading
-from tidegate.rows import decode
+from tidegate.rows import decode, text
 from tidegate.stripe import pages
 
 LAG = 5
@@ -100,11 +101,14 @@ class Touched:
 async def windows(trip: reading.Trip, low: int) -> AsyncIterator[Window]:
     """Everything from `low` on until a few seconds ago, oldest window first; the first one tells the clock.
 
-    What little there is comes in one window; of much, each window holds about a thousand events.
+    What little there is comes in one window; of much, each window holds about a thousand events. Nothing
+    is told yet of what happened since a page was asked for that is still on its way: the page's rows may be from
+    before, and would come after what is told here.
     """
+    held = min(trip.reading.flying.values(), default=sys.maxsize)
     answers, cut = await _read(trip, low, None, CROWD)
     now = answers[0].version
-    high = now - LAG
+    high = min(now - LAG, held)
     if not cut:
         yield Window(low, high, now, tuple(_only(answer, low, high) for answer in answers))
         return
@@ -132,9 +136,9 @@ def changes(event: Event, known: catalog.Catalog, api_version: str) -> Iterator[
     Raises nothing for an object of an unknown kind: such an event says nothing.
     """
     try:
-        fields = msgspec.json.decode(event.data.object)
+        fields = text.value(bytes(event.data.object))
         previous = _previous(event)
-    except msgspec.DecodeError:
+    except ValueError:
         return
     if not isinstance(fields, dict):
         return
@@ -208,12 +212,7 @@ async def _read(trip: reading.Trip, low: int, high: int | None, most: int) -> tu
                 raise
             found, after, restarts = [], None, restarts + 1
             continue
-        try:
-            page = msgspec.json.decode(answer.body, type=_Page)
-        except msgspec.DecodeError as error:
-            raise errors.BadPage(
-                f"GET {origin.path} did not answer with a list of events: {error}; nothing was skipped."
-            ) from None
+        page = _page(answer.body, origin.path)
         rows = trip.reading.decoder(stream).page(answer.body).rows
         whole = Answer(tuple(page.data), rows, answer.version, len(answer.body))
         found.append(_only(whole, low, sys.maxsize))
@@ -221,11 +220,44 @@ async def _read(trip: reading.Trip, low: int, high: int | None, most: int) -> tu
         if page.has_more and last in (None, after):
             raise reading.stuck(origin.path)
         # Newest first: a Stripe that ignores the filter has shown all that was asked for.
-        if not page.has_more or len(found[-1].events) < len(page.data):
+        passed = len(found[-1].events) < len(page.data) and _is_newest_first(page.data)
+        if not page.has_more or passed:
             return found, False
         after = last
         if sum(len(each.events) for each in found) >= most:
             return found, True
+
+
+def _page(body: bytes, path: str) -> _Page:
+    """A page of events; of one that msgspec does not read, for half an emoji in it, each event by itself."""
+    try:
+        try:
+            return msgspec.json.decode(body, type=_Page)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            members = text.members(text.compact(body))
+            events = [_event(text.members(raw)) for raw in text.elements(members["data"])]
+            return _Page(events, text.value(members.get("has_more", b"false")) is True)
+    except (msgspec.DecodeError, ValueError, KeyError) as error:
+        raise errors.BadPage(
+            f"GET {path} did not answer with a list of events: {error}; nothing was skipped."
+        ) from None
+
+
+def _event(members: Mapping[str, bytes]) -> Event:
+    data = text.members(members["data"])
+    told = _Data(msgspec.Raw(data["object"]), msgspec.Raw(data.get("previous_attributes", b"")))
+    named = {
+        name: text.value(members[name])
+        for name in ("id", "type", "created", "api_version")
+        if name in members
+    }
+    return msgspec.convert({**named, "data": told}, Event)
+
+
+def _is_newest_first(events: Sequence[Event]) -> bool:
+    return all(a.created >= b.created for a, b in itertools.pairwise(events))
 
 
 def _only(answer: Answer, low: int, high: int) -> Answer:
@@ -239,7 +271,7 @@ def _only(answer: Answer, low: int, high: int) -> Answer:
 
 def _previous(event: Event) -> dict[str, Any] | None:
     raw = event.data.previous_attributes
-    found = msgspec.json.decode(raw) if raw else None
+    found = text.value(bytes(raw)) if raw else None
     return found if isinstance(found, dict) else None
 
 

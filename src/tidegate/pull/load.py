@@ -289,11 +289,12 @@ def _orders(
 
 def _joined(found: Sequence[tuple[Target, base.Load]]) -> list[_Order]:
     """Rows for one table, of several accounts, as one load: each costs a look through the table."""
-    alike: dict[tuple[str, base.Mode, bool], list[tuple[Target, base.Load]]] = {}
+    alike: dict[tuple[object, ...], list[tuple[Target, base.Load]]] = {}
     orders: list[_Order] = []
     for target, load in found:
         if load.mode in ("replace", "keep", "history"):
-            alike.setdefault((load.table.name, load.mode, load.strict), []).append((target, load))
+            columns = tuple(load.rows.schema.names)  # a forgotten customer's tombstone has few
+            alike.setdefault((load.table.name, load.mode, load.strict, columns), []).append((target, load))
         else:
             orders.append(_Order(load, ((target, load.rows.num_rows),)))
     joined = []

@@ -52,7 +52,8 @@ async def read(trip: reading.Trip, after: str, mark: Callable[[str], str]) -> No
 
     async def children(parent: Parent) -> None:
         try:
-            await _children(trip, parent)
+            with trip.reading.flight():
+                await _children(trip, parent)
         except (
             errors.BadPage,
             errors.InvalidRequest,

@@ -157,6 +157,23 @@ def without(walk: Walk, permission: str) -> Walk | None:
     return replace(walk, node=replace(walk.node, branches=left))
 
 
+def leaving_out(walk: Walk, names: Collection[str]) -> Walk | None:
+    """The walk without the nested lists of some streams; None when it keeps nothing then."""
+
+    def less(node: Node) -> Node:
+        branches = []
+        for branch in node.branches:
+            nodes = tuple(less(each) for each in branch.nodes if each.stream.name not in names)
+            if any(True for each in nodes for _ in each.streams()):
+                branches.append(replace(branch, nodes=nodes))
+        return replace(node, branches=tuple(branches))
+
+    if not names:
+        return walk
+    left = replace(walk, node=less(walk.node))
+    return left if left.kept else None
+
+
 def _node(
     streams: Mapping[str, catalog.Stream], stream: catalog.Stream, origin: catalog.Origin, kept: set[str]
 ) -> Node:

@@ -6,7 +6,8 @@ a list is read, only how a page becomes pieces for the loader.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -109,6 +110,18 @@ class Reading:
     """Leave out what events tell of objects that are older than the start."""
     accept: frozenset[str] = frozenset()
     """Streams of which even very many rows may go that a list no longer has."""
+    flying: dict[object, int] = field(default_factory=dict)
+    """Pages that were asked for and whose rows the sink does not have yet: Stripe's clock before each."""
+
+    @contextlib.contextmanager
+    def flight(self) -> Iterator[None]:
+        """From before a page is asked for until its rows are with the sink."""
+        flight = object()
+        self.flying[flight] = self.client.clock.now()
+        try:
+            yield
+        finally:
+            del self.flying[flight]
 
 
 @dataclass(frozen=True, slots=True)

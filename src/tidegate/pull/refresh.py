@@ -89,6 +89,11 @@ def ways(wanted: plan.Plan) -> Ways:
     )
 
 
+def can(known: Ways, dirty: Dirty) -> bool:
+    """Does this pull read the stream at all? What it does not waits for one that does."""
+    return dirty.stream in (known.lists if dirty.whole_list else known.nodes)
+
+
 @dataclass(frozen=True, slots=True)
 class Failed:
     """What could not be read, and why."""

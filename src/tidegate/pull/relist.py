@@ -14,6 +14,8 @@ from tidegate.pull import plan
 
 DENIED = "the key could not read it for a while"
 """The reason of a stream that is not followed any more until the key may read it again."""
+RETURNED = "the key could not read it for a while, and may again"
+"""The reason of such a stream once its list is being read: it is followed again."""
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -71,6 +73,13 @@ def add(entries: Entries, streams: Iterable[str], new: Entry) -> None:
             if (low, high) != (old.low, old.high) or not new.regular:
                 regular = old.regular and new.regular
                 entries[stream] = msgspec.structs.replace(new, low=low, high=high, regular=regular)
+
+
+def clamp(entries: Entries, now: int) -> None:
+    """What was found out a moment ago, by a clock that was read more closely than ours so far, was so by now."""
+    for stream, entry in entries.items():
+        if entry.since > now:
+            entries[stream] = msgspec.structs.replace(entry, since=now)
 
 
 def of(entries: Mapping[str, Entry], walk: plan.Walk) -> Entry | None:

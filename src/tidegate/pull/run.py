@@ -26,7 +26,6 @@ from tidegate.pull import (
     plan,
     reading,
     refresh,
-    relist,
     report,
     retention,
     shaping,
@@ -95,7 +94,7 @@ ABREAST = 16
 CHUNK = 64
 """Connected accounts whose state is read at a time."""
 FINAL = (errors.Unauthorized, errors.WarehouseError, errors.ConfigError, errors.NotEnabled)
-"""What ends pulls that follow one another; all else may pass."""
+"""What ends pulls that follow one another; only that somebody holds the warehouse passes, of these."""
 MANY = 50
 """Accounts from which on streams that had nothing to tell are left out of the result."""
 
@@ -145,11 +144,16 @@ async def watch(
         while True:
             result = await watched.once()
             told(result)
-            if isinstance(result.end, FINAL) and not isinstance(result.end, errors.WarehouseBusy):
+            if is_final(result):
                 return result
             failures = 0 if result.end is None else failures + 1
             watched.settle(result)
             await asyncio.sleep(min(every * 2 ** min(failures, 6), 60.0) if failures else every)
+
+
+def is_final(result: report.Result) -> bool:
+    """Does it end pulls that follow one another? All else may pass."""
+    return isinstance(result.end, FINAL) and not isinstance(result.end, errors.WarehouseBusy)
 
 
 class _Pull:
@@ -262,19 +266,17 @@ class _Pull:
 
         async def one(account: str, stripe: client.Client) -> None:
             async with gate:
-                wishes = self._wishes(account)
+                wishes, refreshing = self._wishes(account), cycle.refreshing(saved[account], account)
                 targets = {name: _of(account, each) for name, each in self.streams.items()}
                 mine = outcomes[account] = [each.outcome for each in targets.values()]
                 if ends:
                     _abandon(mine, ends[0])
                     return
                 try:
-                    await cycle.run(
-                        self._reading(account, stripe, targets, loader), wishes, saved[account]
-                    )
+                    await cycle.run(self._reading(account, stripe, targets, loader), wishes, saved[account])
                     self.refreshed.add(account)
                 except errors.TidegateError as error:
-                    if cycle.FULL in saved[account].get(relist.key(account), ""):
+                    if cycle.refreshing(saved[account], account) - refreshing:
                         self.refreshed.add(account)  # it is noted, and goes on in the next pull
                     _abandon(mine, error)
                     if not _is_disconnected(error) or stripe is self.stripe:
@@ -364,13 +366,20 @@ class _Pull:
             accept=self.options.accept,
         )
 
+    def _shape(self, name: str) -> tuple[object, ...]:
+        """All that makes a stream's rows what they are; with another, those that are stored are out of date."""
+        choice = self.options.choices.get(name, Choice())
+        table = choice.table or name
+        shown = (choice.columns, choice.hashed, choice.where, choice.hard, choice.history, table)
+        return (self.stripe.api_version, *shown)
+
     def _wishes(self, account: str) -> cycle.Wishes:
         return cycle.Wishes(
             self.wanted,
             self.ways,
             full_refresh=self.options.full_refresh and account not in self.refreshed,
             refreshed=frozenset(name for name, each in self.options.choices.items() if each.refresh),
-            shapes={name: cycle.fingerprint(self.options.choices.get(name)) for name in self.streams},
+            shapes={name: cycle.fingerprint(self._shape(name)) for name in self.streams},
             lost=self.lost,
             lookback=self.options.lookback,
             given=self.options.lookback_given,

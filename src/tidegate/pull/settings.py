@@ -26,15 +26,24 @@ class Job:
         return warehouse.open_warehouse(self.target)
 
 
-def jobs(file: config.Config, names: Sequence[str] = (), *, full_refresh: bool = False) -> list[Job]:
-    """The named pulls, or all of them; raises ConfigError for a name that the file does not have."""
+def jobs(
+    file: config.Config,
+    names: Sequence[str] = (),
+    *,
+    full_refresh: bool = False,
+    lookback_given: bool = False,
+) -> list[Job]:
+    """The named pulls, or all of them; raises ConfigError for a name that the file does not have.
+
+    `lookback_given`: all of the lookback is to be listed again at once.
+    """
     if not file.pulls:
         raise errors.ConfigError("the configuration has no pull; add one under `pulls:`")
     for name in names:
         if name not in file.pulls:
             known = ", ".join(file.pulls)
             raise errors.ConfigError(f"there is no pull {name!r} in the configuration; it has {known}")
-    return [_job(file, name, full_refresh) for name in names or file.pulls]
+    return [_job(file, name, full_refresh, lookback_given) for name in names or file.pulls]
 
 
 def source(connection: config.Connection) -> run.Source:
@@ -55,7 +64,7 @@ def source(connection: config.Connection) -> run.Source:
     )
 
 
-def _job(file: config.Config, name: str, full_refresh: bool) -> Job:
+def _job(file: config.Config, name: str, full_refresh: bool, lookback_given: bool) -> Job:
     pull = file.pulls[name]
     connection = file.stripe[pull.connection]
     known = catalog.load().streams
@@ -71,7 +80,7 @@ def _job(file: config.Config, name: str, full_refresh: bool) -> Job:
         full_refresh=full_refresh or all(choice.refresh for choice in choices.values()),
         choices=choices,
         lookback=int(pull.lookback.total_seconds()),
-        lookback_given="lookback" in pull.model_fields_set,
+        lookback_given=lookback_given,
         before_start=connection.before_start,
         retention=pull.retention,
     )

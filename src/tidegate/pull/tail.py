@@ -12,6 +12,8 @@ import collections
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from tidegate import catalog, errors
 from tidegate.pull import backfill, events, load, plan, reading, refresh, relist, verdict
 from tidegate.rows import decode
@@ -51,14 +53,52 @@ def place(saved: Mapping[str, str], account: str) -> int | None:
     return int(text) if text.isdigit() else None
 
 
+def absent(saved: Mapping[str, str], account: str) -> dict[str, int]:
+    """The streams that the last pulls left out, and how far the events were followed for each."""
+    try:
+        return msgspec.json.decode(saved.get(absent_key(account), "{}"), type=dict[str, int])
+    except msgspec.DecodeError:
+        return {}
+
+
+def absent_key(account: str) -> str:
+    """Where they stand in the state."""
+    return f"absent/{account}"
+
+
+def left_out(shared: reading.Reading, saved: Mapping[str, str], at: int) -> dict[str, int]:
+    """The streams that this pull leaves out and earlier ones read; until `at` they were followed."""
+    found = absent(saved, shared.account)
+    for name, text in saved.items():
+        if name.startswith(f"backfill/{shared.account}/") and (progress := backfill.progress(text)):
+            for stream in progress.carries:
+                if stream not in shared.targets:
+                    found.setdefault(stream, at)
+    return found
+
+
+def rewind(saved: dict[str, str], account: str, at: int) -> None:
+    """Follow the events from an earlier place on; those that were heard already are heard once more."""
+    saved[key(account)] = str(at)
+    for name in [name for name in saved if name.startswith(f"seen/{account}/")]:
+        del saved[name]
+
+
 def covered(shared: reading.Reading, wanted: plan.Plan, saved: Mapping[str, str]) -> dict[str, int]:
-    """Since when the rows of each stream were read: the beginning of the latest of its first readings."""
+    """Since when the rows of each stream were read: the beginning of the earliest of its first readings.
+
+    Of lists per parent it is that of the parents: of a parent that came since, nothing may have been read.
+    """
     found: dict[str, int] = {}
     for walk in wanted.walks:
         progress = backfill.progress(saved.get(backfill.key(shared.account, walk), ""))
         for name in walk.node.streams():
             since = progress.since if progress is not None and name in progress.carries else 0
             found[name] = min(found.get(name, since), since)
+    for walk in (*wanted.walks, *wanted.walks):  # twice, for children of children
+        above = [found[name] for name in walk.after if found.get(name)]
+        for name in walk.node.streams():
+            found[name] = min(found[name], *above) if above else found[name]
     return found
 
 
@@ -72,7 +112,7 @@ async def follow(shared: reading.Reading, known: verdict.Known, saved: dict[str,
     at = place(saved, shared.account)
     assert at is not None, "The tail has no place to go on from."
     seen = _ledger(saved, shared.account)
-    waiting = list(refresh.saved(saved, shared.account))
+    waiting = [each for each in refresh.saved(saved, shared.account) if refresh.can(known.ways, each)]
     target = shared.targets.get("events")
     tally = target.outcome.tally if target is not None else client.Tally()
     walk = plan.Walk(plan.Node(shared.streams["events"], shared.streams["events"].origins[0], False))

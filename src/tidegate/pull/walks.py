@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -39,20 +39,30 @@ async def read(
     ready = {name: asyncio.Event() for name, walks in left.items() if walks}
     awaited = {name for walk in wanted for name in walk.after}
     begun: dict[str, int] = {}
+    asked: dict[str, int | None] = {}
+    unread: dict[str, tuple[report.Status, str]] = {}
+    before = _put_aside(shared)
 
     async def one(walk: plan.Walk) -> None:
         for name in walk.after:
             await ready[name].wait()
         names = list(walk.node.streams())
-        begun[walk.name] = await _attempt(shared, walk, saved, relist.of(entries, walk))
+        for name in names:
+            asked.setdefault(name, entries[name].since if name in entries else None)
+        begun[walk.name] = await _attempt(shared, walk, saved, entries, unread)
         if awaited.intersection(names):
             await shared.sink.flush()  # children find their parents in the warehouse
         for name in names:
             left[name] -= 1
             if not left[name]:
-                await _strike_out(shared, name, wanted, entries, begun)
-                ready[name].set()
                 outcome = shared.targets[name].outcome
+                if name in entries and entries[name].since == asked[name]:  # else it is out of date again
+                    with shared.flight():
+                        await _strike_out(shared, name, wanted, entries, begun)
+                if outcome.status != "ok":
+                    unread[name] = outcome.status, outcome.error
+                outcome.status, outcome.error = before.pop(name, (outcome.status, outcome.error))
+                ready[name].set()
                 outcome.done = True
                 shared.screen.finished(name, outcome.status, outcome.error)
 
@@ -65,6 +75,18 @@ async def read(
         raise first(failures) from None
     finally:
         meter.cancel()
+        for name, (state, error) in before.items():
+            shared.targets[name].outcome.status, shared.targets[name].outcome.error = state, error
+
+
+def _put_aside(shared: reading.Reading) -> dict[str, tuple[report.Status, str]]:
+    """What went wrong before the lists are read: an object that cannot be read keeps no list from being read."""
+    found: dict[str, tuple[report.Status, str]] = {}
+    for name, target in shared.targets.items():
+        if target.outcome.status != "ok":
+            found[name] = target.outcome.status, target.outcome.error
+            target.outcome.status, target.outcome.error = "ok", ""
+    return found
 
 
 def status(error: errors.TidegateError) -> report.Status:
@@ -131,55 +153,113 @@ async def _strike_out(
 
 
 async def _attempt(
-    shared: reading.Reading, walk: plan.Walk, saved: Mapping[str, str], entry: relist.Entry | None
+    shared: reading.Reading,
+    walk: plan.Walk,
+    saved: Mapping[str, str],
+    entries: relist.Entries,
+    unread: Mapping[str, tuple[report.Status, str]],
 ) -> int:
     """Read one list, and say when that reading began; what Stripe refuses becomes the outcome of the streams.
 
-    A walk goes on without the nested lists that the key may not see, and without `expand[]` where this Stripe
-    refuses it.
+    A walk goes on without the nested lists that the key may not see or that this Stripe does not have, and without
+    `expand[]` where this Stripe refuses it. `unread` are the streams of which not every list was read.
     """
-    outcomes = {name: shared.targets[name].outcome for name in walk.node.streams()}
-    job = _job(shared, walk, saved, entry)
-    if job is None:
-        return 0 if entry is None else _begun(shared, walk, saved)
-    for name in walk.after:
-        cause = shared.targets[name].outcome
-        if cause.status != "ok":
-            state: report.Status = "failed" if cause.status == "partial" else cause.status
-            _fail(outcomes.values(), state, f"needs {name} to be complete: {cause.error}")
-            return 0
-    for name in outcomes:
-        shared.screen.started(name, shared.account)
     now = shared.client.clock.now()
-    if (shut := shared.shut.get(walk.name)) is not None and now < shut.until:
-        _fail(outcomes.values(), shut.status, shut.error)
-        return 0
-    shared.shut.pop(walk.name, None)
-    key = backfill.key(shared.account, walk, again=job.apart)
-    mark = job.unfinished(saved.get(key), now)
-    plain = False
-    while job.walk.kept:
+    left_out = _closed(shared, walk, now)
+    plain, told, began = False, False, 0
+    while (less := plan.leaving_out(walk, left_out)) is not None:
+        outcomes = {name: shared.targets[name].outcome for name in less.node.streams()}
+        job = _job(shared, less, saved, entry := relist.of(entries, less))
+        if job is None:
+            return 0 if entry is None else _begun(shared, less, saved)
+        for name in less.after:
+            if name in unread:
+                cause, why = unread[name]
+                state: report.Status = "failed" if cause == "partial" else cause
+                _fail(outcomes.values(), state, f"needs {name} to be complete: {why}")
+                return 0
+        if not told:
+            told = True
+            for name in outcomes:
+                shared.screen.started(name, shared.account)
+            if (shut := _shut(shared, walk.name, set(outcomes), now)) is not None:
+                _fail(outcomes.values(), shut.status, shut.error)
+                return 0
+        mark = job.unfinished(saved.get(backfill.key(shared.account, walk, again=job.apart)), now)
+        key = backfill.key(shared.account, walk, again=job.apart)
         trip = reading.Trip(shared, job.walk, _tally(shared, job.walk), key, plain, sweeps=job.again)
         began = shared.client.clock.now() if mark is None else mark.since
+        _return(entries, outcomes)
         error = await _read(trip, job, mark)
         if error is None:
+            _close(shared, walk, trip, now)
             return began
-        less = plan.without(job.walk, getattr(error, "permission", ""))
-        if isinstance(error, errors.PermissionMissing) and less is not None:
-            gone = set(job.walk.kept) - set(less.kept)
+        refused = plan.without(less, getattr(error, "permission", ""))
+        if isinstance(error, errors.PermissionMissing) and refused is not None:
+            gone = set(less.kept) - set(refused.kept)
             _fail((outcomes[name] for name in gone), "no_permission", str(error))
-            job, mark = dataclasses.replace(job, walk=less), None
-        elif refuses_expand(error, job.walk) and not plain:
+            _deny(entries, gone)
+            if shared.patient:
+                closed = reading.Shut(now + DENIED, "no_permission", str(error))
+                shared.shut.update({_below(walk, name): closed for name in gone})
+            left_out |= gone
+        elif refuses_expand(error, less) and not plain:
             shared.screen.note(f"{walk.name}: reading on without what is only told when asked for; {error}")
             plain = True
         else:
-            _fail((outcomes[name] for name in job.walk.kept), status(error), str(error))
-            if isinstance(error, errors.NotEnabled) and not set(job.walk.kept) & shared.named:
+            _fail(outcomes.values(), status(error), str(error))
+            if isinstance(error, errors.NotEnabled) and not set(outcomes) & shared.named:
                 shared.shut[walk.name] = reading.Shut(now + ABSENT, "not_enabled", str(error))
-            elif isinstance(error, errors.PermissionMissing) and shared.patient:
-                shared.shut[walk.name] = reading.Shut(now + DENIED, "no_permission", str(error))
+            elif isinstance(error, errors.PermissionMissing):
+                _deny(entries, outcomes)
+                if shared.patient:
+                    shared.shut[walk.name] = reading.Shut(now + DENIED, "no_permission", str(error))
             return 0
     return 0
+
+
+def _return(entries: relist.Entries, names: Iterable[str]) -> None:
+    """From here on the events of streams that could not be read count again: what they tell is read by itself."""
+    for name in names:
+        if name in entries and entries[name].reason == relist.DENIED:
+            entries[name] = msgspec.structs.replace(entries[name], reason=relist.RETURNED)
+
+
+def _deny(entries: relist.Entries, names: Iterable[str]) -> None:
+    for name in names:
+        if name in entries and entries[name].reason == relist.RETURNED:
+            entries[name] = msgspec.structs.replace(entries[name], reason=relist.DENIED)
+
+
+def _shut(shared: reading.Reading, walk: str, names: Collection[str], now: int) -> reading.Shut | None:
+    """Is a list known to be refused? One that was named is asked for all the same, if it was only absent."""
+    found = shared.shut.get(walk)
+    if found is None or not now < found.until <= now + max(ABSENT, DENIED):
+        shared.shut.pop(walk, None)
+        return None
+    return None if found.status == "not_enabled" and shared.named.intersection(names) else found
+
+
+def _below(walk: plan.Walk, stream: str) -> str:
+    """The name under which a nested list of a walk is noted as refused."""
+    return f"{walk.name}+{stream}"
+
+
+def _closed(shared: reading.Reading, walk: plan.Walk, now: int) -> set[str]:
+    """The streams of nested lists that are known to be refused: asking anew would take the whole list."""
+    closed: set[str] = set()
+    for name in walk.node.streams():
+        if (shut := _shut(shared, _below(walk, name), (), now)) is not None:
+            _fail([shared.targets[name].outcome], shut.status, shut.error)
+            closed.add(name)
+    return closed
+
+
+def _close(shared: reading.Reading, walk: plan.Walk, trip: reading.Trip, now: int) -> None:
+    """Remember which nested lists this Stripe turned out not to have."""
+    for name in trip.missing:
+        outcome = shared.targets[name].outcome
+        shared.shut[_below(walk, name)] = reading.Shut(now + ABSENT, outcome.status, outcome.error)
 
 
 def _begun(shared: reading.Reading, walk: plan.Walk, saved: Mapping[str, str]) -> int:

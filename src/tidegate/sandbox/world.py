@@ -36,6 +36,7 @@ CONNECTED_OBJECTS = 120
 CONNECTED_STREAMS = (
     "balance_transactions",
     "charges",
+    "customer_payment_methods",
     "customers",
     "invoice_line_items",
     "invoice_payments",
