@@ -140,6 +140,16 @@ def test_nothing_personal_is_left_and_no_later_pull_brings_it_back(shop: Merchan
     assert said(file, words) == {}
 
 
+def test_all_tables_are_gone_through_with_little_memory(shop: Merchant, file: Path) -> None:
+    """A query over all of them at once takes more, the larger they are."""
+    follow(shop, file)
+    who, words = person(shop)
+    warehouse = duckdb.DuckDB(file, memory_limit=32 << 20)
+    erase.erase(warehouse, [who], tables=TABLES)
+    warehouse.close()
+    assert said(file, words) == {}
+
+
 def test_everybody_else_stays_as_they_are(shop: Merchant, file: Path) -> None:
     who, _ = person(shop)
     follow(shop, file, *MONEY)

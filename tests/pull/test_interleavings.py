@@ -16,9 +16,9 @@ import pytest
 import scripted
 from aiohttp import web
 from following import follow, gone, ids, one
-from pulling import Stripe, pull
+from pulling import Stripe, pull, query
 
-from tidegate import catalog
+from tidegate import catalog, errors
 from tidegate.pull import events, relist, report, run
 from tidegate.stripe import client
 from tidegate.warehouse import duckdb
@@ -114,7 +114,7 @@ PULL = """
 import asyncio, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from pulling import Stripe, pull
+from pulling import Stripe, pull, query
 from tidegate.pull import run
 columns = frozenset(["name", "description", "active", "metadata", "images", "url", "type"])
 choice = run.Choice(columns=columns, hashed=frozenset(["name", "description", "url"]))
@@ -404,3 +404,168 @@ def watch(stripe: Stripe, file: Path, *streams: str, pulls: int = 2) -> None:
         warehouse.close()
 
     asyncio.run(go())
+
+
+def test_a_place_that_was_lost_while_a_stream_was_left_out_is_lost_for_that_one_too(file: Path) -> None:
+    made = shop()
+    with double.serving(made) as url:
+        follow(Stripe(url), file, "products", "coupons")
+        made.put(PRODUCTS, "prod_1", name="Coffee")
+        warehouse = duckdb.DuckDB(file)
+        warehouse.load([], {"tail/acct_1": None})
+        warehouse.close()
+        for streams in (["coupons"], ["coupons"], ["products", "coupons"]):
+            made.later(2_000)
+            follow(Stripe(url), file, *streams)
+    assert one(file, "products", "prod_1")["name"] == "Coffee"
+
+
+def test_a_stream_that_was_left_out_for_longer_than_events_are_kept_is_listed_again(file: Path) -> None:
+    made = shop()
+    with double.serving(made) as url:
+        follow(Stripe(url), file, "products", "coupons")
+        made.put(PRODUCTS, "prod_1", name="Coffee")
+        made.remove(PRODUCTS, "prod_2")
+        for _ in range(2):
+            made.later(20 * 86_400)
+            follow(Stripe(url), file, "coupons")
+        made.requests.clear()
+        follow(Stripe(url), file, "products", "coupons")
+        assert one(file, "products", "prod_1")["name"] == "Coffee"
+        assert gone(file, "products") == ["prod_2"]
+        assert not made.asked_for(COUPONS)
+        assert not state(file, "absent/")
+
+
+def test_two_pulls_of_one_key_at_a_time_are_one_too_many(file: Path) -> None:
+    """Also of other streams: how far the events were followed is one place for all."""
+    made = shop()
+    second: list[report.Result] = []
+    with double.serving(made) as url:
+
+        async def other() -> None:
+            second.append(await asyncio.to_thread(pull, Stripe(url), file, "coupons"))
+
+        made.during(PRODUCTS, other)
+        first = pull(Stripe(url), file, "products")
+        assert (type(first.end), second[0].status) == (errors.Fenced, "ok")
+        made.later()
+        follow(Stripe(url), file, "products")
+    assert ids(file, "products") == ["prod_1", "prod_2"]
+    assert ids(file, "coupons") == ["c1", "c2"]
+
+
+# Histories
+
+
+def test_a_history_that_is_kept_again_ends_what_was_deleted_meanwhile(file: Path) -> None:
+    made, kept = shop(), {"products": run.Choice(history=True)}
+    with double.serving(made) as url:
+        follow(Stripe(url), file, "products", choices=kept)
+        made.later()
+        made.remove(PRODUCTS, "prod_2", "product.deleted")
+        made.put(PRODUCTS, "prod_1", "product.updated", name="Coffee")
+        made.later()
+        follow(Stripe(url), file, "products")
+        made.later()
+        follow(Stripe(url), file, "products", choices=kept)
+    past = query(
+        file,
+        "select id, name, epoch(_valid_to)::bigint as until from stripe.products_history order by id, _valid_from",
+    )
+    told = [(row["id"], row["name"], row["until"]) for row in past]
+    assert told == [
+        ("prod_1", "Tea", ledger.NOW + 30),  # when it was seen to be another
+        ("prod_1", "Coffee", None),
+        ("prod_2", "Tea", ledger.NOW + 10),
+    ]
+
+
+# Choices that change, and change back
+
+
+@pytest.mark.parametrize("hard", [True, False])
+def test_deletes_that_are_hard_soft_and_hard_again(hard: bool, file: Path) -> None:
+    made = shop()
+    first, second = {"products": run.Choice(hard=hard)}, {"products": run.Choice(hard=not hard)}
+    with double.serving(made) as url:
+        follow(Stripe(url), file, "products", choices=first)
+        made.later()
+        made.remove(PRODUCTS, "prod_2", "product.deleted")
+        for choices in (first, second):
+            made.later()
+            follow(Stripe(url), file, "products", choices=choices)
+            assert ids(file, "products") == ["prod_1"]
+        made.later()
+        made.put(PRODUCTS, "prod_2", "product.created", name="Tea again")
+        made.later()
+        follow(Stripe(url), file, "products", choices=first)
+    assert ids(file, "products") == ["prod_1", "prod_2"]
+
+
+def test_a_table_that_is_renamed_and_renamed_back(file: Path) -> None:
+    made, renamed = shop(), {"products": run.Choice(table="goods")}
+    made.put(PRODUCTS, "prod_3", name="Tea")
+    with double.serving(made) as url:
+        follow(Stripe(url), file, "products")
+        made.later()
+        follow(Stripe(url), file, "products", choices=renamed)
+        assert ids(file, "goods") == ["prod_1", "prod_2", "prod_3"]
+        made.later()
+        made.remove(PRODUCTS, "prod_2", "product.deleted")
+        made.put(PRODUCTS, "prod_1", "product.updated", name="Coffee")
+        made.later()
+        follow(Stripe(url), file, "products", choices=renamed)
+        made.later()
+        follow(Stripe(url), file, "products")
+    assert ids(file, "products") == ["prod_1", "prod_3"]
+    assert one(file, "products", "prod_1")["name"] == "Coffee"
+
+
+@pytest.mark.parametrize("before", ["include", "exclude"])
+def test_a_start_that_moves_later_earlier_and_away(before: Any, file: Path) -> None:
+    made = ledger.Ledger(PRODUCTS)
+    for n in range(10):
+        made.put(PRODUCTS, f"prod_{n}", name="Tea", created=ledger.NOW - 1_000 + n)
+    with double.serving(made) as url:
+
+        def since(start: int | None) -> None:
+            follow(Stripe(url), file, "products", start=start, before_start=before)
+            made.later()
+
+        since(ledger.NOW - 995)
+        assert len(ids(file, "products")) == 5
+        made.put(PRODUCTS, "prod_1", "product.updated", name="Coffee")
+        made.put(PRODUCTS, "prod_8", "product.updated", name="Coffee")
+        made.later()
+        since(ledger.NOW - 993)
+        made.remove(PRODUCTS, "prod_2", "product.deleted")
+        made.later()
+        since(ledger.NOW - 998)
+        since(None)
+    assert ids(file, "products") == [f"prod_{n}" for n in range(10) if n != 2]
+    assert {one(file, "products", f"prod_{n}")["name"] for n in (1, 8)} == {"Coffee"}
+
+
+def test_a_parent_and_its_children_that_are_pulled_in_turns(file: Path) -> None:
+    made = ledger.Ledger(INVOICES)
+    made.put(INVOICES, "in_1", **invoice("in_1", "il_1", "il_2"))
+    with double.serving(made) as url:
+
+        def follows(*streams: str) -> None:
+            made.later()
+            follow(Stripe(url), file, *streams)
+
+        follows("invoices")
+        follows("invoice_line_items")
+        assert ids(file, "invoice_line_items") == ["il_1", "il_2"]
+        made.put(INVOICES, "in_1", "invoice.updated", **invoice("in_1", "il_1", amount_due=1))
+        follows("invoice_line_items")
+        assert ids(file, "invoice_line_items") == ["il_1"]
+        follows("invoices", "invoice_line_items")
+        assert one(file, "invoices", "in_1")["amount_due"] == 1
+        made.remove(INVOICES, "in_1", "invoice.deleted")
+        follows("invoice_line_items")
+        assert ids(file, "invoice_line_items") == []
+        follows("invoices")
+    assert ids(file, "invoices") == []

@@ -260,7 +260,8 @@ class Screen:
         """More rows came with more requests; `estimate` is a guess at the rows still to come."""
         with self._lock:
             now = self.clock()
-            line = self.lines.setdefault(stream, Line(stream, now))
+            # What is read beside the streams that were asked for is no stream that runs.
+            line = self.lines.setdefault(stream, Line(stream, now, ended=now))
             line.add(rows, requests, estimate, now)
 
     def finished(self, stream: str, status: str, error: str) -> None:

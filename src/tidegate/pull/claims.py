@@ -18,9 +18,12 @@ LOST = "tables/lost"
 
 
 def claim(
-    warehouse: base.Warehouse, run_id: str, streams: Mapping[str, load.Target]
+    warehouse: base.Warehouse, run_id: str, streams: Mapping[str, load.Target], source: str = ""
 ) -> tuple[base.Fence, frozenset[str]]:
     """Make the tables and become their one writer; also says which streams have lost their table.
+
+    Whoever pulls other streams of the same `source` meanwhile would overwrite how far the events were followed and
+    what is to be listed again; so of each source there is one writer, too.
 
     Killed anywhere and called again, it tells the same.
     """
@@ -33,7 +36,8 @@ def claim(
     tables = [target.table for target in streams.values()]
     histories = [target.shape.history for target in streams.values()]
     warehouse.prepare([*tables, *(table for table in histories if table is not None), report.RUNS])
-    fence = warehouse.claim(run_id, [table.name for table in tables])
+    places = [f"{base.STATE}/{source}"] if source else []
+    fence = warehouse.claim(run_id, [*(table.name for table in tables), *places])
     if not names <= made:
         warehouse.load([], {MADE: _text(made | names)}, fence)
     missing = lost | gone

@@ -78,6 +78,7 @@ async def run(shared: reading.Reading, wishes: Wishes, saved: dict[str, str]) ->
         cycle = await _catch_up(shared, known, saved)
         changed, followed, why = cycle.changed, not cycle.untold, cycle.gap
     else:
+        _note_absent(shared, saved, tail.left_out(shared, saved, 0))
         followed = not await _look(shared)
         if any(known.covered.values()):
             why = "the place in the events was lost"

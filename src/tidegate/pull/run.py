@@ -198,7 +198,7 @@ class _Pull:
                 count += len(chunk)
                 if self.fence is None:  # a wrong key is found out before anything is made
                     self.fence, self.lost = await asyncio.to_thread(
-                        claims.claim, self.warehouse, run_id, self.streams
+                        claims.claim, self.warehouse, run_id, self.streams, self._mark()
                     )
                 found, end = await self._chunk(chunk, tallies)
                 news = self.news.of(found)
@@ -331,7 +331,7 @@ class _Pull:
 
     async def _accounts(self) -> AsyncIterator[tuple[str, client.Client]]:
         """Every account to pull; whose the key is is remembered from pull to pull, once it has pulled."""
-        mark = f"key/{cycle.fingerprint((self.source.api_key, self.source.api_base))}"
+        mark = f"key/{self._mark()}"
         known = (await asyncio.to_thread(self.warehouse.state, mark)).get(mark, "")
         if known and not await asyncio.to_thread(self.warehouse.state, f"tail/{known}"):
             known = ""
@@ -339,6 +339,10 @@ class _Pull:
             if one is self.stripe and account != known:
                 self.remember = {mark: account}
             yield account, one
+
+    def _mark(self) -> str:
+        """A short text that stands for the key and its Stripe."""
+        return cycle.fingerprint((self.source.api_key, self.source.api_base))
 
     def _reading(
         self,

@@ -118,7 +118,7 @@ async def follow(shared: reading.Reading, known: verdict.Known, saved: dict[str,
     walk = plan.Walk(plan.Node(shared.streams["events"], shared.streams["events"].origins[0], False))
     trip = reading.Trip(shared, walk, tally, "")
     try:
-        async for window in events.windows(trip, at - OVERLAP):
+        async for window in events.windows(trip, max(0, at - OVERLAP)):
             if window.now - at >= GAP or at > window.now + AHEAD:
                 cycle.gap = _lost(at, window.now)
                 return cycle

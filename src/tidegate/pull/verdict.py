@@ -84,7 +84,7 @@ async def judge(
     }
     for name, changed in by_stream.items():
         stored = await _stored(shared, name, changed)
-        orphans = await _orphans(shared, name, changed, gone)
+        orphans = await _orphans(shared, name, changed, gone) | await _unsure(shared, known, name, changed)
         for row_id, changes in changed.items():
             since = known.covered.get(name, 0)
             # A list that was read since has every row that is there, and says nothing of those that are gone.
@@ -158,6 +158,34 @@ async def _orphans(
             if (stream, above_id) in gone or (above_id in stored and stored[above_id].dead):
                 found.update(rows)
     return found
+
+
+async def _unsure(
+    shared: reading.Reading, known: Known, name: str, changed: Mapping[str, Sequence[events.Change]]
+) -> set[str]:
+    """Rows that are not kept themselves and of which a child was read in the second of the last event, or since.
+
+    What their payload says of that child cannot be told apart from what was read.
+    """
+    if name in shared.targets or shared.warehouse is None:
+        return set()
+    found: set[str] = set()
+    below = {child for node in known.ways.nodes.get(name, ()) for child in node.streams()}
+    for child in sorted(below & set(shared.targets)):
+        read = await asyncio.to_thread(_last_read, shared.warehouse, shared.targets[child], list(changed))
+        found |= {row_id for row_id, version in read.items() if version >= changed[row_id][-1].at}
+    return found
+
+
+def _last_read(warehouse: base.Warehouse, target: load.Target, parents: Sequence[str]) -> dict[str, int]:
+    """By parent, the newest version of its stored children."""
+    table = f"{base.quoted(warehouse.schema)}.{base.quoted(target.table.name)}"
+    batches = warehouse.read(
+        f"select _parent_id, max(_version) as version from {table} where _account_id = ? "
+        f"and _parent_id in ({', '.join('?' * len(parents))}) group by _parent_id",
+        (target.account, *parents),
+    )
+    return {row["_parent_id"]: row["version"] for batch in batches for row in batch.to_pylist()}
 
 
 def _parent_of(changes: Sequence[events.Change]) -> str | None:

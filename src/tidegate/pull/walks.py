@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import msgspec
 
 from tidegate import errors
-from tidegate.pull import backfill, orphans, parents, plan, reading, relist, report, sweep
+from tidegate.pull import backfill, endings, orphans, parents, plan, reading, relist, report, sweep
 from tidegate.stripe import client
 
 ABSENT = 86_400
@@ -136,6 +136,7 @@ async def _strike_out(
     try:
         gone = await sweep.whole(shared, shared.streams[name], entry)
         below = await orphans.swept(shared, shared.streams[name], entry)
+        below += await endings.left_open(shared, shared.streams[name], entry)
     except errors.Unauthorized:
         raise
     except (errors.StripeError, errors.BadPage, errors.Unreachable) as error:

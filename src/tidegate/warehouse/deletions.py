@@ -111,19 +111,18 @@ def _apply(place: staging.Place, staged: staging.Staged, passed: gate.Passed) ->
         known = pc.is_in(passed.rows[staging.ROW], value_set=stored["row"])
         _bury(place, staged, passed, passed.rows.filter(pc.invert(known)))
     if load.history is not None:
-        dead = pa.chunked_array(
-            [
-                *stored.filter(pc.is_valid(stored["deleted_at"]))["row"].chunks,
-                *passed.buried.filter(pc.is_valid(passed.buried["deleted_at"]))["row"].chunks,
-            ],
-            pa.int64(),
-        )
+        dead = pa.chunked_array([*_dead(stored).chunks, *_dead(passed.buried).chunks], pa.int64())
         ended = pc.or_(
             pc.is_in(passed.rows[staging.ROW], value_set=alive),
             pc.invert(pc.is_in(passed.rows[staging.ROW], value_set=dead)),
         )
         history.end(place, staged, load.history, passed.rows.filter(ended))
     return len(alive)
+
+
+def _dead(met: pa.Table) -> pa.ChunkedArray:
+    """The rows that meet an earlier deletion; the same one told again may be news to a history."""
+    return met.filter(pc.and_(pc.is_valid(met["deleted_at"]), pc.invert(met["same"])))["row"]
 
 
 def _mark(place: staging.Place, staged: staging.Staged, stored: pa.Table, rows: pa.Table) -> None:
