@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -47,7 +48,10 @@ def words(shop: Merchant, *more: str, key: str = KEY, to: str = "duckdb:///w.duc
 
 def run(*command: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
     """One command to its end, with the exit code that is expected."""
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=120)
+    environ = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "STRIPE_API_KEY")}
+    done = subprocess.run(
+        command, cwd=cwd, env=environ, capture_output=True, text=True, check=False, timeout=120
+    )
     for text in (done.stdout, done.stderr):
         assert "geheim" not in text
         assert "Traceback" not in text
@@ -268,7 +272,7 @@ def test_ctrl_c_while_the_events_are_read_loses_none_of_them(shop: Merchant, tmp
     renamed = ids(file, "products")[0]
     shop.make(f"/v1/products/{renamed}", name="renamed meanwhile")
     shop.later()
-    shop.faults({"kind": "slow", "path": "/v1/events", "seconds": 600})
+    shop.faults({"kind": "late", "path": "/v1/events", "seconds": 600})
     assert stopped_at(shop, tmp_path, "GET /v1/events") == INTERRUPTED
     shop.faults()
     pulled(shop, tmp_path)
@@ -282,7 +286,7 @@ def test_ctrl_c_while_lists_are_read_again_and_the_next_pull_goes_on(shop: Merch
     coupon, product = ids(file, "coupons")[0], ids(file, "products")[0]
     silently(shop, "coupons", coupon, delete=True)
     silently(shop, "products", product, values={"name": "renamed in silence"})
-    shop.faults({"kind": "slow", "path": "/v1/coupons", "seconds": 600})
+    shop.faults({"kind": "late", "path": "/v1/coupons", "seconds": 600})
     assert stopped_at(shop, tmp_path, "GET /v1/coupons", "--full-refresh") == INTERRUPTED
     assert status(tmp_path)["coupons"]["listing"] == "everything was asked for again"
     shop.faults()
