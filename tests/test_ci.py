@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 CONFTEST = Path(__file__).parent / "conftest.py"
+PLUGINS = CONFTEST.parent / "support"
 SKIPPED = "import pytest\n\ndef test_runs(): pass\n\n@pytest.mark.skip\ndef test_skipped(): pass\n"
 EXCUSED = "import pytest\n\n@pytest.mark.xfail\ndef test_excused(): assert False\n"
 WHOLE_FILE = "import pytest\npytest.skip('not here', allow_module_level=True)\n"
@@ -26,7 +27,10 @@ def session(folder: Path, text: str, *words: str, **environ: str) -> subprocess.
         if name not in ("CI", "TIDEGATE_NO_SKIP") and not name.startswith("PYTEST")
     }
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", folder, *words, folder],
+        [
+            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-o", f"pythonpath={PLUGINS}"),
+            *("--rootdir", folder, *words, folder),
+        ],
         capture_output=True,
         text=True,
         env={**base, **environ},

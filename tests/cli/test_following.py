@@ -165,7 +165,7 @@ def test_a_month_of_silence_is_said_and_repaired(shop: Merchant, tmp_path: Path)
 def test_a_gap_that_cannot_be_repaired_yet_stands_in_the_status(shop: Merchant, tmp_path: Path) -> None:
     pulled(shop, tmp_path)
     shop.later(31 * DAY)
-    shop.faults({"kind": "error", "path": "/v1/customers"})
+    shop.faults({"kind": "error", "path": "/v1/customers", "retry": False})
     found = pulled(shop, tmp_path, code=3)
     assert {each["stream"] for each in found["streams"] if each["status"] != "ok"} == {"customers"}
     told = status(tmp_path)["customers"]
@@ -257,7 +257,7 @@ def stopped_at(shop: Merchant, cwd: Path, endpoint: str, *more: str) -> str:
     with subprocess.Popen(
         words(shop, *more), cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
-        while endpoint not in shop.control("stats")["endpoints"] and process.poll() is None:
+        while endpoint not in shop.control("stats")["under_way"] and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         out, said = process.communicate(timeout=60)

@@ -141,7 +141,7 @@ def test_a_late_answer_shows_the_past(start: Callable[..., Stripe]) -> None:
     stripe.control("faults", {"faults": [{"kind": "late", "times": 1, "seconds": 1, "method": "GET"}]})
     connection = http.client.HTTPConnection(stripe.url.removeprefix("http://"))
     connection.request("GET", f"/v1/customers/{made}", headers={"Authorization": f"Bearer {KEY}"})
-    while not stripe.made.stats.running:
+    while stripe.made.stats.under_way != {"GET /v1/customers/{customer}": 1}:
         time.sleep(0.001)
 
     stripe.make(f"/v1/customers/{made}", name="after")

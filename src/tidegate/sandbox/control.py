@@ -2,7 +2,7 @@
 
 | request | does |
 |---|---|
-| `GET stats`, `POST stats/reset` | requests per endpoint, answers by status, 429s by limiter, most at once |
+| `GET stats`, `POST stats/reset` | requests per endpoint, those under way, answers by status, 429s |
 | `POST limits` `{"limits": "100/25"}` | other rate limits; or the fields of `limits.Limits` |
 | `POST faults` `{"faults": [{"kind": "error", ...}]}` | other faults, see `faults` |
 | `POST keys` `{"key": "rk_...", "scopes": [...]}` | a (restricted) key; `{"open": false}`: no others |
@@ -135,6 +135,7 @@ def _stats(sandbox: server.Sandbox, _: Given) -> Given:
     return {
         "requests": sum(stats.requests.values()),
         "endpoints": dict(stats.requests),
+        "under_way": dict(stats.under_way),
         "statuses": {str(status): count for status, count in stats.statuses.items()},
         "rate_limited": dict(stats.limited),
         "accounts": dict(stats.by_account),

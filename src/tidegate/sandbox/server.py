@@ -59,15 +59,18 @@ class Stats:
     limited: Counter[str] = field(default_factory=Counter)
     """429 by the limiter's name."""
     by_account: Counter[str] = field(default_factory=Counter)
+    under_way: Counter[str] = field(default_factory=Counter)
+    """Admitted and not yet answered, by "METHOD template"."""
     running: int = 0
     max_running: int = 0
     bytes: int = 0
 
     def reset(self) -> None:
         """Begin to count anew."""
-        running = self.running
+        running, under_way = self.running, self.under_way
         self.__init__()  # type: ignore[misc]  # a dataclass's __init__ is its definition of "new"
         self.running = self.max_running = running
+        self.under_way = under_way
 
 
 @dataclass
@@ -229,6 +232,7 @@ class Sandbox:
             stats.running -= 1
             if asked.gate is not None:
                 asked.gate.leave(asked.account, asked.endpoint)
+                stats.under_way -= Counter([asked.endpoint])
 
     async def _answer(self, request: web.BaseRequest, asked: _Asked) -> web.StreamResponse:
         drawn: list[faults.Fault] = []
@@ -289,6 +293,7 @@ class Sandbox:
             files=route.template.startswith("/v1/files"),
         )
         asked.gate = self.gate
+        self.stats.under_way[asked.endpoint] += 1
         return route, arguments, version
 
     def _scope(self, key: keys.Key, headers: Mapping[str, str]) -> str:
