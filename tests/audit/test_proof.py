@@ -26,7 +26,7 @@ from pulling import KEY, Stripe, pull, query
 from tidegate import config, errors, sandbox
 from tidegate.audit import findings, news, proof, scratch, sides
 from tidegate.privacy import erase
-from tidegate.pull import events, report, run
+from tidegate.pull import events, report, scope
 from tidegate.rows import columns
 from tidegate.stripe import client
 from tidegate.warehouse import base, duckdb
@@ -72,7 +72,7 @@ def audited(
     """Audit streams of a DuckDB file; nothing is left of the reading."""
     source = stripe.source(key, **options.pop("source", {}))
     warehouse = duckdb.DuckDB(file)
-    chosen = run.Options(streams=streams or STREAMS, **options)
+    chosen = scope.Options(streams=streams or STREAMS, **options)
     try:
         return asyncio.run(
             proof.audit(source, warehouse, chosen, screen or report.Silent(), since=since, repair=repair)
@@ -602,9 +602,9 @@ DOLLARS = pydantic.TypeAdapter(config.Filter).validate_python(
     {"field": "currency", "op": "is one of", "value": ["usd"]}
 )
 CHOICES = {
-    "charges": run.Choice(where=DOLLARS, history=True, table="payments"),
-    "customers": run.Choice(hashed=frozenset({"email"}), hard=True, history=True),
-    "invoices": run.Choice(columns=frozenset({"total", "currency", "created"})),
+    "charges": scope.Choice(where=DOLLARS, history=True, table="payments"),
+    "customers": scope.Choice(hashed=frozenset({"email"}), hard=True, history=True),
+    "invoices": scope.Choice(columns=frozenset({"total", "currency", "created"})),
 }
 
 
@@ -678,7 +678,7 @@ def test_a_history_that_is_equal_gets_no_new_versions(stripe: Merchant, chosen: 
 
 
 def test_only_some_streams_of_a_pull() -> None:
-    options = run.Options(streams=["charges", "customers", "issuing_cards"])
+    options = scope.Options(streams=["charges", "customers", "issuing_cards"])
     assert proof.only(options, ["c*"]).streams == ["charges", "customers"]
     with pytest.raises(errors.ConfigError, match="does not have the stream invoices"):
         proof.only(options, ["invoices"])
@@ -767,7 +767,7 @@ def test_an_audit_that_is_cancelled_leaves_nothing(stripe: Merchant, file: Path)
         return list(Path(tempfile.gettempdir()).glob(f"{scratch.PREFIX}*/reading.duckdb"))
 
     async def go() -> None:
-        options = run.Options(streams=STREAMS)
+        options = scope.Options(streams=STREAMS)
         task = asyncio.create_task(
             proof.audit(stripe.source(), warehouse, options, report.Silent(), repair=True)
         )

@@ -12,7 +12,7 @@ import scripted
 from pulling import KEY, Stripe, pull, query
 
 from tidegate import catalog, errors, sandbox
-from tidegate.pull import accounts, plan, run
+from tidegate.pull import accounts, plan, scope
 from tidegate.stripe import client
 
 STREAMS = catalog.load().streams
@@ -32,9 +32,9 @@ def identify(routes: dict[str, scripted.Route], *streams: str, account_id: str |
     nodes = [walk.node for walk in plan.plan(STREAMS, streams).walks]
 
     async def go(url: str) -> str:
-        source = run.Source(KEY, url, rate_limit="off")
-        at_stripe = run.Source(KEY, "https://api.stripe.com", account_id=account_id)
-        async with run.connect(source) as stripe:
+        source = scope.Source(KEY, url, rate_limit="off")
+        at_stripe = scope.Source(KEY, "https://api.stripe.com", account_id=account_id)
+        async with scope.connect(source) as stripe:
             return await accounts.identify(stripe, at_stripe, nodes)
 
     with double.serving(scripted.Script(routes=routes)) as url:
@@ -121,8 +121,8 @@ def test_few_lists_are_asked_before_the_user_is() -> None:
     script = scripted.Script(routes={"/v1/account": lambda _: forbidden("rak_account_read")})
 
     async def go(url: str) -> None:
-        source = run.Source(KEY, url, rate_limit="off")
-        async with run.connect(source) as stripe:
+        source = scope.Source(KEY, url, rate_limit="off")
+        async with scope.connect(source) as stripe:
             nodes = [walk.node for walk in plan.plan(STREAMS, ["*"]).walks]
             assert await accounts.identify(stripe, source, nodes) == accounts.UNNAMED
 
@@ -286,9 +286,9 @@ def test_a_key_that_is_revoked_among_the_accounts_ends_them_all(tmp_path: Path) 
 
 def test_an_empty_list_of_accounts_is_a_mistake() -> None:
     async def go() -> None:
-        source = run.Source(KEY, "http://127.0.0.1:1", accounts=())
-        async with run.connect(source) as stripe:
-            await run.first(stripe, source, plan.plan(STREAMS, ["charges"]))
+        source = scope.Source(KEY, "http://127.0.0.1:1", accounts=())
+        async with scope.connect(source) as stripe:
+            await accounts.first(stripe, source, plan.plan(STREAMS, ["charges"]))
 
     with pytest.raises(errors.ConfigError, match="`accounts` of the connection is empty"):
         asyncio.run(go())

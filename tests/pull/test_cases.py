@@ -19,7 +19,7 @@ from following import Merchant, agrees, follow, gone, ids, live, one, rows
 from pulling import Stripe, pull, query
 
 from tidegate import catalog, sandbox
-from tidegate.pull import report, run
+from tidegate.pull import report, run, scope
 from tidegate.stripe import client
 from tidegate.warehouse import duckdb
 
@@ -236,7 +236,7 @@ def test_cut_short_at_the_first_slice_and_resumed(shop: Merchant, file: Path) ->
     shop.later()
 
     async def cut(warehouse: duckdb.DuckDB) -> None:
-        options = run.Options(streams=("charges",))
+        options = scope.Options(streams=("charges",))
         screen = At("charges", 1, lambda: None)
         work = asyncio.create_task(run.pull(shop.source(), warehouse, options, screen))
         screen.act = work.cancel

@@ -11,7 +11,7 @@ from following import Merchant, agrees, follow, ids
 from pulling import pull, query
 
 from tidegate import errors, sandbox
-from tidegate.pull import run
+from tidegate.pull import scope
 from tidegate.stripe import client
 from tidegate.warehouse import duckdb
 
@@ -100,7 +100,7 @@ def test_a_stream_that_is_new_has_lost_nothing(shop: Merchant, file: Path) -> No
 
 
 def test_another_name_for_a_table_is_another_table(shop: Merchant, file: Path) -> None:
-    choices = {"products": run.Choice(table="goods")}
+    choices = {"products": scope.Choice(table="goods")}
     follow(shop, file, *STREAMS, choices=choices)
     assert ids(file, "goods") == sorted(shop.ids("products"))
     warehouse = duckdb.DuckDB(file)

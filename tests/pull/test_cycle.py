@@ -15,7 +15,7 @@ from following import Merchant, agrees, follow, gone, ids, one
 from pulling import Stripe, pull
 
 from tidegate import sandbox
-from tidegate.pull import report, run
+from tidegate.pull import report, scope
 from tidegate.stripe import client
 from tidegate.warehouse import duckdb
 
@@ -252,12 +252,12 @@ def test_a_full_refresh_finds_what_changed_and_what_went(shop: ledger.Ledger, fi
 
 
 def test_a_stream_that_is_to_be_read_whole_each_time_is(shop: ledger.Ledger, file: Path) -> None:
-    again(shop, file, choices={"products": run.Choice(refresh=True)})
+    again(shop, file, choices={"products": scope.Choice(refresh=True)})
     assert repaired(file)
 
 
 def test_another_choice_of_columns_fills_the_new_ones(shop: ledger.Ledger, file: Path) -> None:
-    again(shop, file, choices={"products": run.Choice(columns=frozenset({"id", "name"}))})
+    again(shop, file, choices={"products": scope.Choice(columns=frozenset({"id", "name"}))})
     assert one(file, "products", "prod_1")["name"] == "Coffee"
 
 

@@ -13,7 +13,7 @@ import scripted
 from pulling import KEY, Stripe
 
 from tidegate import catalog, errors
-from tidegate.pull import estimate, permissions, run
+from tidegate.pull import estimate, permissions, scope
 
 STREAMS = catalog.load().streams
 NOW = 1_795_000_000
@@ -23,8 +23,8 @@ YEARS = 3 * 365 * 86_400
 def forecast(
     url: str, *streams: str, key: str = KEY, start: int | None = None, **more: Any
 ) -> estimate.Forecast:
-    source = run.Source(key, url, **{"rate_limit": "off", **more})
-    return asyncio.run(estimate.forecast(source, run.Options(streams=streams, start=start)))
+    source = scope.Source(key, url, **{"rate_limit": "off", **more})
+    return asyncio.run(estimate.forecast(source, scope.Options(streams=streams, start=start)))
 
 
 def of(found: estimate.Forecast) -> dict[str, estimate.Estimate]:
@@ -108,9 +108,9 @@ def test_only_what_a_start_date_leaves_is_counted() -> None:
     script = scripted.Script(routes={"/v1/payouts": listing(payouts(even(20_000)))})
     with double.serving(script) as url:
         assert counted(forecast(url, "payouts", start=NOW - YEARS // 400 + 1)) == {"payouts": (50, 1, True)}
-        source = run.Source(KEY, url, rate_limit="off")
-        choices = {"payouts": run.Choice(start=NOW - YEARS // 400 + 1)}
-        own = asyncio.run(estimate.forecast(source, run.Options(("payouts",), choices=choices)))
+        source = scope.Source(KEY, url, rate_limit="off")
+        choices = {"payouts": scope.Choice(start=NOW - YEARS // 400 + 1)}
+        own = asyncio.run(estimate.forecast(source, scope.Options(("payouts",), choices=choices)))
     assert counted(own) == {"payouts": (50, 1, True)}
 
 

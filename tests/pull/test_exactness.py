@@ -6,7 +6,7 @@ import exact
 import model
 
 from tidegate.config import flows
-from tidegate.pull import run
+from tidegate.pull import scope
 
 DAY = 86_400
 NOBODY = flows.Condition.model_validate({"field": "name", "op": "is", "value": "nobody has this name"})
@@ -16,7 +16,7 @@ def none_of(stream: str) -> dict[str, dict[str, object]]:
     """Choices under which no row of a stream belongs into its table."""
     return {
         "views": {stream: exact.View(model.STREAMS[stream], where=lambda _: False)},
-        "choices": {stream: run.Choice(where=NOBODY)},
+        "choices": {stream: scope.Choice(where=NOBODY)},
     }
 
 

@@ -18,11 +18,13 @@ from tidegate.audit import findings, proof
 from tidegate.config import flows
 from tidegate.privacy import erase
 from tidegate.privacy import forget as forgetting
-from tidegate.pull import load, report, run
+from tidegate.pull import load, report, scope
 from tidegate.warehouse import duckdb
 
 TABLES = {name: [name] for name in catalog.load().streams}
-HISTORY = {name: run.Choice(history=True) for name in ("customers", "charges", "invoices", "payment_methods")}
+HISTORY = {
+    name: scope.Choice(history=True) for name in ("customers", "charges", "invoices", "payment_methods")
+}
 MONEY = ("customers", "charges", "payment_intents", "disputes", "refunds", "balance_transactions", "invoices")
 PERSON: dict[str, Any] = {
     "name": "Zaphod Quetzalcoatl",
@@ -176,7 +178,7 @@ def audited(shop: Merchant, file: Path) -> findings.Audit:
     """The same streams compared with Stripe."""
     warehouse = duckdb.DuckDB(file)
     try:
-        options = run.Options(streams=MONEY)
+        options = scope.Options(streams=MONEY)
         return asyncio.run(proof.audit(shop.source(), warehouse, options, report.Silent()))
     finally:
         warehouse.close()
@@ -197,8 +199,8 @@ def test_an_audit_does_not_miss_what_was_erased(shop: Merchant, file: Path) -> N
 def test_hashed_columns_go_too(shop: Merchant, file: Path) -> None:
     """A hash of an e-mail address still says whose it is to whoever knows the address."""
     choices = {
-        "customers": run.Choice(hashed=frozenset({"email", "name"})),
-        "charges": run.Choice(hashed=frozenset({"customer", "receipt_email"})),
+        "customers": scope.Choice(hashed=frozenset({"email", "name"})),
+        "charges": scope.Choice(hashed=frozenset({"customer", "receipt_email"})),
     }
     who, words = person(shop)
     follow(shop, file, "customers", "charges", "disputes", choices=choices)
@@ -213,7 +215,7 @@ def test_hashed_columns_go_too(shop: Merchant, file: Path) -> None:
 
 
 def test_where_deleted_rows_are_removed_no_tombstone_stays(shop: Merchant, file: Path) -> None:
-    choices = {"customers": run.Choice(hard=True, table="people")}
+    choices = {"customers": scope.Choice(hard=True, table="people")}
     who, words = person(shop)
     follow(shop, file, "customers", "charges", choices=choices)
     warehouse = duckdb.DuckDB(file)
@@ -231,7 +233,7 @@ def test_where_deleted_rows_are_removed_no_tombstone_stays(shop: Merchant, file:
 def test_a_customer_who_is_filtered_out_and_forgotten_stays_out(shop: Merchant, file: Path) -> None:
     """Their rows elsewhere are cleaned although their own was never stored."""
     where = flows.Condition.model_validate({"field": "email", "op": "is", "value": "nobody@example.com"})
-    choices = {"customers": run.Choice(where=where)}
+    choices = {"customers": scope.Choice(where=where)}
     who, words = person(shop)
     buys(shop, who)
     follow(shop, file, "customers", "invoices", "charges", choices=choices)

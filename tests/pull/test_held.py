@@ -13,7 +13,7 @@ import scripted
 from pulling import Stripe, pull
 
 from tidegate.cli import status
-from tidegate.pull import held, reconcile, refresh, relist, report, run, sweep
+from tidegate.pull import held, reconcile, refresh, relist, report, scope, sweep
 from tidegate.stripe import client
 from tidegate.warehouse import duckdb
 
@@ -90,7 +90,7 @@ def test_a_stream_that_was_cut_short_is_there_in_part_until_the_next_pull(tmp_pa
 def test_tables_of_other_names_and_rows_that_were_deleted(tmp_path: Path) -> None:
     file, given = tmp_path / "w.duckdb", list(double.customers(4))
     script = scripted.Script(routes={"/v1/customers": lambda q: scripted.listed(given, q)})
-    choices = {"customers": run.Choice(table="clients")}
+    choices = {"customers": scope.Choice(table="clients")}
     with double.serving(script) as url:
         pull(Stripe(url), file, "customers", choices=choices)
         given[0] = {

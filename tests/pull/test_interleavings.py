@@ -19,7 +19,7 @@ from following import follow, gone, ids, one
 from pulling import Stripe, pull, query
 
 from tidegate import catalog, errors
-from tidegate.pull import events, relist, report, run
+from tidegate.pull import continuous, events, relist, report, scope
 from tidegate.stripe import client
 from tidegate.warehouse import duckdb
 
@@ -115,9 +115,9 @@ import asyncio, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from pulling import Stripe, pull, query
-from tidegate.pull import run
+from tidegate.pull import continuous, scope
 columns = frozenset(["name", "description", "active", "metadata", "images", "url", "type"])
-choice = run.Choice(columns=columns, hashed=frozenset(["name", "description", "url"]))
+choice = scope.Choice(columns=columns, hashed=frozenset(["name", "description", "url"]))
 print(pull(Stripe(sys.argv[2]), Path(sys.argv[3]), "products", choices={"products": choice}).status)
 """
 
@@ -305,10 +305,10 @@ def test_a_change_while_a_stream_that_could_not_be_read_for_a_while_is_listed_ag
     async def act(url: str) -> None:
         source = Stripe(url).source()
         told: list[report.Result] = []
-        options = run.Options(streams=("products",))
+        options = scope.Options(streams=("products",))
         warehouse = duckdb.DuckDB(file)
         watching = asyncio.create_task(
-            run.watch(source, warehouse, options, report.Silent(), every=0.02, told=told.append)
+            continuous.watch(source, warehouse, options, report.Silent(), every=0.02, told=told.append)
         )
         for _ in range(500):
             await asyncio.sleep(0.02)
@@ -394,9 +394,9 @@ def watch(stripe: Stripe, file: Path, *streams: str, pulls: int = 2) -> None:
                 done.set()
 
         warehouse = duckdb.DuckDB(file)
-        options = run.Options(streams=streams)
+        options = scope.Options(streams=streams)
         watching = asyncio.create_task(
-            run.watch(stripe.source(), warehouse, options, report.Silent(), every=0.02, told=tell)
+            continuous.watch(stripe.source(), warehouse, options, report.Silent(), every=0.02, told=tell)
         )
         await asyncio.wait_for(done.wait(), 60)
         watching.cancel()
@@ -459,7 +459,7 @@ def test_two_pulls_of_one_key_at_a_time_are_one_too_many(file: Path) -> None:
 
 
 def test_a_history_that_is_kept_again_ends_what_was_deleted_meanwhile(file: Path) -> None:
-    made, kept = shop(), {"products": run.Choice(history=True)}
+    made, kept = shop(), {"products": scope.Choice(history=True)}
     with double.serving(made) as url:
         follow(Stripe(url), file, "products", choices=kept)
         made.later()
@@ -487,7 +487,7 @@ def test_a_history_that_is_kept_again_ends_what_was_deleted_meanwhile(file: Path
 @pytest.mark.parametrize("hard", [True, False])
 def test_deletes_that_are_hard_soft_and_hard_again(hard: bool, file: Path) -> None:
     made = shop()
-    first, second = {"products": run.Choice(hard=hard)}, {"products": run.Choice(hard=not hard)}
+    first, second = {"products": scope.Choice(hard=hard)}, {"products": scope.Choice(hard=not hard)}
     with double.serving(made) as url:
         follow(Stripe(url), file, "products", choices=first)
         made.later()
@@ -504,7 +504,7 @@ def test_deletes_that_are_hard_soft_and_hard_again(hard: bool, file: Path) -> No
 
 
 def test_a_table_that_is_renamed_and_renamed_back(file: Path) -> None:
-    made, renamed = shop(), {"products": run.Choice(table="goods")}
+    made, renamed = shop(), {"products": scope.Choice(table="goods")}
     made.put(PRODUCTS, "prod_3", name="Tea")
     with double.serving(made) as url:
         follow(Stripe(url), file, "products")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tidegate import catalog, errors
-from tidegate.pull import load, report, run
+from tidegate.pull import load, report, scope
 from tidegate.rows import decode
 from tidegate.warehouse import base, duckdb
 
@@ -19,7 +19,7 @@ STREAM = catalog.load().streams["customers"]
 
 
 def target() -> load.Target:
-    return run.target(STREAM, "acct_1", run.Options())
+    return scope.target(STREAM, "acct_1", scope.Options())
 
 
 def piece(to: load.Target, *ids: str, version: int = 100) -> load.Piece:

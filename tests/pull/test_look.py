@@ -11,13 +11,13 @@ import scripted
 from pulling import KEY, Stripe
 
 from tidegate import errors
-from tidegate.pull import look, run
+from tidegate.pull import look, scope
 
 NO_CONNECT = (400, scripted.refusal("You can only list accounts if you have signed up for Connect."))
 
 
 def newest(url: str, stream: str, limit: int = 5, key: str = KEY) -> list[dict[str, object]]:
-    return asyncio.run(look.newest(run.Source(key, url, rate_limit="off"), stream, limit))
+    return asyncio.run(look.newest(scope.Source(key, url, rate_limit="off"), stream, limit))
 
 
 def ids(rows: list[dict[str, object]]) -> list[object]:

@@ -20,7 +20,7 @@ from following import Merchant, agrees, follow, gone, ids, one, rows
 from pulling import Stripe, pull, query
 
 from tidegate import sandbox
-from tidegate.pull import backfill, events, report, run, tail
+from tidegate.pull import accounts, backfill, continuous, events, report, scope, tail
 from tidegate.stripe import client, pace
 from tidegate.warehouse import duckdb
 
@@ -203,7 +203,7 @@ def test_04_of_two_updates_in_one_second_neither_is_dropped_and_the_last_one_sta
 def test_05_an_update_that_arrives_after_the_deletion_resurrects_nothing(hard: bool, file: Path) -> None:
     shop = ledger.Ledger(PRODUCTS)
     tea = shop.put(PRODUCTS, "prod_1", name="Tea")
-    options = {"choices": {"products": run.Choice(hard=hard)}}
+    options = {"choices": {"products": scope.Choice(hard=hard)}}
     with double.serving(shop) as url:
         follow(Stripe(url), file, "products", **options)
         shop.later()
@@ -448,14 +448,14 @@ def test_15_a_backfill_that_broke_off_does_not_begin_at_zero(file: Path) -> None
 
 def test_16_one_pull_follows_all_connected_accounts(running: Merchant, file: Path) -> None:
     """More than are held in memory at a time."""
-    running.control("reset", {"objects": 40, "accounts": run.CHUNK + 6, "account_objects": 15})
+    running.control("reset", {"objects": 40, "accounts": accounts.CHUNK + 6, "account_objects": 15})
     running.later()
     options = {"source": {"accounts": "all"}}
     streams = ("customers", "products")
     follow(running, file, *streams, **options)
-    accounts = running.ids("accounts")
+    connected = running.ids("accounts")
     running.later()
-    names = {account: f"Of {account}" for account in (accounts[0], accounts[-1])}
+    names = {account: f"Of {account}" for account in (connected[0], connected[-1])}
     for account, name in names.items():
         running.make("/v1/customers", account=account, name=name)
     running.later()
@@ -463,7 +463,7 @@ def test_16_one_pull_follows_all_connected_accounts(running: Merchant, file: Pat
     found = query(file, "select _account_id as a, name from stripe.customers where starts_with(name, 'Of ')")
     assert {row["a"]: row["name"] for row in found} == names
     counted = query(file, "select count(distinct _account_id) as n from stripe.customers")
-    assert counted == [{"n": len(accounts) + 1}]
+    assert counted == [{"n": len(connected) + 1}]
 
 
 def test_17_a_deletion_inside_of_a_gap_is_found(shop: Merchant, file: Path) -> None:
@@ -502,21 +502,21 @@ def test_18_a_row_that_is_created_while_its_list_is_read_again_is_not_swept(
         shop.later()
         shop.remove(PRODUCTS, "prod_7")
         shop.during(PRODUCTS, create)
-        watch_once(Stripe(url), file, run.Options(streams=("products",), full_refresh=True))
+        watch_once(Stripe(url), file, scope.Options(streams=("products",), full_refresh=True))
     assert "prod_new" in ids(file, "products")
     assert gone(file, "products") == ["prod_7"]
     assert shop.asked_for(f"{PRODUCTS}/prod_7")
     assert not shop.asked_for(f"{PRODUCTS}/prod_new")  # it never was a candidate
 
 
-def watch_once(stripe: Stripe, file: Path, options: run.Options) -> None:
+def watch_once(stripe: Stripe, file: Path, options: scope.Options) -> None:
     """One pull of a watch, which looks at the events all the time while it lists."""
 
     async def go() -> None:
         done = asyncio.Event()
         warehouse = duckdb.DuckDB(file)
         watching = asyncio.create_task(
-            run.watch(
+            continuous.watch(
                 stripe.source(),
                 warehouse,
                 options,

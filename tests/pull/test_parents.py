@@ -15,7 +15,7 @@ import scripted
 from pulling import Stripe, pull, query
 
 from tidegate import catalog
-from tidegate.pull import backfill, parents, reading, run
+from tidegate.pull import backfill, parents, reading, scope
 from tidegate.stripe import client
 from tidegate.warehouse import duckdb
 
@@ -135,7 +135,7 @@ def test_a_table_without_the_column_that_is_needed_is_no_source_of_parents(
     business: Stripe, tmp_path: Path
 ) -> None:
     columns = frozenset(field.name for field in STREAMS["setup_intents"].fields) - {"latest_attempt"}
-    choices = {"setup_intents": run.Choice(columns=columns)}
+    choices = {"setup_intents": scope.Choice(columns=columns)}
     result = pull(business, tmp_path / "w.duckdb", "setup_intents", "setup_attempts", choices=choices)
     assert [each.status for each in result.outcomes] == ["ok", "ok"]
     found = query(tmp_path / "w.duckdb", "select count(*) as n from stripe.setup_attempts")
@@ -143,7 +143,7 @@ def test_a_table_without_the_column_that_is_needed_is_no_source_of_parents(
 
 
 def test_parents_in_a_table_of_another_name(business: Stripe, tmp_path: Path) -> None:
-    choices = {"setup_intents": run.Choice(table="Intents, all of them")}
+    choices = {"setup_intents": scope.Choice(table="Intents, all of them")}
     result = pull(business, tmp_path / "w.duckdb", "setup_intents", "setup_attempts", choices=choices)
     assert result.status == "ok"
     assert result.outcomes[0].read == len(business.truth("setup_attempts"))

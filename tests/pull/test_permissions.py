@@ -11,7 +11,7 @@ import scripted
 from pulling import KEY, Stripe
 
 from tidegate import catalog, errors, sandbox
-from tidegate.pull import permissions, run
+from tidegate.pull import permissions, scope
 
 STREAMS = catalog.load().streams
 NO_CONNECT = (400, scripted.refusal("You can only list accounts if you have signed up for Connect."))
@@ -25,8 +25,8 @@ def platform() -> Iterator[Stripe]:
 
 
 def check(url: str, *streams: str, key: str = KEY, **more: object) -> permissions.Found:
-    source = run.Source(key, url, rate_limit="off", **more)  # type: ignore[arg-type]  # a few fields of it
-    return asyncio.run(permissions.check(source, run.Options(streams=streams)))
+    source = scope.Source(key, url, rate_limit="off", **more)  # type: ignore[arg-type]  # a few fields of it
+    return asyncio.run(permissions.check(source, scope.Options(streams=streams)))
 
 
 def access(found: permissions.Found) -> dict[str, str]:

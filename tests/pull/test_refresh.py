@@ -13,7 +13,7 @@ import scripted
 from pulling import KEY
 
 from tidegate import catalog, errors
-from tidegate.pull import load, plan, refresh, run
+from tidegate.pull import load, plan, refresh, scope
 from tidegate.stripe import client
 
 PRODUCTS, CUSTOMERS, INVOICES = "/v1/products", "/v1/customers", "/v1/invoices"
@@ -35,10 +35,12 @@ def read(
 
     async def go(url: str) -> list[refresh.Failed]:
         wanted = plan.plan(STREAMS, streams)
-        chosen = run.Options(streams=streams, **options)
-        targets = {each.name: run.target(each, "acct_1", chosen) for each in wanted.streams}
-        async with run.connect(run.Source(KEY, url, rate_limit="off", budget=1.0)) as stripe:
-            shared = run.shared(stripe, targets, sink, account="acct_1", starts=run.starts(chosen, targets))
+        chosen = scope.Options(streams=streams, **options)
+        targets = {each.name: scope.target(each, "acct_1", chosen) for each in wanted.streams}
+        async with scope.connect(scope.Source(KEY, url, rate_limit="off", budget=1.0)) as stripe:
+            shared = scope.shared(
+                stripe, targets, sink, account="acct_1", starts=scope.starts(chosen, targets)
+            )
             return await refresh.refresh(shared, refresh.ways(wanted), dirty)
 
     with double.serving(made) as url:

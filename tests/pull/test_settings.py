@@ -11,7 +11,7 @@ import pytest
 from pulling import KEY, Stripe, query
 
 from tidegate import catalog, config, errors
-from tidegate.pull import report, run, settings
+from tidegate.pull import report, run, scope, settings
 from tidegate.rows import decode
 
 STREAMS = catalog.load().streams
@@ -40,7 +40,7 @@ pulls:
     return settings.jobs(config.load(file), names)
 
 
-def choice(folder: Path, stream: str, options: str, **more: str) -> run.Choice:
+def choice(folder: Path, stream: str, options: str, **more: str) -> scope.Choice:
     """What is wanted of one stream."""
     (job,) = jobs(folder, f"{stream}: {{{options}}}", **more)
     return job.options.choices[stream]
@@ -186,7 +186,7 @@ def test_the_start_is_the_start_date_less_the_lookback(
     connection: str, pull: str, options: str, start: int | None, tmp_path: Path
 ) -> None:
     (job,) = jobs(tmp_path, f"charges: {{{options}}}", pull=pull, connection=connection)
-    assert run.starts(job.options, ["charges"]) == {"charges": start}
+    assert scope.starts(job.options, ["charges"]) == {"charges": start}
 
 
 # How
@@ -237,7 +237,7 @@ def test_whether_objects_from_before_the_start_are_kept(tmp_path: Path) -> None:
 
 
 def test_rows_are_kept_as_they_are_unless_something_else_is_said(tmp_path: Path) -> None:
-    assert choice(tmp_path, "charges", "") == run.Choice()
+    assert choice(tmp_path, "charges", "") == scope.Choice()
 
 
 def test_every_option_of_the_rows(tmp_path: Path) -> None:
@@ -330,7 +330,7 @@ def test_the_connection_is_the_source(tmp_path: Path) -> None:
         connection=", accounts: [acct_1, acct_2], account_id: acct_0, budget: 0.5, rate_limit: 50/10, "
         "api_version: 2025-01-27.acacia",
     )
-    assert job.source == run.Source(
+    assert job.source == scope.Source(
         api_key=KEY,
         api_version="2025-01-27.acacia",
         accounts=("acct_1", "acct_2"),

@@ -14,7 +14,7 @@ from following import Merchant, agrees, follow, one
 from pulling import KEY, query
 
 from tidegate import catalog
-from tidegate.pull import load, run, settling, shaping
+from tidegate.pull import load, scope, settling, shaping
 from tidegate.rows import decode
 from tidegate.warehouse import duckdb
 
@@ -41,10 +41,10 @@ def test_a_list_is_read_where_it_costs_less_than_its_rows(
     assert settling.densest(hours) == span
 
 
-def store(file: Path, choice: run.Choice, *rows: dict[str, Any], version: int) -> load.Target:
+def store(file: Path, choice: scope.Choice, *rows: dict[str, Any], version: int) -> load.Target:
     """Balance transactions as they were read at a version."""
-    options = run.Options(choices={"balance_transactions": choice})
-    target = run.target(catalog.load().streams["balance_transactions"], "acct_1", options)
+    options = scope.Options(choices={"balance_transactions": choice})
+    target = scope.target(catalog.load().streams["balance_transactions"], "acct_1", options)
     read = target.decoder.objects([json.dumps(row).encode() for row in rows])
     part = decode.Part(read, version)
     table = decode.arrow(target.decoder, [part], account="acct_1", synced_at=dt.datetime.now(dt.UTC))
@@ -61,10 +61,10 @@ def unsettled(file: Path, target: load.Target, now: int) -> list[settling.Unsett
     async def go() -> list[settling.Unsettled]:
         warehouse = duckdb.DuckDB(file)
         loader = load.Loader(warehouse)
-        source = run.Source(KEY, "http://127.0.0.1:9", rate_limit="off", budget=1.0)
-        async with run.connect(source) as stripe:
+        source = scope.Source(KEY, "http://127.0.0.1:9", rate_limit="off", budget=1.0)
+        async with scope.connect(source) as stripe:
             targets = {target.stream.name: target}
-            shared = run.shared(stripe, targets, loader, account="acct_1", warehouse=warehouse)
+            shared = scope.shared(stripe, targets, loader, account="acct_1", warehouse=warehouse)
             found = await settling.unsettled(shared, now)
         await loader.finish()
         warehouse.close()
@@ -79,30 +79,30 @@ def pending(n: int, created: int, available: int, status: str = "pending") -> di
 
 def test_a_row_is_due_once_its_time_has_come_then_hourly_and_before_it_daily(tmp_path: Path) -> None:
     file = tmp_path / "w.duckdb"
-    target = store(file, run.Choice(), pending(1, NOON - DAY, NOON), version=NOON - 3 * HOUR)
+    target = store(file, scope.Choice(), pending(1, NOON - DAY, NOON), version=NOON - 3 * HOUR)
 
     def due(now: int) -> list[str]:
         return [row_id for each in unsettled(file, target, now) for row_id in each.ids]
 
     assert due(NOON - 1) == []
     assert due(NOON) == ["txn_001"]
-    store(file, run.Choice(), pending(1, NOON - DAY, NOON), version=NOON + 60)  # it is late
+    store(file, scope.Choice(), pending(1, NOON - DAY, NOON), version=NOON + 60)  # it is late
     assert due(NOON + 60 + HOUR - 1) == []
     assert due(NOON + 60 + HOUR) == ["txn_001"]
-    store(file, run.Choice(), pending(1, NOON - DAY, NOON, "available"), version=NOON + 2 * HOUR)
+    store(file, scope.Choice(), pending(1, NOON - DAY, NOON, "available"), version=NOON + 2 * HOUR)
     assert due(NOON + 30 * DAY) == []
-    store(file, run.Choice(), pending(2, NOON, NOON + 60 * DAY), version=NOON)
+    store(file, scope.Choice(), pending(2, NOON, NOON + 60 * DAY), version=NOON)
     assert due(NOON + DAY - 1) == []
     assert due(NOON + DAY) == ["txn_002"]  # who knows, it may have settled early
 
 
 def test_it_is_known_when_the_next_row_is_due(tmp_path: Path) -> None:
     file = tmp_path / "w.duckdb"
-    target = store(file, run.Choice(), pending(1, NOON, NOON, "available"), version=NOON)
+    target = store(file, scope.Choice(), pending(1, NOON, NOON, "available"), version=NOON)
     assert unsettled(file, target, NOON)[0].due is None
-    store(file, run.Choice(), pending(2, NOON, NOON + 600), pending(3, NOON, NOON + 700), version=NOON)
+    store(file, scope.Choice(), pending(2, NOON, NOON + 600), pending(3, NOON, NOON + 700), version=NOON)
     assert unsettled(file, target, NOON + 1)[0].due == NOON + 600
-    store(file, run.Choice(), pending(2, NOON, NOON + 600), version=NOON + 601)
+    store(file, scope.Choice(), pending(2, NOON, NOON + 600), version=NOON + 601)
     assert unsettled(file, target, NOON + 650)[0].due == NOON + 700
 
 
@@ -112,23 +112,23 @@ def test_rows_that_lie_close_are_listed_and_the_others_are_asked_for(tmp_path: P
     settled = [pending(n, NOON + n, NOON, "available") for n in range(40, 90)]
     lone = pending(900, NOON - 20 * DAY, NOON + DAY)
     between = [pending(n, NOON - 10 * DAY, NOON, "available") for n in range(100, 400)]
-    target = store(file, run.Choice(), *close, *settled, lone, *between, version=NOON + 100)
+    target = store(file, scope.Choice(), *close, *settled, lone, *between, version=NOON + 100)
     (found,) = unsettled(file, target, NOON + DAY)
     assert (found.span, found.ids) == ((NOON, NOON + HOUR), ("txn_900",))
 
 
 def test_without_the_column_that_says_when_it_is_asked_daily(tmp_path: Path) -> None:
     file = tmp_path / "w.duckdb"
-    choice = run.Choice(columns=frozenset({"status"}))
+    choice = scope.Choice(columns=frozenset({"status"}))
     target = store(file, choice, pending(1, NOON, NOON), pending(2, NOON, NOON), version=NOON)
     assert unsettled(file, target, NOON + DAY - 1)[0].ids == ()
     assert unsettled(file, target, NOON + DAY)[0].ids == ("txn_001", "txn_002")
 
 
 @pytest.mark.parametrize(
-    "choice", [run.Choice(columns=frozenset({"amount"})), run.Choice(hashed=frozenset({"status"}))]
+    "choice", [scope.Choice(columns=frozenset({"amount"})), scope.Choice(hashed=frozenset({"status"}))]
 )
-def test_without_the_state_nothing_can_be_followed(tmp_path: Path, choice: run.Choice) -> None:
+def test_without_the_state_nothing_can_be_followed(tmp_path: Path, choice: scope.Choice) -> None:
     file = tmp_path / "w.duckdb"
     target = store(file, choice, pending(1, NOON, NOON), version=NOON)
     assert unsettled(file, target, NOON + 30 * DAY) == []

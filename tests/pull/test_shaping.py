@@ -13,7 +13,7 @@ import pydantic
 import pytest
 
 from tidegate import catalog, config, errors
-from tidegate.pull import run, shaping
+from tidegate.pull import scope, shaping
 from tidegate.rows import decode
 from tidegate.warehouse import base, duckdb
 
@@ -29,8 +29,8 @@ class Pulled:
 
     def __init__(self, stream: str = "customers", **options: Any) -> None:
         self.stream = STREAMS[stream]
-        choice = run.Choice(**options)
-        self.target = run.target(self.stream, "acct_1", run.Options(choices={stream: choice}))
+        choice = scope.Choice(**options)
+        self.target = scope.target(self.stream, "acct_1", scope.Options(choices={stream: choice}))
         self.shape = self.target.shape
 
     def table(self, version: int, *objects: dict[str, Any], parent: str | None = None) -> pa.Table:

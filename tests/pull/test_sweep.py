@@ -17,7 +17,7 @@ import scripted
 from pulling import KEY, query
 
 from tidegate import catalog, errors
-from tidegate.pull import load, relist, run, shaping, sweep
+from tidegate.pull import load, relist, scope, shaping, sweep
 from tidegate.rows import decode
 from tidegate.stripe import client
 from tidegate.warehouse import duckdb
@@ -64,13 +64,13 @@ class Shelf:
     streams: tuple[str, ...]
     starts: Mapping[str, int | None] = dataclasses.field(default_factory=dict)
     accept: frozenset[str] = frozenset()
-    choices: Mapping[str, run.Choice] = dataclasses.field(default_factory=dict)
+    choices: Mapping[str, scope.Choice] = dataclasses.field(default_factory=dict)
 
     def targets(self) -> dict[str, load.Target]:
         """Where rows go."""
-        options = run.Options(choices=self.choices)
+        options = scope.Options(choices=self.choices)
         known = catalog.load().streams
-        return {name: run.target(known[name], "acct_1", options) for name in self.streams}
+        return {name: scope.target(known[name], "acct_1", options) for name in self.streams}
 
     def store(self, stream: str, version: int, *rows: dict[str, Any], parent: str = "") -> None:
         """Rows as they were read at a version."""
@@ -91,8 +91,8 @@ class Shelf:
             warehouse = duckdb.DuckDB(self.file)
             loader = load.Loader(warehouse)
             try:
-                async with run.connect(run.Source(KEY, url, rate_limit="off", budget=1.0)) as stripe:
-                    shared = run.shared(
+                async with scope.connect(scope.Source(KEY, url, rate_limit="off", budget=1.0)) as stripe:
+                    shared = scope.shared(
                         stripe,
                         self.targets(),
                         loader,
@@ -353,7 +353,7 @@ def test_rows_from_before_the_start_are_not_listed_and_not_swept(shelf: Shelved)
 
 
 def test_without_the_column_created_a_span_is_not_swept(shelf: Shelved) -> None:
-    choices = {"coupons": run.Choice(columns=frozenset({"name"}))}
+    choices = {"coupons": scope.Choice(columns=frozenset({"name"}))}
     found, shop = shelf("coupons", choices=choices), Shop("/v1/coupons")
     found.store("coupons", 100, row(1))
     with double.serving(shop) as url:
@@ -419,9 +419,9 @@ def orphan(shelf: Shelf, stream: str, ids: list[str], version: int) -> None:
     async def go() -> None:
         warehouse = duckdb.DuckDB(shelf.file)
         loader = load.Loader(warehouse)
-        source = run.Source(KEY, "http://127.0.0.1:9", rate_limit="off", budget=1.0)
-        async with run.connect(source) as stripe:
-            shared = run.shared(stripe, shelf.targets(), loader, account="acct_1", warehouse=warehouse)
+        source = scope.Source(KEY, "http://127.0.0.1:9", rate_limit="off", budget=1.0)
+        async with scope.connect(source) as stripe:
+            shared = scope.shared(stripe, shelf.targets(), loader, account="acct_1", warehouse=warehouse)
             loader.add(sweep.orphaned(shared, stream, ids, version))
             await loader.finish()
         warehouse.close()

@@ -14,7 +14,7 @@ import scripted
 from following import follow, gone, ids, one
 from pulling import Stripe, pull, query
 
-from tidegate.pull import refresh, relist, report, run, tail
+from tidegate.pull import continuous, refresh, relist, report, scope, tail
 from tidegate.stripe import client
 from tidegate.warehouse import duckdb
 
@@ -282,9 +282,9 @@ def watch(stripe: Stripe, file: Path, cycles: int) -> None:
             if not left:
                 done.set()
 
-        options = run.Options(streams=("products",))
+        options = scope.Options(streams=("products",))
         watching = asyncio.create_task(
-            run.watch(stripe.source(), warehouse, options, report.Silent(), every=0.01, told=told)
+            continuous.watch(stripe.source(), warehouse, options, report.Silent(), every=0.01, told=told)
         )
         await asyncio.wait_for(done.wait(), 60)
         watching.cancel()

@@ -12,7 +12,7 @@ import pytest
 from following import follow, gone, ids, one, rows
 from pulling import Stripe
 
-from tidegate.pull import run
+from tidegate.pull import scope
 
 PRODUCTS, CUSTOMERS, INVOICES = "/v1/products", "/v1/customers", "/v1/invoices"
 
@@ -280,7 +280,7 @@ def test_a_change_of_which_the_event_says_nothing_is_read(file: Path) -> None:
 
 
 def test_a_column_that_nobody_wants_need_not_be_asked_for(file: Path) -> None:
-    choices = {"customers": run.Choice(columns=frozenset({"name", "address"}))}
+    choices = {"customers": scope.Choice(columns=frozenset({"name", "address"}))}
     moved = change({"address": {"country": "FR"}})
     assert told(customer(), file, "customers", act=moved, choices=choices) == []
     assert one(file, "customers", "cus_1")["address"] == '{"country":"FR"}'

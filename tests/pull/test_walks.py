@@ -11,7 +11,7 @@ import scripted
 from pulling import Stripe, pull, query
 
 from tidegate import catalog, errors
-from tidegate.pull import plan, report, run, walks
+from tidegate.pull import plan, report, scope, walks
 from tidegate.stripe import client
 
 STREAMS = catalog.load().streams
@@ -227,8 +227,8 @@ def test_nested_streams_with_starts_of_their_own_come_from_the_earliest_on(tmp_p
     ]
     script = scripted.Script(routes={"/v1/invoices": lambda q: scripted.listed(invoices, q)})
     choices = {
-        "invoices": run.Choice(start=1_700_000_015),
-        "invoice_line_items": run.Choice(start=1_700_000_005),
+        "invoices": scope.Choice(start=1_700_000_015),
+        "invoice_line_items": scope.Choice(start=1_700_000_005),
     }
     with double.serving(script) as url:
         result = pull(Stripe(url), tmp_path / "w.duckdb", "invoices", "invoice_line_items", choices=choices)

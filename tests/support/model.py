@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from tidegate import catalog, errors
 from tidegate.config import flows
-from tidegate.pull import reconcile, report, run
+from tidegate.pull import reconcile, report, run, scope
 from tidegate.sandbox import clock as clocks
 from tidegate.sandbox import faults, history, objects, routes, server, traffic, versions
 from tidegate.sandbox import world as worlds
@@ -189,7 +189,7 @@ class Choices:
     evented: bool
     """Only what events tell happens."""
     views: Mapping[str, exact.View]
-    choices: Mapping[str, run.Choice]
+    choices: Mapping[str, scope.Choice]
     lookback: int
     given: bool = False
     start: int | None = None
@@ -241,12 +241,12 @@ def wishes(*streams: str, evented: bool = True, history: Sequence[str] = (), **m
     """Choices of a test's own: all of these streams as they are, but for `views` and `choices` in `more`."""
     views = {name: exact.View(STREAMS[name], history=name in history) for name in streams}
     views |= more.pop("views", {})
-    choices = {name: run.Choice(history=True) for name in history} | more.pop("choices", {})
+    choices = {name: scope.Choice(history=True) for name in history} | more.pop("choices", {})
     given: dict[str, Any] = {"lookback": 0, "seed": 1, "kinds": ()}
     return Choices(streams=streams, evented=evented, views=views, choices=choices, **given | more)
 
 
-def _view(chance: random.Random, stream: catalog.Stream) -> tuple[exact.View, run.Choice]:
+def _view(chance: random.Random, stream: catalog.Stream) -> tuple[exact.View, scope.Choice]:
     name = stream.name
     condition, holds = None, None
     if name in WHERE and chance.random() < 0.3:
@@ -264,7 +264,7 @@ def _view(chance: random.Random, stream: catalog.Stream) -> tuple[exact.View, ru
     hard = name != "events" and chance.random() < 0.3
     kept = name != "events" and chance.random() < 0.35
     view = exact.View(stream, columns, hashed, holds, hard, kept)
-    return view, run.Choice(columns=columns, hashed=hashed, where=condition, hard=hard, history=kept)
+    return view, scope.Choice(columns=columns, hashed=hashed, where=condition, hard=hard, history=kept)
 
 
 class Recorder(history.History):
@@ -560,7 +560,7 @@ class Case:
 
     async def _run(self, *, full: bool = False, accept: frozenset[str] = frozenset()) -> report.Result:
         wanted = self.choices
-        options = run.Options(
+        options = scope.Options(
             streams=wanted.streams,
             start=wanted.start,
             choices=wanted.choices,
@@ -570,7 +570,7 @@ class Case:
             full_refresh=full,
             accept=accept,
         )
-        source = run.Source(
+        source = scope.Source(
             KEY, self.url, accounts="all" if wanted.accounts else "own", rate_limit="off", budget=1.0
         )
         screen = _Noting(self.notes)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tidegate.pull import report, run
+from tidegate.pull import report, run, scope
 from tidegate.sandbox import serving
 from tidegate.warehouse import duckdb
 
@@ -44,9 +44,9 @@ class Stripe:
         """List and other requests since the last reset."""
         return int(self.control("stats")["requests"])
 
-    def source(self, key: str = KEY, **more: Any) -> run.Source:
+    def source(self, key: str = KEY, **more: Any) -> scope.Source:
         """This Stripe as a pull's source, without limits."""
-        return run.Source(key, self.url, **{"rate_limit": "off", "budget": 1.0, **more})
+        return scope.Source(key, self.url, **{"rate_limit": "off", "budget": 1.0, **more})
 
 
 def pull(
@@ -60,7 +60,7 @@ def pull(
 ) -> report.Result:
     """Pull streams (all by default) into a DuckDB file."""
     source = stripe.source(key, **options.pop("source", {}))
-    chosen = run.Options(streams=streams or ("*",), **options)
+    chosen = scope.Options(streams=streams or ("*",), **options)
     warehouse = duckdb.DuckDB(file, wait=wait)
     try:
         return asyncio.run(run.pull(source, warehouse, chosen, screen or report.Silent()))

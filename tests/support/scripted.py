@@ -13,7 +13,7 @@ from aiohttp import web
 from pulling import KEY
 
 from tidegate import catalog
-from tidegate.pull import load, plan, reading, report, run
+from tidegate.pull import load, plan, reading, report, scope
 
 Query = Mapping[str, str]
 Answer = Mapping[str, Any] | tuple[int, Mapping[str, Any]]
@@ -115,11 +115,11 @@ def walked(
     """Do something on a trip along one walk, without a warehouse."""
 
     async def go() -> None:
-        source = run.Source(KEY, url, rate_limit="off", budget=1.0)
+        source = scope.Source(KEY, url, rate_limit="off", budget=1.0)
         streams = {name: catalog.load().streams[name] for name in walk.kept}
-        targets = {name: run.target(each, "acct_1", run.Options()) for name, each in streams.items()}
-        async with run.connect(source) as stripe:
-            shared = run.shared(stripe, targets, sink, account="acct_1", starts=starts)
+        targets = {name: scope.target(each, "acct_1", scope.Options()) for name, each in streams.items()}
+        async with scope.connect(source) as stripe:
+            shared = scope.shared(stripe, targets, sink, account="acct_1", starts=starts)
             await work(reading.Trip(shared, walk, report.Outcome("", "").tally, "key"))
 
     asyncio.run(go())

@@ -16,7 +16,7 @@ import msgspec
 
 from tidegate import errors
 from tidegate.audit import findings, sides
-from tidegate.pull import backfill, load, plan, reading, run, settling
+from tidegate.pull import backfill, load, plan, reading, scope, settling
 from tidegate.warehouse import base
 
 STREAM = "balance_transactions"
@@ -52,11 +52,11 @@ class Purse:
 
 
 def obstacle(
-    targets: Mapping[str, load.Target], starts: Mapping[str, int | None], options: run.Options
+    targets: Mapping[str, load.Target], starts: Mapping[str, int | None], options: scope.Options
 ) -> str:
     """Why the identity says nothing of what is kept; nothing when it does."""
     target = targets[STREAM]
-    choice = options.choices.get(STREAM, run.Choice())
+    choice = options.choices.get(STREAM, scope.Choice())
     if choice.where is not None or starts.get(STREAM) is not None:
         return f"not all {STREAM} are kept: the pull has a filter or a start_date"
     if not {"net", "currency"} <= target.shape.readable:

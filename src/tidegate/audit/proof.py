@@ -19,7 +19,21 @@ from typing import TYPE_CHECKING
 from tidegate import catalog, errors
 from tidegate.audit import balance, findings, judging, mending, news, sides
 from tidegate.privacy import forget
-from tidegate.pull import backfill, load, plan, reading, reconcile, refresh, relist, report, run, tail, walks
+from tidegate.pull import (
+    accounts,
+    backfill,
+    load,
+    plan,
+    reading,
+    reconcile,
+    refresh,
+    relist,
+    report,
+    run,
+    scope,
+    tail,
+    walks,
+)
 from tidegate.stripe import client
 from tidegate.warehouse import base
 
@@ -32,7 +46,7 @@ CATCH_UP = 3.0
 COMPUTED = "its rows are computed for the span that is asked for, so that two readings are never alike"
 
 
-def only(options: run.Options, wanted: list[str]) -> run.Options:
+def only(options: scope.Options, wanted: list[str]) -> scope.Options:
     """The options of a pull, for some of its streams alone; raises ConfigError for one that it does not have."""
     names, named = plan.choose(catalog.load().streams, wanted)
     pulled = {each.name for each in plan.plan(catalog.load().streams, options.streams).streams}
@@ -47,9 +61,9 @@ def only(options: run.Options, wanted: list[str]) -> run.Options:
 
 
 async def audit(
-    source: run.Source,
+    source: scope.Source,
     warehouse: base.Warehouse,
-    options: run.Options,
+    options: scope.Options,
     screen: report.Screen,
     *,
     since: int | None = None,
@@ -63,7 +77,7 @@ async def audit(
     """
     if not await asyncio.to_thread(warehouse.columns, base.STATE):
         raise errors.ConfigError("the warehouse holds nothing of Tidegate's yet; pull into it first")
-    async with run.connect(source) as stripe:
+    async with scope.connect(source) as stripe:
         return await _Auditor(source, warehouse, options, screen, stripe, since, repair).all()
 
 
@@ -81,9 +95,9 @@ class _Auditor:
 
     def __init__(
         self,
-        source: run.Source,
+        source: scope.Source,
         warehouse: base.Warehouse,
-        options: run.Options,
+        options: scope.Options,
         screen: report.Screen,
         stripe: client.Client,
         since: int | None,
@@ -96,12 +110,12 @@ class _Auditor:
         kept = [each.name for each in chosen.streams if each not in self.computed]
         self.wanted = plan.plan(catalog.load().streams, kept)
         self.named = chosen.named if options.named is None else options.named
-        self.mine = {each.name: run.target(each, "", options) for each in self.wanted.streams}
+        self.mine = {each.name: scope.target(each, "", options) for each in self.wanted.streams}
         plain = dataclasses.replace(options, choices=_plain(options.choices))
-        self.read = {each.name: run.target(each, "", plain) for each in self.wanted.streams}
+        self.read = {each.name: scope.target(each, "", plain) for each in self.wanted.streams}
         self.tables = {name: each.table.name for name, each in self.mine.items()}
         self.ways = refresh.ways(self.wanted)
-        self.starts = run.starts(options, self.mine)
+        self.starts = scope.starts(options, self.mine)
         self.fence: base.Fence | None = None
 
     async def all(self) -> findings.Audit:
@@ -112,7 +126,7 @@ class _Auditor:
         requests, count = 0, 0
         end: errors.TidegateError | None = None
         try:
-            async for account, stripe in run.each_account(self.stripe, self.source, self.wanted):
+            async for account, stripe in accounts.each_account(self.stripe, self.source, self.wanted):
                 count += 1
                 found = [findings.Stream(name, account) for name in self.mine]
                 try:
@@ -155,7 +169,7 @@ class _Auditor:
         with scratch.opened(tables, made, forget.scrubber(forgotten, account)) as file:
             loader = load.Loader(file)
             try:
-                shared = run.shared(
+                shared = scope.shared(
                     stripe,
                     read,
                     loader,
@@ -331,7 +345,7 @@ class _Auditor:
         return f"events do not tell everything of it; what they do not shows by listing: {words}"
 
 
-def _plain(choices: Mapping[str, run.Choice]) -> dict[str, run.Choice]:
+def _plain(choices: Mapping[str, scope.Choice]) -> dict[str, scope.Choice]:
     """How the streams are wanted, without what only matters to a table that lives."""
     return {
         name: dataclasses.replace(choice, hard=False, history=False, refresh=False)

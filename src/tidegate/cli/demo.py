@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tidegate import sandbox, warehouse
 from tidegate.cli import output, progress
-from tidegate.pull import report, run
+from tidegate.pull import report, run, scope
 from tidegate.sandbox import serving
 from tidegate.warehouse import base
 
@@ -43,9 +43,9 @@ def demo(*, objects: int = 20_000, seed: int = 1, path: Path = Path("demo.duckdb
     try:
         with sandbox.process(seed=seed, objects=objects) as url:
             output.say(f"pulling {url} into {path}")
-            source = run.Source(api_key=serving.KEY, api_base=url, rate_limit="off", budget=1.0)
+            source = scope.Source(api_key=serving.KEY, api_base=url, rate_limit="off", budget=1.0)
             with progress.Screen() as screen:
-                result = asyncio.run(run.pull(source, opened, run.Options(), screen))
+                result = asyncio.run(run.pull(source, opened, scope.Options(), screen))
         months = opened.read(MONTHS.format(schema=base.quoted(opened.schema)))
         rows = [row for batch in months for row in batch.to_pylist()]
     finally:

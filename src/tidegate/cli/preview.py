@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from tidegate import config, errors
 from tidegate.cli import output
-from tidegate.pull import look, run, settings
+from tidegate.pull import look, scope, settings
 
 CELL = 40
 """Characters of a value that a table shows."""
@@ -88,9 +88,9 @@ def preview(
 
 def _source(
     config_file: Path | None, connection: str | None, api_key: str | None, api_base: str | None
-) -> run.Source:
+) -> scope.Source:
     if api_key is not None and config_file is None and connection is None:
-        return run.Source(api_key, api_base) if api_base else run.Source(api_key)
+        return scope.Source(api_key, api_base) if api_base else scope.Source(api_key)
     file = config.load(config_file or config.DEFAULT_FILE)
     names = list(file.stripe)
     if connection is None and len(names) != 1:

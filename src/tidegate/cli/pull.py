@@ -15,7 +15,7 @@ from cyclopts import Parameter
 
 from tidegate import errors
 from tidegate.cli import connect, output, progress
-from tidegate.pull import estimate, report, run, settings
+from tidegate.pull import continuous, estimate, report, run, settings
 from tidegate.warehouse import base
 
 EVERY = 5.0
@@ -162,11 +162,11 @@ def _watch(job: settings.Job, json: bool, every: float) -> int:
         def told(result: report.Result) -> None:
             if json:
                 output.print_json(result.as_json())
-            if not run.is_final(result) and (line := ticker.line(result)):
+            if not continuous.is_final(result) and (line := ticker.line(result)):
                 screen.note(line)
             screen.rest(well=result.end is None)
 
-        return await run.watch(job.source, warehouse, job.options, screen, every=every, told=told)
+        return await continuous.watch(job.source, warehouse, job.options, screen, every=every, told=told)
 
     try:
         result = _opened(job, pulled)

@@ -1,15 +1,17 @@
-"""Whose objects these are: the id of the account behind a key, even one that may read almost nothing."""
+"""Whose objects these are: the account behind a key, even one that may read almost nothing, and connected ones."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
-from typing import Protocol
+from collections.abc import AsyncIterator, Iterable, Mapping
 
 import msgspec
 
 from tidegate import catalog, errors
-from tidegate.pull import plan, reading
-from tidegate.stripe import client, pages
+from tidegate.pull import plan, reading, scope
+from tidegate.stripe import client, keys, pace, pages
+
+CHUNK = 64
+"""Connected accounts whose state is read at a time."""
 
 ASKED = 5
 """Lists asked for a hint before the user is asked."""
@@ -20,18 +22,6 @@ hint, since on events and application fees it names a connected account."""
 
 UNNAMED = "acct_unnamed"
 """The account of a stand-in for Stripe that has no `/v1/account`."""
-
-
-class Identity(Protocol):
-    """What is known of an account before anything was read."""
-
-    @property
-    def api_base(self) -> str:
-        """Where requests go."""
-
-    @property
-    def account_id(self) -> str | None:
-        """What the user says the account is."""
 
 
 class _Named(msgspec.Struct):
@@ -46,7 +36,68 @@ class _Listed(msgspec.Struct):
     has_more: bool = False
 
 
-async def identify(stripe: client.Client, source: Identity, nodes: Iterable[plan.Node]) -> str:
+async def first(stripe: client.Client, source: scope.Source, wanted: plan.Plan) -> tuple[str, client.Client]:
+    """The first account that a pull would read, with a client that acts for it."""
+    async for account, one in each_account(stripe, source, wanted):
+        return account, one
+    raise errors.ConfigError("The list `accounts` of the connection is empty; name one, or take it out.")
+
+
+async def each_account(
+    stripe: client.Client, source: scope.Source, wanted: plan.Plan, known: str = ""
+) -> AsyncIterator[tuple[str, client.Client]]:
+    """Every account to pull, with a client that acts for it; each has a budget of its own.
+
+    `known` is the key's own account, where an earlier pull has found it out.
+    """
+    if source.accounts in ("own", "all") and keys.is_organisation(source.api_key):
+        raise errors.ConfigError(
+            "An organisation's key acts for one of its accounts at a time; list them under the connection: "
+            "`accounts: [acct_...]`, and those connected to one of them as `acct_.../acct_...`."
+        )
+    if source.accounts in ("own", "all"):
+        nodes = [walk.node for walk in wanted.walks]
+        yield known or await identify(stripe, source, nodes), stripe
+    if source.accounts == "own":
+        return
+    listed = connected(stripe) if source.accounts == "all" else given(source.accounts)
+    async for account in listed:
+        limits = pace.limits_for(client.mode(source.api_key), source.rate_limit)
+        way = stripe.acting_for(account, pace.Pace(limits, budget=source.budget))
+        yield account.rpartition("/")[2], way
+
+
+async def chunks(
+    found: AsyncIterator[tuple[str, client.Client]],
+) -> AsyncIterator[list[tuple[str, client.Client]]]:
+    """Accounts by the chunk; the first comes alone, so that a wrong key is told before anything else."""
+    chunk: list[tuple[str, client.Client]] = []
+    most = 1
+    try:
+        async for each in found:
+            chunk.append(each)
+            if len(chunk) >= most:
+                yield chunk
+                chunk, most = [], CHUNK
+    except errors.TidegateError:
+        if chunk:
+            yield chunk  # those that were listed before are read
+        raise
+    if chunk:
+        yield chunk
+
+
+def by_account(state: Mapping[str, str], chosen: set[str]) -> dict[str, dict[str, str]]:
+    """The state of each account; a prefix may also have found that of others with a longer name."""
+    found: dict[str, dict[str, str]] = {account: {} for account in chosen}
+    for key, text in state.items():
+        account = key.split("/", 2)[1]
+        if account in found:
+            found[account][key] = text
+    return found
+
+
+async def identify(stripe: client.Client, source: scope.Source, nodes: Iterable[plan.Node]) -> str:
     """The account's id: from `/v1/account`, else from a refusal's text, else from a listed object.
 
     Raises Unauthorized or Unreachable when the key or the host is wrong, ServerFault or RateLimited when Stripe

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from tidegate import catalog, errors
-from tidegate.pull import backfill, permissions, plan, report, run, slices, walks
+from tidegate.pull import accounts, backfill, permissions, plan, report, scope, slices, walks
 from tidegate.stripe import client, pages
 
 PROBES = 12
@@ -94,16 +94,16 @@ class _Look:
     """Streams of nested lists that the key may not read."""
 
 
-async def forecast(source: run.Source, options: run.Options) -> Forecast:
+async def forecast(source: scope.Source, options: scope.Options) -> Forecast:
     """Look at every chosen list of the first account.
 
     Raises Unauthorized, Unreachable or ConfigError like a pull.
     """
     streams = catalog.load().streams
     wanted = plan.plan(streams, options.streams)
-    async with run.connect(source) as stripe:
-        account, one = await run.first(stripe, source, wanted)
-        starts = run.starts(options, (stream.name for stream in wanted.streams))
+    async with scope.connect(source) as stripe:
+        account, one = await accounts.first(stripe, source, wanted)
+        starts = scope.starts(options, (stream.name for stream in wanted.streams))
         looks: dict[str, _Look | errors.TidegateError] = {}
         for parents in (False, True):  # children are sampled over the parents that were seen
             walks = [walk for walk in wanted.walks if bool(walk.node.origin.parents) is parents]

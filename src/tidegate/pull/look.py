@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Mapping
 
 from tidegate import catalog, errors
-from tidegate.pull import load, parents, plan, reading, run
+from tidegate.pull import accounts, load, parents, plan, reading, scope
 from tidegate.rows import decode
 from tidegate.stripe import client, pages
 
@@ -15,7 +15,7 @@ PARENTS = 50
 """Parents whose children are looked at, at the most."""
 
 
-async def newest(source: run.Source, name: str, limit: int) -> list[dict[str, object]]:
+async def newest(source: scope.Source, name: str, limit: int) -> list[dict[str, object]]:
     """Up to `limit` rows of a stream of the first account, newest first, by column name.
 
     Of a child stream: the children of the newest parents. Raises what Stripe says against it, of a stream with
@@ -26,10 +26,10 @@ async def newest(source: run.Source, name: str, limit: int) -> list[dict[str, ob
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else "`tidegate streams` lists them all."
         raise errors.ConfigError(f"There is no stream {name!r}; {hint}")
-    async with run.connect(source) as stripe:
+    async with scope.connect(source) as stripe:
         wanted = plan.plan(known, [name])
-        account, one = await run.first(stripe, source, wanted)
-        target = run.target(known[name], account, run.Options())
+        account, one = await accounts.first(stripe, source, wanted)
+        target = scope.target(known[name], account, scope.Options())
         basket = reading.Basket()
         absent: list[errors.NotEnabled] = []
         for walk in wanted.walks:
@@ -55,7 +55,7 @@ async def _fill(
     limit: int,
 ) -> None:
     """One page of a list, or of the children of some parents."""
-    trip = reading.Trip(run.shared(stripe, targets, basket), walk, client.Tally(), "")
+    trip = reading.Trip(scope.shared(stripe, targets, basket), walk, client.Tally(), "")
     node = walk.node
     if node.origin.parents:
         await parents.some(trip, PARENTS, lambda: basket.rows >= limit)

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from tidegate import catalog, errors
-from tidegate.pull import plan, report, run, walks
+from tidegate.pull import accounts, plan, report, scope, walks
 from tidegate.stripe import client, pages
 
 NOBODY = "id_0000000000000000"
@@ -37,11 +37,11 @@ class Found:
     """Why events cannot be read, so that changes are only seen by listing again; nothing when they can."""
 
 
-async def check(source: run.Source, options: run.Options) -> Found:
+async def check(source: scope.Source, options: scope.Options) -> Found:
     """Ask every chosen list of the first account for one row; raises Unauthorized, Unreachable or ConfigError."""
     wanted = plan.plan(catalog.load().streams, options.streams)
-    async with run.connect(source) as stripe:
-        account, one = await run.first(stripe, source, wanted)
+    async with scope.connect(source) as stripe:
+        account, one = await accounts.first(stripe, source, wanted)
         answers = await asyncio.gather(*(_walk(one, walk) for walk in wanted.walks))
         untold = await _untold(one)
     found: dict[str, Access] = {}

@@ -1,4 +1,4 @@
-"""What a pull tells: the outcome of each stream, the result of the run, and the row that both leave behind."""
+"""What a pull tells: the outcome of each stream, the result of the run, and the rows that they leave behind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from tidegate import errors
 from tidegate.stripe import client
-from tidegate.warehouse import base
+from tidegate.warehouse import base, spool
 
 Status = Literal["ok", "partial", "no_permission", "not_enabled", "failed"]
 
@@ -231,3 +231,9 @@ def rows(run_id: str, started: dt.datetime, finished: dt.datetime, outcomes: Seq
         for outcome in outcomes
     ]
     return pa.Table.from_pylist(records, schema=RUNS.schema)
+
+
+def note(warehouse: base.Warehouse, run_id: str, started: dt.datetime, outcomes: Sequence[Outcome]) -> None:
+    """Leave the outcomes beside the data; they wait on disk while somebody else holds the warehouse."""
+    table = rows(run_id, started, dt.datetime.now(dt.UTC), outcomes)
+    spool.load(warehouse, [base.Load(RUNS, table)], {})

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tidegate import catalog, config, errors, warehouse
-from tidegate.pull import run, shaping
+from tidegate.pull import scope, shaping
 from tidegate.rows import decode
 from tidegate.warehouse import base
 
@@ -17,8 +17,8 @@ class Job:
     """One pull of the configuration, ready to run."""
 
     name: str
-    source: run.Source
-    options: run.Options
+    source: scope.Source
+    options: scope.Options
     target: config.Warehouse
 
     def open(self) -> base.Warehouse:
@@ -46,14 +46,14 @@ def jobs(
     return [_job(file, name, full_refresh, lookback_given) for name in names or file.pulls]
 
 
-def source(connection: config.Connection) -> run.Source:
+def source(connection: config.Connection) -> scope.Source:
     """How to reach Stripe over a connection."""
     if connection.api_key is None:
         raise errors.ConfigError(
             "this connection signs in by `oauth`, which needs the server to hold its token; give it an "
             "`api_key` to pull from the command line"
         )
-    return run.Source(
+    return scope.Source(
         api_key=connection.api_key.get_secret_value(),
         api_base=connection.api_base,
         api_version=connection.api_version or "",
@@ -73,7 +73,7 @@ def _job(file: config.Config, name: str, full_refresh: bool, lookback_given: boo
         raise errors.ConfigError(f"pulls.{name}: every stream is left out; enable one under `streams:`")
     choices = {stream.name: _choice(pull, stream, name, connection.start_date) for stream in chosen}
     _check_tables(name, choices)
-    options = run.Options(
+    options = scope.Options(
         streams=[stream.name for stream in chosen],
         named=frozenset(set(pull.streams) & set(known)),
         start=_start(connection.start_date, pull.lookback),
@@ -94,11 +94,11 @@ def _start(date: dt.datetime | None, lookback: dt.timedelta) -> int | None:
 
 def _choice(
     pull: config.Pull, stream: catalog.Stream, name: str, start_date: dt.datetime | None
-) -> run.Choice:
+) -> scope.Choice:
     options = pull.options(stream.name)
     columns = {field.name for field in decode.fields(stream)}
     kept = (columns if options.only is None else columns & options.only) - options.excluded
-    choice = run.Choice(
+    choice = scope.Choice(
         columns=None if kept == columns else frozenset(kept),
         hashed=options.hashed & kept,
         where=options.where,
@@ -115,13 +115,13 @@ def _choice(
         choice.where is not None or choice.hashed
     ):  # what cannot be asked or hashed is said before anything is read
         try:
-            run.target(stream, "", run.Options(choices={stream.name: choice}))
+            scope.target(stream, "", scope.Options(choices={stream.name: choice}))
         except errors.ConfigError as error:
             raise errors.ConfigError(f"pulls.{name}.streams.{stream.name}: {error}") from None
     return choice
 
 
-def _check_tables(name: str, choices: Mapping[str, run.Choice]) -> None:
+def _check_tables(name: str, choices: Mapping[str, scope.Choice]) -> None:
     """Raises ConfigError when two streams, or a stream and a history, would share a table."""
     taken: set[str] = set()
     for stream, choice in choices.items():

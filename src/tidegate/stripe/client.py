@@ -70,6 +70,13 @@ class Tally:
     rate_limited: int = 0
     server_errors: int = 0
 
+    def add(self, more: Tally, sign: int = 1) -> None:
+        """Count what another one counted, or take it out again."""
+        self.requests += sign * more.requests
+        self.retries += sign * more.retries
+        self.rate_limited += sign * more.rate_limited
+        self.server_errors += sign * more.server_errors
+
 
 @dataclass(frozen=True, slots=True)
 class _Request:
