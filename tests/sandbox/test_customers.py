@@ -64,6 +64,7 @@ def test_an_email_is_an_email(stripe: Stripe) -> None:
 
 def test_deleting_a_customer_cancels_subscriptions(stripe: Stripe) -> None:
     customer = stripe.make("/v1/customers")["id"]
+    stripe.make("/v1/payment_methods/pm_card_visa/attach", customer=customer)
     monthly = price(stripe, recurring={"interval": "month"})["id"]
     subscription = stripe.make("/v1/subscriptions", customer=customer, items=[{"price": monthly}])["id"]
     stripe.delete(f"/v1/customers/{customer}")

@@ -45,10 +45,8 @@ def _made_customer(call: writes.Call, customer: objects.Object, given: forms.Tre
     if source := given.get("source"):
         add_source(call, id, source)
     if method := given.get("payment_method"):
-        attached = call.get("payment_methods", paying.test_method(call, method, id), "payment_method")
-        attached["customer"] = id
-        call.book.put("payment_methods", attached)
-        call.book.put("customer_payment_methods", attached, id)
+        held = call.get("payment_methods", paying.test_method(call, method), "payment_method")
+        paying.attach(call, held, id)
     for one in given.get("tax_id_data") or []:
         values = {"customer": id, "type": one.get("type"), "value": one.get("value")}
         call.add("customer_tax_ids", values, id, "customer.tax_id.created")

@@ -78,7 +78,7 @@ def pay(call: writes.Call, invoice: objects.Object, method: Any = None) -> objec
         currency=invoice["currency"],
         customer=invoice["customer"],
         description=f"Payment for invoice {invoice['number']}",
-        payment_method=paying.test_method(call, given, invoice["customer"]),
+        payment_method=paying.test_method(call, given),
         payment_method_types=["card"],
         status="requires_confirmation",
     )

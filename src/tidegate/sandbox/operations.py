@@ -201,7 +201,7 @@ def _act(request: Request) -> bytes:
     id = next(iter(request.arguments.values()))
     stream = request.book.stream(name)
     if name == "payment_methods" and paying.names_test_card(id):
-        id = paying.test_method(request.call, id, None)
+        id = paying.test_method(request.call, id)
     obj = request.call.get(name, id, "id", status=404)
     params = {key: value for key, value in request.params.items() if key != "expand"}
     function(request.call, obj, params)

@@ -32,7 +32,7 @@ def _pay(call: writes.Call, session: objects.Object, customer: str, card: str) -
         confirmation_method="automatic",
         currency=session["currency"],
         customer=customer,
-        payment_method=paying.test_method(call, card, None),
+        payment_method=paying.test_method(call, card),
         payment_method_types=["card"],
         status="requires_confirmation",
     )

@@ -95,8 +95,11 @@ def charge(
     return obj
 
 
-def test_method(call: writes.Call, given: str, customer: str | None) -> str:
-    """The payment method that a parameter names; test names make a new one that behaves as its name says."""
+def test_method(call: writes.Call, given: str) -> str:
+    """The payment method that a parameter names; test names make a new one that behaves as its name says.
+
+    A new one belongs to no customer until it is attached. https://docs.stripe.com/api/payment_methods/attach
+    """
     if call.book.exists("payment_methods", given) or given.startswith(("card_", "src_", "ba_")):
         return given
     if not names_test_card(given):
@@ -107,7 +110,6 @@ def test_method(call: writes.Call, given: str, customer: str | None) -> str:
     brand, last4 = CARDS.get(given.removeprefix("pm_card_").removeprefix("tok_"), ("visa", "4242"))
     made.update(
         type="card",
-        customer=customer,
         card={**_card_details()["card"], "brand": brand, "last4": last4, "network": brand},
     )
     call.book.put("payment_methods", made)
@@ -210,7 +212,7 @@ def _new_intent(call: writes.Call, intent: objects.Object, given: forms.Tree) ->
         status="requires_payment_method",
     )
     if method := given.get("payment_method"):
-        intent["payment_method"] = test_method(call, method, intent["customer"])
+        intent["payment_method"] = test_method(call, method)
         intent["status"] = "requires_confirmation"
 
 
@@ -223,7 +225,7 @@ def _changed_intent(call: writes.Call, intent: objects.Object, given: forms.Tree
     if intent["status"] in ("succeeded", "canceled") and given.keys() & {"amount", "currency", "customer"}:
         raise unexpected("PaymentIntent", intent, "update")
     if method := given.get("payment_method"):
-        intent["payment_method"] = test_method(call, method, intent["customer"])
+        intent["payment_method"] = test_method(call, method)
         if intent["status"] == "requires_payment_method":
             intent["status"] = "requires_confirmation"
 
@@ -234,7 +236,7 @@ def confirm(call: writes.Call, intent: objects.Object, params: forms.Tree) -> ob
     if intent["status"] in ("succeeded", "canceled", "requires_capture"):
         raise unexpected("PaymentIntent", intent, "confirm")
     if method := params.get("payment_method"):
-        intent["payment_method"] = test_method(call, str(method), intent["customer"])
+        intent["payment_method"] = test_method(call, str(method))
     if not intent["payment_method"]:
         raise refusals.not_allowed(
             "You cannot confirm this PaymentIntent because it's missing a payment method. Update the PaymentIntent "
@@ -334,10 +336,14 @@ def _made_charge(call: writes.Call, obj: objects.Object, given: forms.Tree) -> N
 def _attach(call: writes.Call, method: objects.Object, params: forms.Tree) -> objects.Object:
     if "customer" not in params:
         raise refusals.missing_parameter("customer")
-    customer = call.get("customers", str(params["customer"]), "customer")
-    attached = {**method, "customer": customer["id"]}
+    return attach(call, method, call.get("customers", str(params["customer"]), "customer")["id"])
+
+
+def attach(call: writes.Call, method: objects.Object, customer: str) -> objects.Object:
+    """Give a payment method to a customer."""
+    attached = {**method, "customer": customer}
     call.book.put("payment_methods", attached)
-    call.book.put("customer_payment_methods", attached, customer["id"])
+    call.book.put("customer_payment_methods", attached, customer)
     call.announce("payment_method.attached", "payment_methods", method["id"])
     return attached
 
@@ -382,7 +388,7 @@ def _new_setup(call: writes.Call, intent: objects.Object, given: forms.Tree) -> 
     method = given.get("payment_method")
     intent.update(
         client_secret=f"{intent['id']}_secret_{call.names.word(25)}",
-        payment_method=test_method(call, method, intent["customer"]) if method else None,
+        payment_method=test_method(call, method) if method else None,
         payment_method_types=["card"],
         status="requires_confirmation" if method else "requires_payment_method",
         usage=given.get("usage") or "off_session",
@@ -403,7 +409,7 @@ def _confirm_setup(call: writes.Call, intent: objects.Object, params: forms.Tree
         raise refusals.not_allowed(
             "You cannot confirm this SetupIntent because it's missing a payment method."
         )
-    used = test_method(call, str(method), intent["customer"])
+    used = test_method(call, str(method))
     tried = {
         "customer": intent["customer"],
         "payment_method": used,
@@ -413,6 +419,9 @@ def _confirm_setup(call: writes.Call, intent: objects.Object, params: forms.Tree
         "usage": intent["usage"],
     }
     attempt = call.add("setup_attempts", tried, intent["id"])
+    held = call.book.get("payment_methods", used)
+    if held is not None and intent["customer"] and not held.get("customer"):
+        attach(call, held, intent["customer"])
     values = {"status": "succeeded", "payment_method": used, "latest_attempt": attempt["id"]}
     return call.change("setup_intents", intent["id"], values, "setup_intent.succeeded")
 
