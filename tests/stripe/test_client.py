@@ -129,6 +129,13 @@ def test_the_version_is_stripes_clock_at_the_sending(stripe_server: Server) -> N
     assert 1763680409 - 5 <= response.version <= 1763680409
 
 
+def test_the_clock_of_a_gateway_is_not_stripes(stripe_server: Server) -> None:
+    gateway = web.Response(status=503, text="no upstream", headers={"Date": "Sat, 20 Nov 2027 23:13:29 GMT"})
+    stripes = ok(Date="Thu, 20 Nov 2025 23:13:29 GMT")
+    response = talk(stripe_server(gateway, stripes), lambda stripe: stripe.get("/v1/charges"))
+    assert 1763680409 - 5 <= response.version <= 1763680409
+
+
 def test_what_was_sent_is_counted_per_stream_and_in_all(stripe_server: Server) -> None:
     limited = fault(429, {"Stripe-Rate-Limited-Reason": "endpoint-rate"}, code="rate_limit")
     server = stripe_server(ok(), fault(500), limited, ok())

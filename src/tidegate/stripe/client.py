@@ -290,14 +290,14 @@ class Client:
             return _Failure(
                 answers.unreachable(error, call, self._timeout), retriable=self._reached or not tls
             )
-        date = clocks.seconds(raw.headers.get("Date", ""))
-        if date is not None:
-            self.clock.observe(date, sent, received)
         try:
             body, why = answers.unpacked(body, raw.headers.get("Content-Encoding", "")), ""
         except ValueError as error:
             body, why = b"", str(error)
         answer = answers.Answer(raw.status, raw.headers, body)
+        date = clocks.seconds(raw.headers.get("Date", ""))
+        if date is not None and (answer.request_id or answer.status < 500):
+            self.clock.observe(date, sent, received)  # a gateway's own answer tells the gateway's time
         if answer.status >= 300:
             return _Failure(
                 answers.refused(answer, call, attempts),
