@@ -106,7 +106,22 @@ def test_a_second_deletion_moves_no_end(warehouse: base.Warehouse) -> None:
     for version in (5, 9, 5):
         warehouse.load([loads.mark(loads.dead("a", version), history=loads.HISTORY)], {})
     assert loads.history(warehouse) == [("a", "x", 1, 5)]
-    assert loads.graves(warehouse, "items_history") == []
+
+
+def test_a_second_deletion_ends_what_began_after_the_first(warehouse: base.Warehouse) -> None:
+    """A list that was asked for at 5 and answered at 9 did not have the row any more; what it was at 7 is told later."""
+    warehouse.load([loads.load(loads.row("a", 1)), loads.versions(("a", 1, "x"))], {})
+    warehouse.load([loads.mark(loads.dead("a", 5), history=loads.HISTORY)], {})
+    warehouse.load([loads.versions(("a", 7, "y")), loads.mark(loads.dead("a", 9), history=loads.HISTORY)], {})
+    assert loads.history(warehouse) == [("a", "x", 1, 5), ("a", "y", 7, 9)]
+
+
+def test_a_second_deletion_is_remembered_for_versions_that_come_late(warehouse: base.Warehouse) -> None:
+    warehouse.load([loads.load(loads.row("a", 1)), loads.versions(("a", 1, "x"))], {})
+    for version in (5, 9):
+        warehouse.load([loads.mark(loads.dead("a", version), history=loads.HISTORY)], {})
+    warehouse.load([loads.versions(("a", 7, "y"))], {})
+    assert loads.history(warehouse) == [("a", "x", 1, 5), ("a", "y", 7, 9)]
 
 
 def test_a_row_that_left_and_came_back_has_a_gap(warehouse: base.Warehouse) -> None:

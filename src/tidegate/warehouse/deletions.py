@@ -111,18 +111,9 @@ def _apply(place: staging.Place, staged: staging.Staged, passed: gate.Passed) ->
         known = pc.is_in(passed.rows[staging.ROW], value_set=stored["row"])
         _bury(place, staged, passed, passed.rows.filter(pc.invert(known)))
     if load.history is not None:
-        dead = pa.chunked_array([*_dead(stored).chunks, *_dead(passed.buried).chunks], pa.int64())
-        ended = pc.or_(
-            pc.is_in(passed.rows[staging.ROW], value_set=alive),
-            pc.invert(pc.is_in(passed.rows[staging.ROW], value_set=dead)),
-        )
-        history.end(place, staged, load.history, passed.rows.filter(ended))
+        # Also of rows that are known to be gone: a version may begin after the deletion that was seen first.
+        history.end(place, staged, load.history, passed.rows)
     return len(alive)
-
-
-def _dead(met: pa.Table) -> pa.ChunkedArray:
-    """The rows that meet an earlier deletion; the same one told again may be news to a history."""
-    return met.filter(pc.and_(pc.is_valid(met["deleted_at"]), pc.invert(met["same"])))["row"]
 
 
 def _mark(place: staging.Place, staged: staging.Staged, stored: pa.Table, rows: pa.Table) -> None:
