@@ -247,6 +247,14 @@ def test_a_list_whose_filter_is_not_honoured_is_read_by_cursor_and_goes_on_there
     assert len(shop.asked_for("/v1/payouts")) == (1500 - there) // 100 + once_more
 
 
+def test_a_short_list_whose_filter_is_not_honoured_is_no_news(tmp_path: Path) -> None:
+    """It costs a request or two more; the account's own two connected accounts are such a list."""
+    shop, notes = Shop(scripted.rows("po", 150, object="payout"), filters=False), list[str]()
+    with double.serving(shop) as url:
+        found = pull(Stripe(url), tmp_path / "w.duckdb", "payouts", start=1_700_001_400, screen=Notes(notes))
+    assert (found.status, notes) == ("ok", [])
+
+
 class Notes(report.Silent):
     """Keeps what is worth a line."""
 

@@ -317,6 +317,24 @@ def test_a_window_that_turns_out_too_full_is_cut() -> None:
     assert max(len(seen([window])) for window in windows) <= events.CROWDED + 100
 
 
+class Endless(ledger.Ledger):
+    """Ignores until when events were asked for."""
+
+    def _evaluate(self, path: str, query: scripted.Query) -> scripted.Answer:
+        return super()._evaluate(path, {name: each for name, each in query.items() if name != "created[lt]"})
+
+
+@pytest.mark.usefixtures("_narrow")
+def test_a_stripe_that_shows_newer_events_than_were_asked_for_is_read_all_the_same() -> None:
+    """They are not the window's, and make it no fuller."""
+    made = Endless()
+    expected = told(made, *range(NOW - 7_000, NOW - 10, 10))
+    windows = read(made, NOW - 7_600)
+    assert contiguous(windows, NOW - 7_600)
+    assert sorted(seen(windows)) == sorted(expected)
+    assert len(made.requests) <= 60
+
+
 def test_an_event_that_vanishes_while_it_is_the_cursor_begins_the_window_anew() -> None:
     """The oldest events are forgotten while they are read."""
     made = ledger.Ledger()

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import double
+import duckdb as engine
 import msgspec
 import pytest
 import scripted
@@ -85,6 +86,23 @@ def test_a_stream_that_was_cut_short_is_there_in_part_until_the_next_pull(tmp_pa
     assert (found["payouts"].rows, found["payouts"].complete, found["payouts"].status) == (350, True, "ok")
     assert found["payouts"].error == ""
     assert found["topups"].status == "no_permission"  # what its last run said
+
+
+def test_what_a_first_pull_had_not_begun_with_is_told_of(tmp_path: Path) -> None:
+    """It ended before it left any word of its streams: of those that it wants, one was begun."""
+    file = tmp_path / "w.duckdb"
+    with double.serving(Shop()) as url:
+        pull(Stripe(url), file, "payouts", "topups", "coupons")
+    with engine.connect(str(file)) as connection:
+        connection.execute("delete from stripe._tidegate_runs")
+        connection.execute("delete from stripe._tidegate_state where key like 'backfill/%/coupons'")
+        connection.execute("delete from stripe._tidegate_state where key like 'backfill/%/topups'")
+    found = {name: (each.status, each.complete, each.rows) for name, each in look(file).items()}
+    assert found == {
+        "payouts": ("unfinished", False, 100),
+        "topups": ("not_begun", False, 0),
+        "coupons": ("not_begun", False, 0),
+    }
 
 
 def test_tables_of_other_names_and_rows_that_were_deleted(tmp_path: Path) -> None:

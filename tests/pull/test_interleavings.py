@@ -547,6 +547,52 @@ def test_a_start_that_moves_later_earlier_and_away(before: Any, file: Path) -> N
     assert {one(file, "products", f"prod_{n}")["name"] for n in (1, 8)} == {"Coffee"}
 
 
+def test_rows_from_before_the_start_are_repaired_after_a_gap_too(file: Path) -> None:
+    """No list of them is asked for, so each is read by itself."""
+    made, start = ledger.Ledger(PRODUCTS), ledger.NOW - 10
+    for n in range(3):
+        made.put(PRODUCTS, f"prod_{n}", name="Tea", created=ledger.NOW - 1_000 + n)
+    made.put(PRODUCTS, "prod_9", name="Tea")
+    with double.serving(made) as url:
+        follow(Stripe(url), file, "products", start=start)
+        for n in (1, 2):
+            made.put(PRODUCTS, f"prod_{n}", "product.updated", name="Coffee")
+        made.later()
+        follow(Stripe(url), file, "products", start=start)
+        assert ids(file, "products") == ["prod_1", "prod_2", "prod_9"]
+        made.put(PRODUCTS, "prod_1", name="Milk")
+        made.remove(PRODUCTS, "prod_2")
+        made.later(40 * 86_400)
+        follow(Stripe(url), file, "products", start=start)
+    assert ids(file, "products") == ["prod_1", "prod_9"]
+    assert one(file, "products", "prod_1")["name"] == "Milk"
+
+
+@pytest.mark.parametrize("retry", [False, True])
+def test_a_key_of_the_other_mode_deletes_nothing(retry: bool, file: Path) -> None:
+    """Live and test mode share the account's id; what only the other one has is answered with a 404."""
+    made = shop()
+    with double.serving(made) as url:
+        follow(Stripe(url), file, "products")
+        if retry:
+            made.tell("product.updated", made.objects[PRODUCTS]["prod_1"], {}, version=ledger.OLD)
+        for n in (1, 2):
+            del made.objects[PRODUCTS][f"prod_{n}"]
+            said = f"No such product: 'prod_{n}'; a similar object exists in live mode."
+            error = {
+                "type": "invalid_request_error",
+                "code": "resource_missing",
+                "param": "id",
+                "message": said,
+            }
+            made.instead[f"{PRODUCTS}/prod_{n}"] = (404, {"error": error})
+        made.put(PRODUCTS, "prod_3", "product.created")
+        made.later()
+        result = pull(Stripe(url), file, "products", full_refresh=True)
+    assert result.status == ("partial" if retry else "ok")
+    assert ids(file, "products") == ["prod_1", "prod_2", "prod_3"]
+
+
 def test_a_parent_and_its_children_that_are_pulled_in_turns(file: Path) -> None:
     made = ledger.Ledger(INVOICES)
     made.put(INVOICES, "in_1", **invoice("in_1", "il_1", "il_2"))

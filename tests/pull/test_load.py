@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from tidegate import catalog, errors
@@ -84,6 +85,9 @@ class Refusing:
         self, _loads: Sequence[base.Load], _state: Mapping[str, str | None], _fence: base.Fence | None = None
     ) -> list[base.Loaded]:
         self.asked += 1
+        raise self.error
+
+    def read(self, _sql: str, _parameters: Sequence[object] = ()) -> Iterator[pa.RecordBatch]:
         raise self.error
 
 

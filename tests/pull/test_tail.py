@@ -255,6 +255,35 @@ def test_of_too_many_the_whole_list_is_read_instead(file: Path, monkeypatch: pyt
     assert state(file, "dirty/") == state(file, "relist/") == {}
 
 
+def test_of_too_many_parents_that_are_not_kept_themselves_the_list_is_read_for_their_children(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "TOO_MANY", 1)
+    invoices, made = "/v1/invoices", ledger.Ledger("/v1/invoices")
+
+    def lines(id: str, *names: str) -> dict[str, Any]:
+        data = [{"id": name, "object": "line_item", "invoice": id} for name in names]
+        return {"lines": {"object": "list", "data": data, "has_more": False, "url": f"{invoices}/{id}/lines"}}
+
+    for id in ("in_1", "in_2"):
+        made.put(invoices, id, **lines(id, f"{id}_a", f"{id}_b"))
+    with double.serving(made) as url:
+        follow(Stripe(url), file, "invoice_line_items")
+        made.later()
+        for id in ("in_1", "in_2"):
+            changed = made.put(invoices, id, **lines(id, f"{id}_a"))
+            made.tell("invoice.updated", changed, {"lines": {}}, version=ledger.OLD)
+            made.instead[f"{invoices}/{id}"] = made.instead[invoices] = scripted.BROKEN
+        for status in ("partial", "failed"):  # they are too many only once all are noted
+            made.later()
+            assert pull(Stripe(url), file, "invoice_line_items").status == status
+        made.instead.clear()
+        made.later()
+        follow(Stripe(url), file, "invoice_line_items")
+    assert ids(file, "invoice_line_items") == ["in_1_a", "in_2_a"]
+    assert state(file, "dirty/") == state(file, "relist/") == {}
+
+
 def test_those_who_watch_leave_it_alone_until_its_time_has_come(file: Path) -> None:
     """Many cycles, two attempts: at once, and none before five seconds have passed."""
     made = shop()

@@ -439,7 +439,12 @@ def test_a_disk_that_fills_up(stripe: Stripe, calm: Calm, tmp_path: Path) -> Non
     full = [line for line in done.stderr.splitlines() if "is full" in line]
     assert len(full) == 1
     assert "Traceback" not in done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["status"] == "failed"
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["status"] == "failed"
+    there = {each["name"] for each in query(file, "select table_name as name from duckdb_tables()")}
+    kept = {name: query(file, f"select * from stripe.{name}") for name in STREAMS if name in there}
+    written = {each["stream"]: each["written"] for each in told["streams"] if each["written"]}
+    assert written == {name: len(found) for name, found in kept.items() if found}
     assert pull(stripe, file, *STREAMS).status == "ok"
     assert tables(file) == calm[0]
 

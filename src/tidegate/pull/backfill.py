@@ -22,6 +22,8 @@ from tidegate.stripe import pages
 FRESH = 29 * 86_400
 """Seconds for which what was read before a walk was cut short is not read again: what was created or changed since
 is told by events, which Stripe keeps for 30 days, or is listed again in its turn."""
+FEW = 4
+"""Pages of one list, read one after the other, from which on it is worth a note."""
 READERS = 12
 """Readers of one sliced list at the most; no more are hired than the budget keeps busy."""
 
@@ -158,14 +160,18 @@ async def _own(trip: reading.Trip) -> None:
         trip.add(await reading.pieces(trip, trip.walk.node, rows, answer.version, len(answer.body)))
 
 
-async def _by_cursor(trip: reading.Trip, now: Progress) -> None:
-    """One page after the other; an unpaged list is one page."""
+async def _by_cursor(trip: reading.Trip, now: Progress, slow: str = "") -> None:
+    """One page after the other; an unpaged list is one page. `slow` says why, once it costs something."""
+    count = 0
     node, pages_left = trip.walk.node, reading.listing(trip, trip.walk.node, now.after)
     while True:
         with trip.reading.flight():
             if (found := await anext(pages_left, None)) is None:
                 return
             page, answer = found
+            count += 1
+            if slow and count == FEW and page.has_more:
+                trip.reading.screen.note(slow)
             after = page.next_url if node.stream.api == "v2" else page.rows.last_id
             done = not (page.has_more and node.origin.paged)
             rows = await reading.pieces(trip, node, page.rows, answer.version, len(answer.body))
@@ -182,10 +188,11 @@ async def _by_slice(trip: reading.Trip, now: Progress) -> None:
     try:
         await _readers(trip, cut, lambda: _mark(trip, now, open=cut.snapshot(), done=cut.done))
     except* _Unfiltered:
-        trip.reading.screen.note(
-            f"{trip.walk.name}: Stripe did not apply the filter by creation time; reading the list whole."
+        await _by_cursor(
+            trip,
+            now,
+            f"{trip.walk.name}: Stripe did not apply the filter by creation time; reading the list whole.",
         )
-        await _by_cursor(trip, now)
 
 
 class _Unfiltered(Exception):

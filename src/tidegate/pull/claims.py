@@ -1,69 +1,81 @@
 """The beginning of a pull in the warehouse: its tables are made, and it becomes their one writer.
 
-A table that an earlier pull made and that is not there any more was dropped: what it held must be listed again.
-Making it anew hides that, so that it is noted before, and struck out when every account has heard of it.
+A table that an earlier pull made and that is not there any more was dropped: what it held must be listed again. So
+must that of one which holds rows of which no state tells. Making it anew hides that, so that it is counted before;
+each account lists the stream again whose count is another than the one it knows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import collections
+from collections.abc import Iterable, Mapping
 
+from tidegate import errors
 from tidegate.pull import load, report
 from tidegate.warehouse import base
 
 MADE = "tables/made"
 """State key of the names of all tables that pulls made."""
 LOST = "tables/lost"
-"""State key of the names of tables that were dropped, and are not noted to be listed again for all accounts."""
+"""State key of the names of tables that were dropped, or whose state was: each as often as it happened."""
 
 
 def claim(
-    warehouse: base.Warehouse, run_id: str, streams: Mapping[str, load.Target], source: str = ""
-) -> tuple[base.Fence, frozenset[str]]:
-    """Make the tables and become their one writer; also says which streams have lost their table.
+    warehouse: base.Warehouse, run_id: str, streams: Mapping[str, load.Target], sources: Iterable[str] = ()
+) -> tuple[base.Fence, dict[str, int]]:
+    """Make the tables and become their one writer; also says how often streams have lost their tables, if ever.
 
-    Whoever pulls other streams of the same `source` meanwhile would overwrite how far the events were followed and
-    what is to be listed again; so of each source there is one writer, too.
+    Whoever pulls other streams with the same key, or of the same account, meanwhile would overwrite how far the
+    events were followed and what is to be listed again; so of each of `sources` there is one writer, too.
 
-    Killed anywhere and called again, it tells the same.
+    Killed anywhere and called again, it tells of the same streams.
     """
-    names = {target.table.name for target in streams.values()}
+    names = {table.name for target in streams.values() for table in _of(target)}
     saved, there = warehouse.state(MADE, LOST), _tables(warehouse)
-    made, lost = _names(saved, MADE), _names(saved, LOST)
+    made, lost = set(_names(saved, MADE)), _names(saved, LOST)
     gone = {name for name in names & made if name.lower() not in there}
-    if not gone <= lost:
-        warehouse.load([], {LOST: _text(lost | gone)})
+    gone |= {name for name in names - made if name.lower() in there and _has_rows(warehouse, name)}
+    if gone:
+        lost = sorted([*lost, *gone])
+        warehouse.load([], {LOST: "\n".join(lost)})
     tables = [target.table for target in streams.values()]
     histories = [target.shape.history for target in streams.values()]
     warehouse.prepare([*tables, *(table for table in histories if table is not None), report.RUNS])
-    places = [f"{base.STATE}/{source}"] if source else []
+    places = [f"{base.STATE}/{source}" for source in sources]
     fence = warehouse.claim(run_id, [*(table.name for table in tables), *places])
     if not names <= made:
-        warehouse.load([], {MADE: _text(made | names)}, fence)
-    missing = lost | gone
-    return fence, frozenset(name for name, each in streams.items() if each.table.name in missing)
+        warehouse.load([], {MADE: "\n".join(sorted(made | names))}, fence)
+    times = collections.Counter(lost)
+    counts = {name: sum(times[table.name] for table in _of(each)) for name, each in streams.items()}
+    return fence, {name: count for name, count in counts.items() if count}
 
 
-def found(warehouse: base.Warehouse, fence: base.Fence, tables: Collection[str]) -> None:
-    """Every account knows by now that these tables are to be filled again."""
-    left = _names(warehouse.state(LOST), LOST) - set(tables)
-    warehouse.load([], {LOST: _text(left) or None}, fence)
+def holds(warehouse: base.Warehouse, streams: Iterable[load.Target]) -> bool:
+    """Are all tables of a claim still there?"""
+    return {table.name.lower() for target in streams for table in _of(target)} <= _tables(warehouse)
+
+
+def _of(target: load.Target) -> list[base.Table]:
+    """The tables of a stream."""
+    return [target.table] if target.shape.history is None else [target.table, target.shape.history]
 
 
 def _tables(warehouse: base.Warehouse) -> set[str]:
     """The names of all tables there are, in lower case."""
-    if not warehouse.columns(base.STATE):
-        return set()
     batches = warehouse.read(
         "select lower(table_name) as name from information_schema.tables where lower(table_schema) = ?",
         (warehouse.schema.lower(),),
     )
-    return {row["name"] for batch in batches for row in batch.to_pylist()}
+    try:
+        return {row["name"] for batch in batches for row in batch.to_pylist()}
+    except errors.ConfigError:
+        return set()  # nobody ever pulled into it
 
 
-def _names(saved: Mapping[str, str], key: str) -> set[str]:
-    return set(filter(None, saved.get(key, "").split("\n")))
+def _has_rows(warehouse: base.Warehouse, name: str) -> bool:
+    table = f"{base.quoted(warehouse.schema)}.{base.quoted(name)}"
+    return any(batch.num_rows for batch in warehouse.read(f"select 1 as one from {table} limit 1"))
 
 
-def _text(names: Collection[str]) -> str:
-    return "\n".join(sorted(names))
+def _names(saved: Mapping[str, str], key: str) -> list[str]:
+    return list(filter(None, saved.get(key, "").split("\n")))

@@ -36,7 +36,7 @@ class Wishes:
     shapes: Mapping[str, str] = field(default_factory=dict)
     """By stream: what changes with what is wanted of it."""
     lost: frozenset[str] = frozenset()
-    """Streams whose table was not there any more."""
+    """Streams whose tables were dropped once, or held rows of which no state told."""
     lookback: int = 7 * 86_400
     given: bool = False
     lookbacks: Mapping[str, int] = field(default_factory=dict)
@@ -204,10 +204,13 @@ async def _demand(
         entries |= {name: relist.Entry(now, FULL) for name in shared.targets}
     begun = {name for name, entry in entries.items() if entry.whole}
     relist.add(entries, _refreshed(shared, wishes, known, saved, now) - begun, relist.Entry(now, FULL))
-    relist.add(entries, wishes.lost & stored, relist.Entry(now, "its table was gone"))
     shapes = msgspec.json.decode(saved.get(f"shape/{account}", "{}"), type=dict[str, str])
     other = {name for name in stored if shapes.get(name, wishes.shapes[name]) != wishes.shapes[name]}
-    relist.add(entries, other, relist.Entry(now, "other columns or rows of it are wanted"))
+    relist.add(
+        entries, other, relist.Entry(now, "other columns or rows of it are wanted, or its table was gone")
+    )
+    unknown = wishes.lost & set(shared.targets) - set(shapes)
+    relist.add(entries, unknown, relist.Entry(now, "its table was there before"))
     state = tail.crowded(known, saved, account, now)
     await reconcile.due(
         shared,

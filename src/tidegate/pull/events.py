@@ -215,12 +215,12 @@ async def _read(trip: reading.Trip, low: int, high: int | None, most: int) -> tu
         page = _page(answer.body, origin.path)
         rows = trip.reading.decoder(stream).page(answer.body).rows
         whole = Answer(tuple(page.data), rows, answer.version, len(answer.body))
-        found.append(_only(whole, low, sys.maxsize))
+        found.append(_only(whole, low, sys.maxsize if high is None else high))
         last = page.data[-1].id if page.data else None
         if page.has_more and last in (None, after):
             raise reading.stuck(origin.path)
         # Newest first: a Stripe that ignores the filter has shown all that was asked for.
-        passed = len(found[-1].events) < len(page.data) and _is_newest_first(page.data)
+        passed = any(event.created < low for event in page.data) and _is_newest_first(page.data)
         if not page.has_more or passed:
             return found, False
         after = last

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tidegate import catalog
@@ -53,11 +53,14 @@ class Held:
 
 
 def held(warehouse: base.Warehouse, tables: dict[str, str]) -> list[Held]:
-    """Every stream that was ever read into the warehouse; `tables` are table names by stream."""
+    """Every stream that was ever read into the warehouse, and what the last pull had not begun with yet.
+
+    `tables` are table names by stream.
+    """
     saved = warehouse.state(*PREFIXES)
     marks = _marks(saved)
     last = {(account, stream): rest for account, stream, *rest in _runs(warehouse)}
-    found = sorted({*marks, *last})
+    found = sorted({*marks, *last, *_wanted(warehouse, marks, tables)})
     names = sorted({stream for _, stream in found})
     counts = _counts(warehouse, {name: tables.get(name, name) for name in names}) if names else {}
     states, sizes = _by_account(saved), _sizes(counts)
@@ -70,7 +73,7 @@ def held(warehouse: base.Warehouse, tables: dict[str, str]) -> list[Held]:
             stream,
             counts.get((account, stream), (0, 0)),
             marks.get((account, stream), (False, 0)),
-            last.get((account, stream), ["unfinished", ""]),
+            last.get((account, stream), ["unfinished" if (account, stream) in marks else "not_begun", ""]),
         )
         for account, stream in found
     ]
@@ -160,6 +163,26 @@ def _sizes(counts: Mapping[tuple[str, str], tuple[int, int]]) -> dict[str, dict[
     for (account, stream), (live, gone) in counts.items():
         found.setdefault(account, {})[stream] = live + gone
     return found
+
+
+def _wanted(
+    warehouse: base.Warehouse, marks: Iterable[tuple[str, str]], tables: Mapping[str, str]
+) -> set[tuple[str, str]]:
+    """By account, the streams of the last pull of it: it claimed their tables together with the account."""
+    accounts = {account for account, _ in marks}
+    if not accounts:
+        return set()
+    name = f"{base.quoted(warehouse.schema)}.{base.quoted(base.STATE)}"
+    batches = warehouse.read(f"select key, value from {name} where key like ?", (f"{base.FENCE}%",))
+    rows = (row for batch in batches for row in batch.to_pylist())
+    claims = {row["key"].removeprefix(base.FENCE): row["value"].partition(" ")[2] for row in rows}
+    return {
+        (account, stream)
+        for account in accounts
+        if (writer := claims.get(f"{base.STATE}/{account}"))
+        for stream in catalog.load().streams
+        if claims.get(tables.get(stream, stream)) == writer
+    }
 
 
 def _marks(state: Mapping[str, str]) -> dict[tuple[str, str], tuple[bool, int]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import dataclasses
 import datetime as dt
 import functools
@@ -17,7 +18,7 @@ from types import MappingProxyType
 
 import pyarrow as pa
 
-from tidegate import catalog
+from tidegate import catalog, errors
 from tidegate.privacy import forget
 from tidegate.pull import report, shaping
 from tidegate.rows import decode
@@ -231,11 +232,35 @@ class Loader:
         pieces.clear()
         for scrubber in self._scrubbers.values():
             state |= scrubber.marks()
-        done = spool.load(self._warehouse, [order.load for order in orders], state, self._fence)
+        try:
+            done = spool.load(self._warehouse, [order.load for order in orders], state, self._fence)
+        except errors.WarehouseError as error:
+            if not isinstance(error, errors.Fenced):
+                self._recount(orders, now)
+            raise
         if done is None:  # somebody holds the warehouse: the rows wait on disk, safe
             self.waiting += 1
         for i, order in enumerate(orders):
             order.count(None if done is None else done[i])
+
+    def _recount(self, orders: Sequence[_Order], now: dt.datetime) -> None:
+        """Count what was committed though the warehouse then refused: a disk may fill up after the commit.
+
+        Rows of a batch bear its moment. A warehouse that does not even answer leaves them uncounted.
+        """
+        schema = base.quoted(self._warehouse.schema)
+        tables = {
+            (target.table.name, target.account): target
+            for order in orders
+            if order.load.mode in ("replace", "keep")
+            for target, _ in order.owners
+            if order.load.table.name == target.table.name
+        }
+        for (name, account), target in tables.items():
+            sql = f"select count(*) as n from {schema}.{base.quoted(name)} where _account_id = ? and _synced_at = ?"
+            with contextlib.suppress(errors.TidegateError):
+                for batch in self._warehouse.read(sql, (account, now)):
+                    target.outcome.written += sum(row["n"] for row in batch.to_pylist())
 
 
 @dataclass(frozen=True, slots=True)

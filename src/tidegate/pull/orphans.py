@@ -69,8 +69,9 @@ async def _asked(
             path = pages.path(parent.retrieve, {name: parent_id})
             try:
                 answer = await shared.client.get(path, endpoint=parent.retrieve, tally=target.outcome.tally)
-            except errors.Missing:
-                gone.append((parent_id, began))
+            except errors.Missing as error:
+                if not reading.is_elsewhere(error):
+                    gone.append((parent_id, began))
                 return
             except errors.Unauthorized as error:
                 if error.code != "account_invalid" or client.account_in(str(error)) != parent_id:

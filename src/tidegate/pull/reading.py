@@ -224,6 +224,14 @@ async def listing(
             raise stuck(path)
 
 
+def is_elsewhere(error: errors.Missing) -> bool:
+    """Is it an object of the account's other mode, live or test, which this key cannot see? It was not deleted.
+
+    Both modes share the account's id: https://docs.stripe.com/keys#test-live-modes.
+    """
+    return "a similar object exists in" in str(error)
+
+
 def stuck(path: str) -> errors.BadPage:
     """The sentence for a list that claims more and does not move."""
     return errors.BadPage(

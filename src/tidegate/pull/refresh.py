@@ -118,6 +118,7 @@ async def refresh(shared: reading.Reading, known: Ways, dirty: Sequence[Dirty]) 
             except (
                 errors.BadPage,
                 errors.InvalidRequest,
+                errors.Missing,
                 errors.NotEnabled,
                 errors.PermissionMissing,
                 errors.ServerFault,
@@ -177,7 +178,9 @@ async def _row(shared: reading.Reading, known: Ways, node: plan.Node, dirty: Dir
     began = shared.client.clock.now()
     try:
         answer = await way.get(pages.path(template, filled), _expanded(expand, node), template)
-    except errors.Missing:
+    except errors.Missing as error:
+        if reading.is_elsewhere(error):
+            raise
         shared.sink.add(gone(shared, node, [dirty.id], began, dirty.parent))
         return
     rows = shared.decoder(node.stream).objects([answer.body])

@@ -61,7 +61,7 @@ class Pull:
         self.decoder = scope.decoders(self.streams)
         self.ways = refresh.ways(self.wanted)
         self.fence: base.Fence | None = None
-        self.lost: frozenset[str] = frozenset()
+        self.lost: Mapping[str, int] = {}
         self.shut: dict[str, dict[str, reading.Shut]] = {}
         self.remember: dict[str, str | None] = {}
         self.prune_at = 0.0
@@ -75,11 +75,15 @@ class Pull:
         end: errors.TidegateError | None = None
         count = 0
         try:
+            if self.fence is not None and not await asyncio.to_thread(
+                claims.holds, self.warehouse, self.streams.values()
+            ):
+                self.fence = None  # somebody dropped a table
             async for chunk in accounts.chunks(self._accounts()):
                 count += len(chunk)
                 if self.fence is None:  # a wrong key is found out before anything is made
                     self.fence, self.lost = await asyncio.to_thread(
-                        claims.claim, self.warehouse, run_id, self.streams, self._mark()
+                        claims.claim, self.warehouse, run_id, self.streams, (self._mark(), chunk[0][0])
                     )
                 found, end = await self._chunk(chunk, tallies)
                 news = self.news.of(found)
@@ -93,9 +97,8 @@ class Pull:
                     break
             if end is None:
                 await self._prune()
-                await self._found()
         except errors.TidegateError as error:
-            if self.fence is None:
+            if self.fence is None and not self.begun:
                 raise
             end = end or error
         self.begun = True
@@ -203,13 +206,6 @@ class Pull:
                 retention.prune, self.warehouse, self.fence, shapes, self.options.retention, now
             )
 
-    async def _found(self) -> None:
-        """Every account knows by now which tables were gone."""
-        if self.lost and self.fence is not None:
-            tables = [self.streams[name].table.name for name in self.lost]
-            await asyncio.to_thread(claims.found, self.warehouse, self.fence, tables)
-        self.lost = frozenset()
-
     async def _accounts(self) -> AsyncIterator[tuple[str, client.Client]]:
         """Every account to pull; whose the key is is remembered from pull to pull, once it has pulled."""
         mark = f"key/{self._mark()}"
@@ -256,7 +252,8 @@ class Pull:
         choice = self.options.choices.get(name, scope.Choice())
         table = choice.table or name
         shown = (choice.columns, choice.hashed, choice.where, choice.hard, choice.history, table)
-        return (self.stripe.api_version, *shown)
+        lost = [self.lost[name]] if name in self.lost else []
+        return (self.stripe.api_version, *shown, *lost)
 
     def _wishes(self, account: str) -> cycle.Wishes:
         return cycle.Wishes(
@@ -265,7 +262,7 @@ class Pull:
             full_refresh=self.options.full_refresh and account not in self.refreshed,
             refreshed=frozenset(name for name, each in self.options.choices.items() if each.refresh),
             shapes={name: cycle.fingerprint(self._shape(name)) for name in self.streams},
-            lost=self.lost,
+            lost=frozenset(self.lost),
             lookback=self.options.lookback,
             given=self.options.lookback_given,
             lookbacks={

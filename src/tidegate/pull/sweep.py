@@ -8,6 +8,7 @@ where it is much: then nothing is deleted, and the user is asked.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -84,7 +85,7 @@ async def whole(shared: reading.Reading, stream: catalog.Stream, entry: relist.E
     lasting = stream.told.deleted == "never" and not accepted
     if unlisted > BOUND and not accepted and (lasting or not _is_little(unlisted, rows)):
         return _hold(scope, rows, unlisted, "")
-    asked = await _ask(scope)
+    asked = await _ask(scope, await asyncio.to_thread(_candidates, scope))
     left = unlisted - len(asked.gone) - len(asked.alive)
     if lasting and left + len(asked.gone):
         why = " and Stripe cannot delete such objects: the account's test data may have been"
@@ -106,6 +107,30 @@ async def whole(shared: reading.Reading, stream: catalog.Stream, entry: relist.E
         cargo = _gone(scope, [(row_id, entry.since) for row_id in ids if row_id not in answered])
         after = ids[-1]
     return Found(cargo, dict(settled))
+
+
+async def older(shared: reading.Reading, stream: catalog.Stream, entry: relist.Entry) -> None:
+    """Read by their ids the rows from before the pull's start, which its list was not asked for.
+
+    Only where something went wrong, and not as often as it takes its turn: it costs a request per row. Killed
+    inside, it goes on with those that were not read yet. Raises what Stripe answers to asking by id.
+    """
+    start = shared.starts.get(stream.name)
+    if (
+        start is None
+        or entry.regular
+        or not entry.whole
+        or not (stream.created_filter and stream.created_field)
+    ):
+        return
+    past = msgspec.structs.replace(entry, high=start)
+    scope = _scope(dataclasses.replace(shared, starts={}), stream, past)
+    after = ""
+    while scope is not None and (ids := await asyncio.to_thread(_following, scope, after)):
+        asked = await _ask(scope, ids)
+        shared.sink.add([*asked.cargo, *_gone(scope, asked.gone)])
+        await shared.sink.room()
+        after = ids[-1]
 
 
 def orphaned(shared: reading.Reading, stream_name: str, ids: Sequence[str], version: int) -> list[load.Cargo]:
@@ -210,13 +235,13 @@ class _Asked:
     """Rows about which Stripe refused to answer."""
 
 
-async def _ask(scope: _Scope) -> _Asked:
-    """Ask for the candidates by id, those known longest first; nothing where this Stripe has no such route."""
+async def _ask(scope: _Scope, ids: Sequence[str]) -> _Asked:
+    """Ask for rows by id, the first one first; nothing where this Stripe has no such route."""
     stream, asked = scope.target.stream, _Asked()
     way = _way(scope)
     if not stream.retrieve or way is None:
         return asked
-    first, *others = await asyncio.to_thread(_candidates, scope)
+    first, *others = ids
     await _one(scope, way, first, asked)
     if asked.unclear:
         return _Asked()
@@ -252,8 +277,11 @@ async def _one(scope: _Scope, way: reading.Trip, row_id: str, asked: _Asked) -> 
     began = shared.client.clock.now()
     try:
         answer = await way.get(pages.path(stream.retrieve, {name: row_id}), params, stream.retrieve)
-    except errors.Missing:
-        asked.gone.append((row_id, began))
+    except errors.Missing as error:
+        if reading.is_elsewhere(error):
+            asked.alive.add(row_id)
+        else:
+            asked.gone.append((row_id, began))
         return
     except (errors.NotEnabled, errors.InvalidRequest):
         asked.unclear.add(row_id)
@@ -284,7 +312,7 @@ def _gone(scope: _Scope, found: Sequence[tuple[str, int]]) -> list[load.Cargo]:
 
 
 def _candidates(scope: _Scope) -> list[str]:
-    """The ids to ask for."""
+    """The ids to ask for, those known longest first."""
     return _ids(
         scope.warehouse,
         f"select id from {scope.table} where {scope.where} and _version < ? order by _version, id limit {BOUND}",

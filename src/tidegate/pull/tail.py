@@ -255,15 +255,17 @@ def _keep(
     """What could not be read stays dirty; a stream that the key may not read any more is listed again one day."""
     dirty, error = failed.dirty, failed.error
     now = shared.client.clock.now()
-    outcome = shared.targets[dirty.stream].outcome if dirty.stream in shared.targets else None
+    kept = _kept(known, dirty.stream)
+    told = [dirty.stream] if dirty.stream in shared.targets else kept
+    outcomes = [shared.targets[name].outcome for name in told]
     if isinstance(error, errors.PermissionMissing):
         # In place of what is noted already: what was read before says nothing of this object.
-        known.entries.update(dict.fromkeys(_kept(known, dirty.stream), relist.Entry(now, relist.DENIED)))
-        if outcome is not None:
+        known.entries.update(dict.fromkeys(kept, relist.Entry(now, relist.DENIED)))
+        for outcome in outcomes:
             outcome.fail("no_permission", str(error))
         return
     state[refresh.key(shared.account, dirty)] = refresh.again(dirty, str(error), now)
-    if outcome is not None:
+    for outcome in outcomes:
         outcome.fail(
             "partial", f"an object of it cannot be read and is tried again in the next pull: {error}"
         )
@@ -289,7 +291,8 @@ def crowded(known: verdict.Known, state: Mapping[str, str], account: str, now: i
     found: dict[str, str | None] = {}
     for name, count in counts.items():
         if count > TOO_MANY:
-            relist.add(known.entries, [name], relist.Entry(now, f"{count} objects of it could not be read"))
+            why = relist.Entry(now, f"{count} objects of it could not be read")
+            relist.add(known.entries, _kept(known, name) or [name], why)
             found |= {each: None for each in state if each.startswith(f"dirty/{account}/{name}/")}
     return found
 

@@ -135,6 +135,7 @@ async def _strike_out(
     entry = msgspec.structs.replace(entries[name], since=max(since, entries[name].since))
     try:
         gone = await sweep.whole(shared, shared.streams[name], entry)
+        await sweep.older(shared, shared.streams[name], entry)
         below = await orphans.swept(shared, shared.streams[name], entry)
         below += await endings.left_open(shared, shared.streams[name], entry)
     except errors.Unauthorized:
