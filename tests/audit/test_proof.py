@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb as engine
+import persons
 import pydantic
 import pytest
 import scripted
@@ -25,7 +26,7 @@ from pulling import KEY, Stripe, pull, query
 
 from tidegate import config, errors, sandbox
 from tidegate.audit import findings, news, proof, scratch, sides
-from tidegate.privacy import erase
+from tidegate.privacy import erase, forget
 from tidegate.pull import events, report, scope
 from tidegate.rows import columns
 from tidegate.stripe import client
@@ -688,16 +689,55 @@ def test_only_some_streams_of_a_pull() -> None:
 
 def test_forgotten_customers_stay_forgotten(stripe: Merchant, file: Path) -> None:
     customer = rows(file, "charges", "customer is not null")[0]["customer"]
-    warehouse = duckdb.DuckDB(file)
-    erase.erase(
-        warehouse,
-        [customer],
-        tables={name: [name] for name in STREAMS},
-        now=dt.datetime.fromtimestamp(stripe.control("clock", {})["now"], dt.UTC),
-    )
-    warehouse.close()
+    _forget(stripe, file, customer)
     equal(stripe, file, repair=True)
     assert one(file, "customers", customer)["email"] is None
+
+
+def test_a_strangers_row_is_never_taken_for_a_forgotten_customers(tmp_path: Path) -> None:
+    """A fee, which only the audit reads, names a charge of hers and one of somebody else's."""
+    file = tmp_path / "w.duckdb"
+    counts = {"charges": 30, "customers": 10, "balance_transactions": 30, "application_fees": 1}
+    with sandbox.process(counts=counts) as url:
+        stripe = Merchant(url)
+        (fee,) = stripe.truth("application_fees")
+        charges = [line["object"] for line in stripe.truth("charges")]
+        named = [each for each in charges if each["customer"] and each["balance_transaction"]]
+        hers = named[0]
+        his = next(each for each in named if each["customer"] != hers["customer"])
+        values = {"charge": hers["id"], "originating_transaction": his["id"]}
+        stripe.control("mutate", {"stream": "application_fees", "id": fee["object"]["id"], "values": values})
+        follow(stripe, file, *MONEY, "customers")
+        _forget(stripe, file, hers["customer"])
+        stripe.later()
+        before = one(file, "balance_transactions", his["balance_transaction"])
+        found = audited(stripe, file, *MONEY, "customers", "application_fees", repair=True)
+        assert of(found, "balance_transactions").total("stale") == 0
+        assert one(file, "balance_transactions", his["balance_transaction"]) == before
+        equal(stripe, file, *MONEY, "customers")
+
+
+def test_a_reading_is_clean_of_what_came_before_it_was_known_whose_it_is() -> None:
+    """The line of a new invoice may come before the invoice, and a repair would load it."""
+    scrubber = forget.scrubber({"forgotten/acct_1/cus_ada": "1"}, "acct_1")
+    world = persons.world("ada")
+    loads = {name: persons.load(name, world[name]) for name in ("invoice_line_items", "invoices")}
+    tables = {name: persons.STREAMS[name] for name in loads}
+    with scratch.opened(tables, [each.table for each in loads.values()], scrubber) as file:
+        for each in loads.values():
+            file.load([each], {})
+        (before,) = persons.table(file, "invoice_line_items")
+        file.scrub()
+        (after,) = persons.table(file, "invoice_line_items")
+    assert ("description" in before, "description" in after) == (True, False)
+    assert after["amount"] == before["amount"]
+
+
+def _forget(stripe: Merchant, file: Path, customer: str) -> None:
+    warehouse = duckdb.DuckDB(file)
+    now = dt.datetime.fromtimestamp(stripe.control("clock", {})["now"], dt.UTC)
+    erase.erase(warehouse, [customer], tables={name: [name] for name in STREAMS}, now=now)
+    warehouse.close()
 
 
 # The balance

@@ -168,6 +168,123 @@ def test_what_names_another_customer_is_never_touched(warehouse: duckdb.DuckDB) 
     assert "of a guest" in kept["evt_guest"]["data"]
 
 
+def test_what_theirs_names_besides_is_not_theirs(warehouse: duckdb.DuckDB) -> None:
+    """An application fee on Ada's charge names another charge too, Ben's: its movement of money is his."""
+    fee = {"id": "fee_1", "charge": "ch_ada", "originating_transaction": "ch_ben"}
+    persons.store(warehouse, {"application_fees": [fee]})
+    before = persons.table(warehouse, "balance_transactions", "source = 'ch_ben'")
+    erased(warehouse)
+    assert persons.table(warehouse, "balance_transactions", "source = 'ch_ben'") == before
+    assert "ch_ben" not in scrubber(warehouse).known("charges")
+
+
+def _named() -> list[tuple[str, str]]:
+    """Every column by which a row that names its customer names something else too."""
+    return [
+        (name, tie.column)
+        for name in persons.STREAMS
+        if any(tie.direct for tie in forget.ties(name))
+        for tie in forget.ties(name)
+        if not tie.direct and {*tie.streams} & {*persons.world("ben")}
+    ]
+
+
+@pytest.mark.parametrize(("stream", "column"), _named())
+@pytest.mark.parametrize("later", [False, True], ids=["stored", "arriving"])
+def test_what_a_row_of_theirs_names_stays_whose_it_is(
+    warehouse: duckdb.DuckDB, stream: str, column: str, later: bool
+) -> None:
+    """A row of Ada's names something of Ben's: neither that nor what hangs on it is hers, in whatever order."""
+    (tie,) = (each for each in forget.ties(stream) if each.column == column)
+    ben = persons.world("ben")
+    theirs = [each["id"] for name in tie.streams for each in ben.get(name, ()) if each.get("customer")]
+    odd = {"id": "odd_1", "customer": ADA, "related_customer": ADA, column: theirs[0] if theirs else None}
+    before = {name: persons.dump(warehouse, times=True)[name] for name in ben}
+    if not later:
+        persons.store(warehouse, {stream: [odd]})
+    erased(warehouse)
+    if later:
+        cleaner = scrubber(warehouse)
+        for name, objects in ((stream, [odd]), *reversed(ben.items())):
+            loads = cleaner.loads(persons.STREAMS[name], [persons.load(name, objects)])
+            assert name == stream or [each.rows for each in loads] == [persons.load(name, objects).rows], name
+            warehouse.load(loads, cleaner.marks())
+        erase.again(warehouse, cleaner, tables=persons.TABLES)
+    after = persons.dump(warehouse, times=not later)
+    for name in ben:
+        kept = [row for row in before[name] if "Personal of ben" in row]
+        assert len([row for row in after[name] if "Personal of ben" in row]) == len(kept), name
+
+
+def test_what_theirs_names_and_nobody_claims_is_theirs_with_all_that_hangs_on_it(
+    warehouse: duckdb.DuckDB,
+) -> None:
+    """A checkout of Ada's names a payment that names nobody; its charge names the payment alone."""
+    private = {"description": "Personal of ada"}
+    objects = {
+        "charges": [{"id": "ch_x", "payment_intent": "pi_x", **private}],
+        "payment_intents": [{"id": "pi_x", **private}],
+        "checkout_sessions": [{"id": "cs_x", "customer": ADA, "payment_intent": "pi_x"}],
+    }
+    erased(warehouse)
+    cleaner = scrubber(warehouse)
+    for name, each in objects.items():  # children first
+        loads = cleaner.loads(persons.STREAMS[name], [persons.load(name, each)])
+        warehouse.load(loads, cleaner.marks())
+    assert said(warehouse, "ada") == ["charges", "payment_intents"]
+    erase.again(warehouse, cleaner, tables=persons.TABLES)
+    assert said(warehouse, "ada") == []
+    assert scrubber(warehouse).known("charges")["ch_x"] == ADA
+
+
+def test_what_is_only_supposed_to_be_theirs_is_remembered_until_it_is_seen(warehouse: duckdb.DuckDB) -> None:
+    """The pull that brings the payment method is another one than that which brought the charge."""
+    erased(warehouse)
+    charge = {"id": "ch_x", "customer": ADA, "payment_method": "pm_x"}
+    cleaner = scrubber(warehouse)
+    load = persons.load("charges", [charge])
+    warehouse.load(cleaner.loads(persons.STREAMS["charges"], [load]), cleaner.marks())
+    later = scrubber(warehouse)
+    assert ("pm_x" in later.supposed("payment_methods"), "pm_x" in later.known("payment_methods")) == (
+        True,
+        False,
+    )
+    method = {"id": "pm_x", "billing_details": {"name": "Personal of ada"}}
+    load = persons.load("payment_methods", [method])
+    warehouse.load(later.loads(persons.STREAMS["payment_methods"], [load]), later.marks())
+    assert said(warehouse, "ada") == []
+    assert "pm_x" in scrubber(warehouse).known("payment_methods")
+
+
+def test_an_id_that_was_taken_for_theirs_is_given_back(warehouse: duckdb.DuckDB) -> None:
+    """As soon as its row is seen to name somebody else, and for good."""
+    erased(warehouse)
+    warehouse.load([], {f"forgotten/acct_1/{ADA}/charges/ch_ben": "ch_ben ch_more"})
+    cleaner = scrubber(warehouse)
+    ben = persons.world("ben")
+    load = persons.load("charges", ben["charges"])
+    assert cleaner.loads(persons.STREAMS["charges"], [load]) == [load]
+    warehouse.load([load], cleaner.marks())
+    for each in (cleaner, scrubber(warehouse)):
+        assert ("ch_ben" in each.known("charges"), "ch_more" in each.known("charges")) == (False, True)
+        money = persons.load("balance_transactions", ben["balance_transactions"], 300)
+        assert each.loads(persons.STREAMS["balance_transactions"], [money]) == [money]
+
+
+def test_another_customers_own_event_is_theirs_whatever_it_says(warehouse: duckdb.DuckDB) -> None:
+    about = {"id": "cus_ben", "object": "customer", "description": ADA, "name": "Personal of ben"}
+    persons.store(warehouse, {"events": [persons.event("evt_x", "customer.updated", about)]})
+    erased(warehouse)
+    (event,) = persons.table(warehouse, "events", "id = 'evt_x'")
+    assert "Personal of ben" in event["data"]
+
+
+def test_the_accounts_own_payouts_are_no_customers() -> None:
+    assert forget.ties("payouts") == forget.ties("topups") == ()
+    (tie,) = forget.ties("balance_transactions")
+    assert not {"payouts", "topups"} & {*tie.streams}
+
+
 def test_a_reader_that_took_their_card_does_not_make_others_theirs(warehouse: duckdb.DuckDB) -> None:
     reader = {
         "id": "tmr_1",

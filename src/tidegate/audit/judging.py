@@ -272,6 +272,7 @@ class Judge:
         ]
         await refresh.refresh(self.sight.shared, self.sight.ways, dirty)
         await self.sight.shared.sink.flush()
+        await asyncio.to_thread(self.sight.scratch.scrub)
 
     async def _is_young(self, key: bytes, version: int, last: int | None, parent: str | None) -> bool:
         """Is a difference only a matter of time? `version` is that of the reading, `last` that of the row here."""

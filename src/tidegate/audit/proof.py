@@ -196,6 +196,7 @@ class _Auditor:
         since = shared.client.clock.now()
         await walks.read(shared, self.wanted.walks, {}, {})
         await shared.sink.flush()
+        await asyncio.to_thread(file.scrub)
         purse = await self._purse(shared, mine, since)
         if self.repair:
             await asyncio.to_thread(self._claim)

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tidegate import catalog
-from tidegate.privacy import forget
+from tidegate.privacy import erase, forget
 from tidegate.warehouse import base, duckdb, files
 
 PREFIX = "tidegate-audit-"
@@ -50,6 +50,12 @@ class Scratch(duckdb.DuckDB):
             _together(load, list(itertools.islice(done, len(group))))
             for load, group in zip(loads, groups, strict=True)
         ]
+
+    def scrub(self) -> None:
+        """Clean what was read before that which makes it a forgotten customer's."""
+        if self._scrubber is not None and self._scrubber.learnt:
+            tables = {stream.name: [name] for name, stream in self._streams.items()}
+            erase.again(self, self._scrubber, tables=tables)
 
     def _cleaned(self, load: base.Load) -> list[base.Load]:
         assert self._scrubber is not None, "the caller looked"

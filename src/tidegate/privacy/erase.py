@@ -140,7 +140,8 @@ class _Walk:
         """From ids by stream, all that are known unless said, to every row that is theirs."""
         if frontier is None:
             names = {forget.CUSTOMERS, *forget.tied()}
-            frontier = {name: set(self.scrubber.known(name)) for name in names if self.scrubber.known(name)}
+            ids = {name: {*self.scrubber.known(name), *self.scrubber.supposed(name)} for name in names}
+            frontier = {name: mine for name, mine in ids.items() if mine}
         told = [place for place in self.places if not forget.is_event(place.stream)]
         while frontier:
             further: dict[str, set[str]] = {}
@@ -185,7 +186,10 @@ class _Walk:
                 yield place, ids[first : first + BATCH]
 
     def _conditions(self, place: Place, frontier: Mapping[str, set[str]]) -> Iterator[tuple[str, list[str]]]:
-        """For which rows of a table to ask: those that are meant themselves, and those that refer to them."""
+        """For which rows of a table to ask: those that are meant themselves, and those that refer to them.
+
+        To what is only supposed to be theirs nothing refers yet.
+        """
         wanted = [(place.stream.name, "id")]
         wanted += [
             (name, tie.column)
@@ -197,6 +201,7 @@ class _Walk:
             (column, spelt)
             for name, column in wanted
             for id in frontier.get(name, ())
+            if column == "id" or id in self.scrubber.known(name)
             for spelt in ((id, forget.digest(id)) if name == forget.CUSTOMERS != place.stream.name else (id,))
         ]
         for first in range(0, len(pairs), places.NAMED):

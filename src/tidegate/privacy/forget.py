@@ -3,7 +3,9 @@
 A customer is forgotten for good: `forgotten/<account>/<customer>` in the warehouse's state says since when, and
 `forgotten/<account>/<customer>/<stream>/<id>` lists ids of what was theirs. A row belongs to a customer when one of
 its references says so: to the customer, or to something of theirs (a dispute to the charge). A row that names
-another customer is never touched. How the rows that are there already are cleaned is told in `erase`.
+another customer is never touched. What a row of theirs names is only supposed to be theirs until its own row was
+seen and named nobody else; before that, nothing that refers to it is theirs on its account. How the rows that are
+there already are cleaned is told in `erase`.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -52,6 +54,27 @@ _INSIDE = ("account_holder", "customer_details")
 _EFFECTS = frozenset({"balance_transaction"})
 """What follows from an object never says whose the object is; its own `source` says whose it is itself."""
 
+_FOLLOWS = frozenset(
+    (
+        "application_fee",
+        "review",
+        "source_transfer",
+        "source_transfer_reversal",
+        "transfer",
+        "transfer_reversal",
+    )
+)
+"""Fields that name what followed from an object; that names the object itself."""
+
+_BUSINESS = frozenset({"payouts", "topups"})
+"""The account's own money on its way from and to its own bank: no customer's, whatever is named."""
+
+SUPPOSED = "supposed:"
+"""Begins the stream's name in the state where ids are only supposed to be of theirs."""
+
+OTHERS = "others:"
+"""Begins it where they were taken for theirs and turned out to be another's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tie:
@@ -75,13 +98,22 @@ def prefixes(account: str) -> tuple[str, str]:
 def scrubber(state: Mapping[str, str], account: str) -> Scrubber | None:
     """What cleans an account's rows, or None where nobody is forgotten; `state` may hold other keys too."""
     found = Scrubber(account)
+    others: list[tuple[str, dict[str, str]]] = []
     for key, value in state.items():
         if key.startswith(prefixes(account)):
             _, _, customer, *what = key.split("/")
-            if what:
-                found.know(what[0], dict.fromkeys(value.split(), customer))
-            else:
+            ids = dict.fromkeys(value.split(), customer)
+            if not what:
                 found.forgot(customer, int(value))
+            elif what[0].startswith(SUPPOSED):
+                found.suppose(what[0].removeprefix(SUPPOSED), ids)
+            elif what[0].startswith(OTHERS):
+                others.append((what[0].removeprefix(OTHERS), ids))
+            else:
+                found.know(what[0], ids)
+    for stream, ids in others:
+        found.disown(stream, ids)
+    found.marks()
     return found if found.customers else None
 
 
@@ -129,9 +161,13 @@ class Scrubber:
     def __init__(self, account: str) -> None:
         self.account = account
         self._known: dict[str, dict[str, str]] = {}
+        self._supposed: dict[str, dict[str, str]] = {}
+        self._others: dict[str, set[str]] = {}
         self._all: set[str] = set()
+        self._maybe: set[str] = set()
         self._arrays: dict[tuple[str, ...], pa.Array] = {}
         self._fresh: dict[str, dict[str, str]] = {}
+        self._disowned: dict[str, dict[str, str]] = {}
         self._learnt: dict[str, dict[str, str]] = {}
         self._since: dict[str, dt.datetime] = {}
 
@@ -149,6 +185,10 @@ class Scrubber:
         """The ids of a stream's rows that are theirs, each with its customer."""
         return self._known.get(stream, {})
 
+    def supposed(self, stream: str) -> Mapping[str, str]:
+        """The ids that rows of theirs name, whose rows were not seen; each with its customer."""
+        return self._supposed.get(stream, {})
+
     def forgot(self, customer: str, since: int) -> None:
         """Take note of a customer who is forgotten since some time, unix seconds."""
         self.know(CUSTOMERS, {customer: customer})
@@ -156,13 +196,39 @@ class Scrubber:
 
     def know(self, stream: str, ids: Mapping[str, str]) -> dict[str, str]:
         """Take note of ids of theirs; those that are new."""
-        known = self._known.setdefault(stream, {})
-        new = {id: customer for id, customer in ids.items() if id not in known}
+        known, supposed, others = self._known.setdefault(stream, {}), self.supposed(stream), self._of(stream)
+        new = {id: customer for id, customer in ids.items() if id not in known and id not in others}
         if new:
             known.update(new)
+            self._supposed[stream] = {id: each for id, each in supposed.items() if id not in new}
             self._all.update(new)
-            self._arrays = {names: array for names, array in self._arrays.items() if stream not in names}
+            self._changed(stream)
         return new
+
+    def suppose(self, stream: str, ids: Mapping[str, str]) -> dict[str, str]:
+        """Take note of ids that are theirs unless their rows name somebody else; those that are new."""
+        had = {*self.known(stream), *self.supposed(stream), *self._of(stream)}
+        new = {id: customer for id, customer in ids.items() if id not in had}
+        if new:
+            self._supposed.setdefault(stream, {}).update(new)
+            self._maybe.update(new)
+            self._changed(stream)
+        return new
+
+    def disown(self, stream: str, ids: Iterable[str]) -> None:
+        """Take note of ids whose rows name somebody else: nothing is theirs on their account any more."""
+        for id in ids:
+            for name in _alike(catalog.load().streams[stream].object) or (stream,):
+                self._others.setdefault(name, set()).add(id)
+                self._supposed.get(name, {}).pop(id, None)
+                customer = self._known.get(name, {}).pop(id, None)
+                if customer is not None:
+                    self._disowned.setdefault(name, {})[id] = customer
+                for learnt in (self._fresh, self._learnt):
+                    learnt.get(name, {}).pop(id, None)
+                self._changed(name)
+            self._all.discard(id)
+            self._maybe.discard(id)
 
     def loads(
         self, stream: catalog.Stream, loads: Iterable[base.Load], *, hard: bool = False
@@ -215,6 +281,10 @@ class Scrubber:
         if is_event(stream):
             return new
         found: dict[str, dict[str, str]] = {}
+        maybe: dict[str, dict[str, str]] = {}
+        # Only what says itself whose it is, about what says itself whose it is, so that nobody else's is taken
+        # along: a payment method that was detached and names nobody any more is had in this way alone.
+        teaches = _tells_itself(stream.name)
         present = [tie for tie in ties(stream.name) if tie.column in rows.schema.names and not tie.member]
         texts = {name: rows[name].to_pylist() for name in {"id", *(tie.column for tie in present)}}
         for row, id in enumerate(texts["id"]):
@@ -222,23 +292,22 @@ class Scrubber:
             customer = self._customer(stream, id, named)
             for name in _alike(stream.object):
                 found.setdefault(name, {})[id] = customer
-            for tie, value in named:
+            for tie, value in named if teaches else ():
                 if any(value in self.known(name) for name in tie.streams):
                     continue
                 for name in tie.streams:
-                    # Only what says itself whose it is, so that nobody else's is taken along: a payment
-                    # method that was detached and names nobody any more is had in this way alone.
-                    if name not in (CUSTOMERS, stream.name) and any(each.direct for each in ties(name)):
-                        found.setdefault(name, {})[value] = customer
+                    if name not in (CUSTOMERS, stream.name) and _tells_itself(name):
+                        maybe.setdefault(name, {})[value] = customer
         if stream.name == CUSTOMERS and "customer_account" in rows.schema.names:
             pairs = zip(texts["id"], rows["customer_account"].to_pylist(), strict=True)
             found = {PEOPLE: {person: id for id, person in pairs if person}}
-        for name, ids in found.items():
-            fresh = self.know(name, ids)
-            if fresh:
-                new[name] = fresh
-                self._fresh.setdefault(name, {}).update(fresh)
-                self._learnt.setdefault(name, {}).update(fresh)
+        for note, noted, prefix in ((self.know, found, ""), (self.suppose, maybe, SUPPOSED)):
+            for name, ids in noted.items():
+                fresh = note(name, ids)
+                if fresh:
+                    new.setdefault(name, {}).update(fresh)
+                    self._fresh.setdefault(prefix + name, {}).update(fresh)
+                    self._learnt.setdefault(name, {}).update(fresh)
         return new
 
     def marks(self) -> dict[str, str | None]:
@@ -247,13 +316,14 @@ class Scrubber:
         It says too that earlier rows may be theirs, until `erase.again` has gone through them.
         """
         made: dict[str, str | None] = {f"{UNCLEAN}{self.account}": "1"} if self._fresh else {}
-        for stream, ids in self._fresh.items():
+        disowned = {f"{OTHERS}{stream}": ids for stream, ids in self._disowned.items()}
+        for stream, ids in (self._fresh | disowned).items():
             by_customer: dict[str, list[str]] = {}
             for id, customer in ids.items():
                 by_customer.setdefault(customer, []).append(id)
             for customer, listed in by_customer.items():
                 made[f"{STATE}{self.account}/{customer}/{stream}/{listed[0]}"] = " ".join(listed)
-        self._fresh = {}
+        self._fresh, self._disowned = {}, {}
         return made
 
     def _cleaned(self, stream: catalog.Stream, load: base.Load, hard: bool) -> Iterator[base.Load]:
@@ -277,6 +347,20 @@ class Scrubber:
         found = (self._known.get(name, {}).get(value) for name, value in ids)
         return next(filter(None, found), self.customers[0])
 
+    def _of(self, stream: str) -> Collection[str]:
+        """The ids of a stream that are known to be another's."""
+        return self._others.get(stream, ())
+
+    def _changed(self, stream: str) -> None:
+        self._arrays = {names: array for names, array in self._arrays.items() if stream not in names}
+
+    def _own(self, stream: str) -> pa.Array:
+        """The ids of rows that are theirs if they name nobody else."""
+        if (SUPPOSED, stream) not in self._arrays:
+            ids = [*self.known(stream), *self.supposed(stream)]
+            self._arrays[SUPPOSED, stream] = pa.array(ids, pa.string())
+        return self._arrays[SUPPOSED, stream]
+
     def _ids(self, *streams: str) -> pa.Array:
         if streams not in self._arrays:
             ids = [id for name in streams for id in self._known.get(name, ())]
@@ -286,19 +370,33 @@ class Scrubber:
         return self._arrays[streams]
 
     def _tied(self, stream: catalog.Stream, rows: pa.Table) -> pa.ChunkedArray:
-        """By what its references say: the customer decides where one is named, else any of the others."""
-        loose = pc.is_in(rows["id"], value_set=self._ids(stream.name))
-        direct, told = _no(rows), _no(rows)
-        for tie in ties(stream.name):
+        """By what its references say: the customer decides where one is named, else any of the others.
+
+        Of a history, a version that names nobody is not theirs where another version names somebody else.
+        """
+        own = pc.is_in(rows["id"], value_set=self._own(stream.name))
+        loose, told, direct = own, _no(rows), _no(rows)
+        for tie in sorted(ties(stream.name), key=lambda each: CUSTOMERS not in each.streams):
             if tie.column not in rows.schema.names:
                 continue
             column = _inside(rows[tie.column], tie.member) if tie.member else rows[tie.column]
             hit = pc.fill_null(pc.is_in(column, value_set=self._ids(*tie.streams)), False)
-            if tie.direct:
-                direct, told = pc.or_(direct, hit), pc.or_(told, pc.is_valid(column))
-            else:
+            if not tie.direct:
                 loose = pc.or_(loose, hit)
-        return pc.or_(direct, pc.and_(loose, pc.invert(told)))
+            elif PEOPLE in tie.streams:  # counts where no customer is named
+                direct = pc.or_(direct, pc.and_(hit, pc.invert(told)))
+                told = pc.or_(told, pc.is_valid(column))
+            else:
+                direct, told = pc.or_(direct, hit), pc.or_(told, pc.is_valid(column))
+        another = pc.and_(told, pc.invert(direct))
+        strange = rows["id"].filter(pc.and_(another, own)).to_pylist()
+        if strange:
+            self.disown(stream.name, strange)
+        loose = pc.and_(loose, pc.invert(told))
+        if pc.any(loose).as_py() and pc.any(another).as_py():
+            alien = rows["id"].filter(another).combine_chunks()
+            loose = pc.and_(loose, pc.invert(pc.is_in(rows["id"], value_set=alien)))
+        return pc.or_(direct, loose)
 
     def _telling(self, stream: catalog.Stream, rows: pa.Table) -> pa.Array:
         """Events by what they hold: any id of theirs outside of metadata, unless it is another customer's."""
@@ -308,8 +406,10 @@ class Scrubber:
         found = [False] * rows.num_rows
         for name in names:
             for row, value in enumerate(rows[name].to_pylist()):
-                if value and not found[row] and not self._all.isdisjoint(value.split('"')):
-                    found[row] = self._tells(value)
+                if value and not found[row]:
+                    words = value.split('"')
+                    if not (self._all.isdisjoint(words) and self._maybe.isdisjoint(words)):
+                        found[row] = self._tells(value)
         return pa.array(found, pa.bool_())
 
     def _tells(self, value: str) -> bool:
@@ -318,12 +418,24 @@ class Scrubber:
         except (ValueError, RecursionError):
             return True  # it names somebody, and cannot be read: better too much than too little
         inner = held.get("object", held) if isinstance(held, dict) else held
-        customer = inner.get("customer") if isinstance(inner, dict) else None
-        customer = customer.get("id") if isinstance(customer, dict) else customer
-        if isinstance(customer, str) and customer not in self.known(CUSTOMERS):
+        named = _named(inner) if isinstance(inner, dict) else None
+        if named is not None and named not in self.known(CUSTOMERS):
             previous = held.get("previous_attributes") if isinstance(held, dict) else None
             return isinstance(previous, dict) and not self._all.isdisjoint(_words(previous))
-        return not self._all.isdisjoint(_words(held))
+        about = inner.get("id") if isinstance(inner, dict) else None
+        return about in self._maybe or not self._all.isdisjoint(_words(held))
+
+
+def _named(about: Mapping[str, object]) -> str | None:
+    """The customer whom an object names, or is."""
+    if about.get("object") == "customer":
+        found = about.get("id")
+    else:
+        inside = (each.get("customer") for name in _INSIDE if isinstance(each := about.get(name), dict))
+        names = (name for name, streams in _OWN.items() if CUSTOMERS in streams)
+        found = next(filter(None, (*(about.get(name) for name in names), *inside)), None)
+        found = found.get("id") if isinstance(found, dict) else found
+    return found if isinstance(found, str) else None
 
 
 def _words(value: object) -> Iterator[str]:
@@ -363,6 +475,12 @@ def _alike(kind: str) -> tuple[str, ...]:
 
 
 @functools.cache
+def _tells_itself(stream: str) -> bool:
+    """Do a stream's rows name their customers?"""
+    return any(tie.direct for tie in ties(stream))
+
+
+@functools.cache
 def _ties() -> dict[str, tuple[Tie, ...]]:
     """By stream, from the catalog: references to customers, to what refers to customers, and so on."""
     streams = catalog.load().streams
@@ -371,7 +489,7 @@ def _ties() -> dict[str, tuple[Tie, ...]]:
     while True:
         before = sum(len(each) for each in found.values()), len(owned)
         for stream in streams.values():
-            if stream.name == CUSTOMERS or is_event(stream):
+            if stream.name == CUSTOMERS or stream.name in _BUSINESS or is_event(stream):
                 continue
             mine = {tie.column: tie for tie in _found(streams, stream, owned)}
             if mine:
@@ -393,7 +511,7 @@ def _found(
             yield Tie(field.name, _OWN[field.name])
         elif field.name in _INSIDE and "customer" not in names:
             yield Tie(field.name, (CUSTOMERS,), "customer")
-        elif field.type in ("id", "string") and field.name != "id":
+        elif field.type in ("id", "string") and field.name not in ("id", *_FOLLOWS):
             objects = {*field.expands} if field.type == "id" else {_words_of().get(field.name, "")}
             meant = (name for name in owned if streams[name].object in objects - _EFFECTS)
             if found := tuple(sorted(meant)):
