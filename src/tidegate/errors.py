@@ -14,9 +14,10 @@ TidegateError                exit 1
 ├── BadPage                  an answer that is not the JSON it promised to be (truncated, HTML, ...)
 └── WarehouseError           the warehouse refused
     ├── WarehouseBusy        exit 3: somebody else holds it; says who
+    ├── WarehouseUnreachable no answer from it: DNS, TLS, connection, timeout, a restart
     ├── WarehouseFull        the disk or the quota is full
     ├── WarehouseCorrupt     the file is no database, or a damaged one
-    └── Fenced               another writer took the table over; this one may commit nothing more
+    └── Fenced               exit 3: another writer took the table over; this one may commit nothing more
 """
 
 from __future__ import annotations
@@ -101,6 +102,10 @@ class WarehouseBusy(WarehouseError):
     exit_code = 3
 
 
+class WarehouseUnreachable(WarehouseError):
+    """No answer from the warehouse."""
+
+
 class WarehouseFull(WarehouseError):
     """The disk or the quota is full."""
 
@@ -111,3 +116,5 @@ class WarehouseCorrupt(WarehouseError):
 
 class Fenced(WarehouseError):
     """Another writer took the table over."""
+
+    exit_code = 3

@@ -202,6 +202,25 @@ def test_a_permission_that_lacks_is_exit_1_and_said(stripe: Stripe, folder: Path
     assert re.search(r"^balance: not compared: ", done.stdout, re.MULTILINE)
 
 
+def test_a_stream_that_is_none_is_told_by_the_flag_that_was_typed(stripe: Stripe, folder: Path) -> None:
+    done = run("audit", *reach(stripe), "--stream", "chrges", cwd=folder)
+    assert done.returncode == 2
+    assert done.stderr == "tidegate: --stream: Stripe has no such stream as chrges; did you mean 'charges'?\n"
+
+
+def test_on_a_narrow_terminal_verdicts_are_whole_and_reasons_stand_below(
+    stripe: Stripe, folder: Path
+) -> None:
+    key = "rk_test_geheimnarrow12345"
+    stripe.control("keys", {"key": key, "scopes": ["rak_customer_read"]})
+    account = stripe.control("health")["account"]
+    words = ("audit", *reach(stripe, key), "--stream", STREAMS, "--account-id", account)
+    shown = run(*words, cwd=folder, COLUMNS="60").stdout.splitlines()
+    assert [line for line in shown if re.search(r"^ charges .* no permission *$", line)]
+    assert [line for line in shown if re.search(r"charges.*: no permission: .*rak_charge_read", line)]
+    assert max(len(line) for line in shown if line.startswith(" ")) <= 60
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_the_middle_leaves_nothing(number: signal.Signals, stripe: Stripe, folder: Path) -> None:
     stripe.control("latency", {"ms": 400})
@@ -212,6 +231,7 @@ def test_a_signal_in_the_middle_leaves_nothing(number: signal.Signals, stripe: S
     finally:
         stripe.control("latency", {})
     assert process.returncode == 130, said
+    assert said.endswith("tidegate: interrupted; what was repaired stays, and the next audit begins anew\n")
     assert "Traceback" not in said
     assert list((folder / "temporary").iterdir()) == []
 

@@ -190,3 +190,9 @@ def test_schema_of_an_unknown_stream_suggests_one() -> None:
 def test_no_color_is_respected() -> None:
     done = run("streams", "refunds", NO_COLOR="1", FORCE_COLOR="1")
     assert "\x1b[3" not in done.stdout
+
+
+def test_the_hints_of_init_say_what_the_keys_are(tmp_path: Path) -> None:
+    run("init", cwd=tmp_path)
+    (hint,) = [line for line in (tmp_path / "tidegate.yaml").read_text().splitlines() if "lookback:" in line]
+    assert hint.endswith("# how far back to list again what has no events")

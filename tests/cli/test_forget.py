@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -124,6 +125,22 @@ def test_on_a_terminal_the_word_has_to_be_typed(folder: Path) -> None:
     assert "not confirmed; nothing was erased" in shown
     code, shown = typed("forget", "cus_ada", *TO, cwd=folder)
     assert (code, left(folder, "ada")) == (0, False), shown
+
+
+def test_ctrl_c_at_the_question_erases_nothing_and_says_so(folder: Path) -> None:
+    parent, child = pty.openpty()
+    process = subprocess.Popen(
+        [TIDEGATE, "forget", "cus_ada", *TO], cwd=folder, stdin=child, stderr=subprocess.PIPE, text=True
+    )
+    os.close(child)
+    assert process.stderr is not None
+    asked = process.stderr.readline() + process.stderr.read(len("Type forget to go on: "))
+    assert asked.endswith("Type forget to go on: ")
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    os.close(parent)
+    assert (process.returncode, said) == (130, "\ntidegate: interrupted; nothing was erased\n")
+    assert left(folder, "ada")
 
 
 def test_somebody_who_is_nowhere_is_noted_all_the_same(folder: Path) -> None:

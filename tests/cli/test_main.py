@@ -242,3 +242,18 @@ def test_ctrl_c_in_a_real_command_is_one_line_and_exit_130(tmp_path: Path) -> No
     assert said == (
         "tidegate: interrupted; what was committed is safe, and the same command goes on from there\n"
     )
+
+
+def test_what_an_interruption_left_behind_is_said_where_it_is_known(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(_words: list[str]) -> int:
+        raise KeyboardInterrupt("nothing was erased")
+
+    monkeypatch.setattr(cli, "_dispatch", stopped)
+    assert cli.main(["forget"]) == 130
+    assert capfd.readouterr().err == "tidegate: interrupted; nothing was erased\n"
+
+
+def test_the_front_page_fits_a_narrow_terminal() -> None:
+    assert max(map(len, cli.front_page().splitlines())) <= 80

@@ -292,3 +292,45 @@ def test_a_pull_without_news_says_so_in_one_line(capfd: pytest.CaptureFixture[st
     (line,) = capfd.readouterr().out.splitlines()
     assert "0 rows read" in line
     assert "2 streams without news" in line
+
+
+def test_on_a_narrow_terminal_the_errors_stand_below_the_table_once_for_all_that_share_them(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    full = "the disk under /data/w.duckdb is full; make room and run this again"
+    many = [outcome(f"payment_intent_amount_details_{n}", status="failed", error=full) for n in range(9)]
+    progress.summary(result(*many, outcome("charges", 7)))
+    lines = capfd.readouterr().out.splitlines()
+    table = [line for line in lines if line.startswith(" ")]
+    assert all(len(line) <= 80 for line in table)
+    assert sum("payment_intent" in line and line.rstrip().endswith(" failed") for line in table) == 9
+    (told,) = [line for line in lines if full in line]
+    assert told.startswith("payment_intent_amount_details_0, ")
+    assert told.endswith(f"_4 and 4 more: failed: {full}")
+
+
+def test_one_request_is_no_requests(capfd: pytest.CaptureFixture[str]) -> None:
+    found = result(outcome("charges", 1))
+    found.tally.requests = 1
+    progress.summary(found)
+    assert "; 1 request, 2 retries" in capfd.readouterr().out
+
+
+def test_no_number_is_cut_on_a_narrow_terminal() -> None:
+    clock, terminal = Clock(), Terminal(width=80, height=10)
+    screen = live(terminal, clock)
+    name = "payment_intent_amount_details_line_items"
+    screen.budget(33, 100)
+    screen.started(name, "")
+    screen.started("cards", "")
+    screen.finished(
+        "cards", "failed", "Stripe refused, and said why at a length that no terminal has room for"
+    )
+    clock.now += 10
+    screen.advanced(name, rows=1_234, requests=13, estimate=100_000)
+    heading, first, *_, foot = terminal.rows(screen)
+    assert heading == "stream | rows | requests | left | status"
+    assert re.search(r"\| 1,234 \| 13 \| 13 min 30 s \| running$", first)
+    assert foot.endswith("| 33% of budget")
+    assert len(terminal.rows(screen)) == 4

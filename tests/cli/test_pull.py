@@ -173,6 +173,35 @@ def test_status_tells_what_is_there(stripe: Stripe, tmp_path: Path) -> None:
     assert "4 streams, 4 of them complete" in run("status", "--to", "duckdb:///w.duckdb", cwd=tmp_path).stdout
 
 
+def test_status_on_a_narrow_terminal_names_every_stream_whole_and_tells_bounds_once(
+    stripe: Stripe, tmp_path: Path
+) -> None:
+    assert run(*given(stripe), cwd=tmp_path).returncode == 0
+    words = ("status", "--to", "duckdb:///w.duckdb")
+    wide = run(*words, cwd=tmp_path, COLUMNS="250").stdout
+    assert "changes show within" in wide.splitlines()[2]
+    narrow = run(*words, cwd=tmp_path, COLUMNS="80").stdout
+    table, bounds = narrow.split("changes show within\n")
+    assert all(len(line) <= 80 for line in table.splitlines())
+    rows = {line.split()[0]: line.split() for line in table.splitlines() if line.endswith(" ok     ")}
+    assert set(rows) == set(STREAMS.split(","))
+    told = dict(line.strip().split(" ", 1) for line in bounds.splitlines() if line.startswith("  ("))
+    held = last(run(*words, "--json", cwd=tmp_path))["pulls"][0]["streams"]
+    assert {name: told[row[-2]] for name, row in rows.items()} == {
+        each["stream"]: each["staleness"] for each in held
+    }
+
+
+def test_preview_on_a_narrow_terminal_leaves_columns_out_rather_than_cutting_ids(
+    stripe: Stripe, tmp_path: Path
+) -> None:
+    words = ["preview", "charges", "--api-key", KEY, "--api-base", stripe.url, "--limit", "3"]
+    done = run(*words, cwd=tmp_path, COLUMNS="80")
+    ids = {json.loads(line)["id"] for line in run(*words, "--json", cwd=tmp_path).stdout.splitlines()}
+    assert {line.split()[0] for line in done.stdout.splitlines() if line.startswith(" ch_")} == ids
+    assert "…" not in done.stdout
+
+
 def test_preview_shows_rows_without_a_warehouse(stripe: Stripe, tmp_path: Path) -> None:
     words = ["preview", "charges", "--api-key", KEY, "--api-base", stripe.url, "--limit", "3"]
     done = run(*words, "--json", cwd=tmp_path)
@@ -232,10 +261,11 @@ def test_nobody_there_is_one_sentence(tmp_path: Path) -> None:
     ("change", "says"),
     [
         ({"--api-key": None}, "--to needs a key too: give --api-key, or set STRIPE_API_KEY"),
+        ({"--api-key": ""}, "--api-key is empty; is the variable that it comes from set?"),
         ({"--api-key": "pk_test_geheim51AbCdEfGhIj"}, "pk_"),
         ({"--to": "duckdb:////no/such/folder/w.duckdb"}, "The directory /no/such/folder does not exist"),
         ({"--to": "oracle://geheim@x"}, "duckdb:///FILE"),
-        ({"--streams": "chargs"}, "did you mean 'charges'?"),
+        ({"--streams": "customers,chargs"}, "no such stream as chargs; did you mean 'charges'?"),
         ({"--streams": "zzz_*"}, "--streams: Stripe has no such stream"),
         ({"--rate-limit": "many"}, "100/25"),
         ({"--budget": "7"}, "budget"),

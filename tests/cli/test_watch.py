@@ -240,7 +240,7 @@ def test_another_pull_into_the_same_tables_ends_it_with_a_sentence(shop: Merchan
         words = [word for word in watch.process.args if isinstance(word, str)]  # type: ignore[union-attr]
         words = words[: words.index("--watch")]
         assert subprocess.run(words, cwd=tmp_path, capture_output=True, check=False).returncode == 0
-        assert watch.process.wait(PATIENCE) == 1
+        assert watch.process.wait(PATIENCE) == 3
         assert "was taken over by run_" in watch.said().splitlines()[-1]
 
 
@@ -254,7 +254,7 @@ def test_forgetting_somebody_ends_it_and_the_next_one_brings_nothing_back(
         watch.until(lambda: value(watch, "customers", who, "name") == "Zaphod Quetzalcoatl")
         words = ["forget", who, "--to", "duckdb:///w.duckdb", "--yes"]
         assert subprocess.run([TIDEGATE, *words], cwd=tmp_path, check=False).returncode == 0
-        assert watch.process.wait(PATIENCE) == 1
+        assert watch.process.wait(PATIENCE) == 3
         assert "was taken over by forget at" in watch.said().splitlines()[-1]
     shop.make(f"/v1/customers/{who}", name="Zaphod Quetzalcoatl again")
     watch = Watch(shop.url, tmp_path, "--json")

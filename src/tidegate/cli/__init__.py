@@ -23,9 +23,9 @@ COMMANDS = {
     "check": "Test keys, permissions and warehouses before anything is moved.",
     "streams": "List every Stripe stream, its path and the permission it needs.",
     "pull": "Bring Stripe objects into a warehouse.",
-    "audit": "Prove that the warehouse holds what Stripe has, row by row and cent by cent.",
+    "audit": "Prove, row by row, that the warehouse holds what Stripe has.",
     "forget": "Erase customers' personal data from the warehouse, for good.",
-    "status": "Show what the warehouse holds: rows per stream, whether its reading was complete, and as of when.",
+    "status": "Show what the warehouse holds: rows, completeness, freshness.",
     "preview": "Show a stream's newest rows, without a warehouse.",
     "schema": "Print the JSON Schema of tidegate.yaml, or a stream's columns.",
     "sandbox": "Serve a local Stripe with a generated business in it.",
@@ -153,8 +153,10 @@ def _tell(error: BaseException) -> int:
     if isinstance(known, errors.TidegateError):
         output.say(str(known))
         return known.exit_code
-    if _inside(error, KeyboardInterrupt) is not None:
-        output.say("interrupted; what was committed is safe, and the same command goes on from there")
+    stopped = _inside(error, KeyboardInterrupt)
+    if stopped is not None:
+        said = str(stopped) or "what was committed is safe, and the same command goes on from there"
+        output.say(f"interrupted; {said}")
         return 130
     system = _inside(error, OSError)
     if isinstance(system, OSError) and system.strerror and system.filename:

@@ -51,11 +51,12 @@ def audit(
     repair: bool = False,
     json: bool = False,
 ) -> int:
-    """Prove that the warehouse holds what Stripe has, row by row and cent by cent.
+    """Prove, row by row, that the warehouse holds what Stripe has.
 
-    Reads Stripe's lists once more and compares them with the tables: ids, contents and sums of amounts, by stream
-    and month, and the balance with all its movements. What changes meanwhile is no difference. Exit code 0: all
-    equal; 3: differences; 1: something could not be read.
+    Reads Stripe's lists once more and compares them with the tables: ids, contents
+    and sums of amounts, by stream and month, and the balance with all its
+    movements. What changes meanwhile is no difference. Exit code 0: all equal; 3:
+    differences; 1: something could not be read.
 
     Parameters
     ----------
@@ -96,6 +97,7 @@ def audit(
         api_key=api_key,
         to=to,
         streams=stream if to is not None else None,
+        streams_flag="--stream",
         accounts=account,
         api_base=api_base,
         schema=schema,
@@ -106,6 +108,8 @@ def audit(
     )
     chosen = [each.strip() for each in (stream or "").split(",") if each.strip()]
     jobs = _chosen(jobs, chosen)
+    if to is not None:
+        jobs = [dataclasses.replace(job, name="audit") for job in jobs]
     codes = [_run(job, None if since is None else _moment(since), repair, json) for job in jobs]
     return max(codes, key=_CODES.index)
 
@@ -144,8 +148,9 @@ def _run(job: settings.Job, since: int | None, repair: bool, json: bool) -> int:
         if json:
             output.print_json(findings.nothing(error))
         raise
-    except asyncio.CancelledError:  # SIGTERM
-        raise KeyboardInterrupt from None
+    except (asyncio.CancelledError, KeyboardInterrupt):  # SIGTERM, Ctrl-C
+        kept = "what was repaired stays" if repair else "nothing was changed"
+        raise KeyboardInterrupt(f"{kept}, and the next audit begins anew") from None
     finally:
         warehouse.close()
     if json:
@@ -174,33 +179,53 @@ def _show(name: str, found: findings.Audit, repair: bool) -> None:
 
     out = output.console()
     several = len({each.account for each in found.streams}) > 1
-    grid = table.Table(box=box.SIMPLE_HEAD, pad_edge=False, title=name, title_justify="left")
-    for heading in ("stream", *(("account",) if several else ())):
-        grid.add_column(heading, no_wrap=True)
-    for heading in ("at Stripe", "here", "missing", "extra", "stale", "in flight"):
-        grid.add_column(heading, justify="right", no_wrap=True)
-    grid.add_column("status", overflow="fold")
-    told = [each for each in found.streams if each.told]
-    for each in sorted(told, key=_rank):
-        words = f"{WORDS[each.status]}: {output.redacted(each.error)}" if each.error else WORDS[each.status]
-        grid.add_row(
-            text.Text(each.stream),
-            *((text.Text(each.account),) if several else ()),
-            f"{each.total('stripe'):,}",
-            f"{each.total('warehouse'):,}",
-            *(f"{each.total(kind):,}" if each.total(kind) else "" for kind in findings.KINDS),
-            f"{each.in_flight:,}" if each.in_flight else "",
-            text.Text(words, STYLES.get(each.status, "yellow")),
-        )
-    if told:
-        out.print(grid)
-    for each in sorted(told, key=_rank):
+    told = sorted((each for each in found.streams if each.told), key=_rank)
+    kinds = [kind for kind in findings.KINDS if any(each.total(kind) for each in told)]
+    flight = any(each.in_flight for each in told)
+
+    def drawn(errors: bool) -> table.Table:
+        grid = table.Table(box=box.SIMPLE_HEAD, pad_edge=False, title=name, title_justify="left")
+        for heading in ("stream", *(("account",) if several else ())):
+            grid.add_column(heading, overflow="fold")
+        for heading in ("at Stripe", "here", *kinds, *(("in flight",) if flight else ())):
+            grid.add_column(heading, justify="right", no_wrap=True)
+        grid.add_column("status", no_wrap=True)
+        for each in told:
+            grid.add_row(
+                text.Text(each.stream),
+                *((text.Text(each.account),) if several else ()),
+                f"{each.total('stripe'):,}",
+                f"{each.total('warehouse'):,}",
+                *(f"{each.total(kind):,}" if each.total(kind) else "" for kind in kinds),
+                *((f"{each.in_flight:,}" if each.in_flight else "",) if flight else ()),
+                text.Text(_status(each, errors), STYLES.get(each.status, "yellow")),
+            )
+        return grid
+
+    if told and output.fits(drawn(errors=True), out):
+        out.print(drawn(errors=True))
+    elif told:
+        out.print(drawn(errors=False))
+        wrong = {
+            f"{each.stream} of {each.account}" if several else each.stream: _status(each, True)
+            for each in told
+            if each.error
+        }
+        for line in output.told_together(wrong):
+            out.print(line, markup=False, soft_wrap=True)
+    for each in told:
         for line in _details(each):
             out.print(line, markup=False, soft_wrap=True)
     for balance in found.balances:
         for line in _balance(balance, several):
             out.print(line, markup=False, soft_wrap=True)
     out.print(_last(found, repair), markup=False, soft_wrap=True)
+
+
+def _status(found: findings.Stream, error: bool) -> str:
+    """How a stream came out, with or without its error."""
+    words = WORDS[found.status]
+    return f"{words}: {output.redacted(found.error)}" if error and found.error else words
 
 
 def _rank(found: findings.Stream) -> tuple[bool, bool, int, str]:
@@ -259,7 +284,7 @@ def _last(found: findings.Audit, repair: bool) -> str:
     parts = [
         f"{WORDS[found.status]}: {rows:,} rows compared in {progress.duration(seconds)}: {verdict}",
         *((f"{found.repaired:,} repaired",) if repair else ()),
-        *((f"{unread} streams could not be read to their end",) if unread else ()),
-        f"{found.requests:,} requests",
+        *((f"{output.counted(unread, 'stream')} could not be read to the end",) if unread else ()),
+        output.counted(found.requests, "request"),
     ]
     return "; ".join(parts)

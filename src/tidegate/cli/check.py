@@ -26,7 +26,8 @@ def check(
 ) -> int:
     """Test keys, permissions and warehouses before anything is moved.
 
-    Asks every chosen list for one row and writes a scratch table. Exit code 3 when something is missing.
+    Asks every chosen list for one row and writes a scratch table. Exit code 3 when
+    something is missing.
 
     Parameters
     ----------

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
 
-from tidegate import config, errors
+from tidegate import catalog, config, errors
+from tidegate.cli import output
 from tidegate.pull import settings
 
 
@@ -31,6 +32,7 @@ def jobs(
     to: str | None,
     full_refresh: bool = False,
     streams: str | None = None,
+    streams_flag: str = "--streams",
     accounts: Sequence[str] = (),
     **flags: Unpack[Flags],
 ) -> list[settings.Job]:
@@ -38,6 +40,8 @@ def jobs(
 
     Raises ConfigError where both are given, or a flag that only goes with the other.
     """
+    if api_key is not None and not api_key.strip():
+        raise errors.ConfigError("--api-key is empty; is the variable that it comes from set?")
     if to is None:
         given = [name for name, value in flags.items() if value is not None]
         first = {"api_key": api_key, "streams": streams, "account": accounts}
@@ -53,5 +57,10 @@ def jobs(
     if names or config_file is not None:
         raise errors.ConfigError("--to stands for a configuration; give the one or the other")
     chosen = [name.strip() for name in (streams or "").split(",") if name.strip()]
+    known = catalog.load().streams
+    for name in chosen:
+        if name not in known and not any(letter in name for letter in "*?["):
+            near = output.suggestion(name, known) or "; `tidegate streams` lists them"
+            raise errors.ConfigError(f"{streams_flag}: Stripe has no such stream as {name}{near}")
     file = config.ad_hoc(api_key=api_key, to=to, streams=chosen, accounts=list(accounts) or None, **flags)
     return settings.jobs(file, full_refresh=full_refresh, lookback_given=flags.get("lookback") is not None)

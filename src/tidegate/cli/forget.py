@@ -32,8 +32,9 @@ def forget(
 ) -> int:
     """Erase customers' personal data from the warehouse, for good.
 
-    Their rows in `customers` become tombstones; amounts, times, references and states of everything else stay.
-    Later pulls bring nothing of it back. Asks before it acts. Deleting somebody in Stripe is another matter.
+    Their rows in `customers` become tombstones; amounts, times, references and
+    states of everything else stay. Later pulls bring nothing of it back. Asks
+    before it acts. Deleting somebody in Stripe is another matter.
 
     Parameters
     ----------
@@ -71,6 +72,9 @@ def forget(
                 hard=place.hard,
                 dry_run=dry_run,
             )
+        except KeyboardInterrupt:
+            undone = "nothing was changed" if dry_run else "the same command erases what is left"
+            raise KeyboardInterrupt(undone) from None
         finally:
             opened.close()
         done.append((place.name, found))
@@ -99,7 +103,7 @@ def _places(config_file: Path | None, to: str | None, schema: str) -> list[_Plac
         if config_file is not None:
             raise errors.ConfigError("--to stands for a configuration; give the one or the other")
         own = {name: [name] for name in names}
-        return [_Place(to, lambda: warehouse.open_url(to, schema=schema), own, frozenset())]
+        return [_Place(warehouse.named(to), lambda: warehouse.open_url(to, schema=schema), own, frozenset())]
     if schema != "stripe":
         raise errors.ConfigError("--schema goes with --to; with a configuration, write it in the file")
     file = config.load(config_file or config.DEFAULT_FILE)
@@ -134,7 +138,12 @@ def _confirm(customers: Sequence[str], places: Sequence[_Place]) -> None:
         file=sys.stderr,
         flush=True,
     )
-    if sys.stdin.readline().strip() != WORD:
+    try:
+        typed = sys.stdin.readline()
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        raise KeyboardInterrupt("nothing was erased") from None
+    if typed.strip() != WORD:
         raise errors.ConfigError("not confirmed; nothing was erased")
 
 

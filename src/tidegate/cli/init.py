@@ -30,7 +30,7 @@ pulls:
   everything:
     from: stripe
     to: warehouse
-    # lookback: 7d                 # how much earlier than the start date to begin
+    # lookback: 7d                 # how far back to list again what has no events
     streams:
       "*": {{}}                      # every stream; `tidegate streams` lists them
       # charges: {{exclude: [receipt_url]}}

@@ -13,11 +13,12 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 WIDE = 400
 """Columns where nobody looks: in a pipe a table is never cut."""
@@ -73,6 +74,29 @@ def console(*, stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     wide = not stream.isatty() and "COLUMNS" not in os.environ
     return Pipe(stderr=stderr, width=WIDE if wide else None, highlight=False, soft_wrap=False)
+
+
+def fits(table: Table, out: Console) -> bool:
+    """Whether the table can be drawn without cutting or folding a cell."""
+    return out.measure(table, options=out.options.update(width=10_000)).maximum <= out.width
+
+
+def told_together(errors: Mapping[str, str], *, named: int = 5) -> list[str]:
+    """One line for each error that streams ended with, and whose it is: `cards, plans: no permission`."""
+    whose: dict[str, list[str]] = {}
+    for stream, error in errors.items():
+        whose.setdefault(error, []).append(stream)
+    lines = []
+    for error, streams in whose.items():
+        shown = streams if len(streams) <= named + 1 else streams[:named]
+        more = len(streams) - len(shown)
+        lines.append(f"{', '.join(shown)}{f' and {more:,} more' if more else ''}: {error}")
+    return lines
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 request`, `2,721 requests`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def survive_encoding() -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from tidegate import config, errors
 from tidegate.cli import output
 from tidegate.pull import look, scope, settings
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 CELL = 40
 """Characters of a value that a table shows."""
@@ -82,7 +85,7 @@ def preview(
             raise errors.ConfigError(
                 f"{stream} has no column {name}{near or f'; `tidegate schema {stream}`'}"
             )
-    _table(rows, wanted or _telling(rows))
+    _table(rows, wanted or _telling(rows), asked=bool(wanted))
     return 0
 
 
@@ -115,7 +118,16 @@ def _telling(rows: list[dict[str, object]]) -> list[str]:
     return [*dict.fromkeys([*known, *short])][:COLUMNS]
 
 
-def _table(rows: list[dict[str, object]], columns: list[str]) -> None:
+def _table(rows: list[dict[str, object]], columns: list[str], *, asked: bool) -> None:
+    """The columns that were asked for, or as many of the telling ones as the terminal shows whole."""
+    out = output.console()
+    while not asked and len(columns) > 1 and not output.fits(_grid(rows, columns), out):
+        columns = columns[:-1]
+    out.print(_grid(rows, columns))
+    out.print(f"{output.counted(len(rows), 'row')}; --json shows every column, --columns chooses.")
+
+
+def _grid(rows: list[dict[str, object]], columns: list[str]) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -126,8 +138,7 @@ def _table(rows: list[dict[str, object]], columns: list[str]) -> None:
         table.add_column(name, justify="right" if numeric else "left", overflow="ellipsis", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(_cell(row[name])) for name in columns))
-    output.console().print(table)
-    output.console().print(f"{len(rows)} rows; --json shows every column, --columns chooses.")
+    return table
 
 
 def _cell(value: object) -> str:

@@ -30,6 +30,8 @@ MENTIONED = 6
 """Streams named in the line of one of many pulls, at the most."""
 MOMENT = 1.0
 """Seconds that a stream is read before one of many pulls shows it."""
+NARROW = 90
+"""Columns under which the live table leaves out the rows a second, so that names and numbers are whole."""
 FRAMES = 4
 """Pictures a second on a terminal."""
 WINDOW = 10.0
@@ -50,29 +52,41 @@ def summary(result: report.Result) -> None:
     from rich import box, table, text
 
     several = len({outcome.account for outcome in result.outcomes}) > 1
-    grid = table.Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for heading in ("stream", *(("account",) if several else ())):
-        grid.add_column(heading, no_wrap=True)
     gone = any(each.deleted for each in result.outcomes)
-    for heading in ("read", "written", *(("deleted",) if gone else ()), "requests"):
-        grid.add_column(heading, justify="right", no_wrap=True)
-    grid.add_column("status", overflow="fold")
     said = [each for each in result.outcomes if each.read or each.deleted or each.status not in _QUIET]
-    for each in sorted(said, key=lambda one: (one.status == "ok", -one.read, one.stream)):
-        words = _WORDS.get(each.status, each.status)
-        words = f"{words}: {output.redacted(each.error)}" if each.error else words
-        grid.add_row(
-            text.Text(each.stream),
-            *((text.Text(each.account),) if several else ()),
-            f"{each.read:,}",
-            f"{each.written:,}",
-            *((f"{each.deleted:,}",) if gone else ()),
-            f"{each.tally.requests:,}",
-            text.Text(words, _STYLES.get(each.status, "yellow")),
-        )
+    said.sort(key=lambda one: (one.status == "ok", -one.read, one.stream))
+
+    def drawn(errors: bool) -> table.Table:
+        grid = table.Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+        for heading in ("stream", *(("account",) if several else ())):
+            grid.add_column(heading, overflow="fold")
+        for heading in ("read", "written", *(("deleted",) if gone else ()), "requests"):
+            grid.add_column(heading, justify="right", no_wrap=True)
+        grid.add_column("status", no_wrap=True)
+        for each in said:
+            grid.add_row(
+                text.Text(each.stream),
+                *((text.Text(each.account),) if several else ()),
+                f"{each.read:,}",
+                f"{each.written:,}",
+                *((f"{each.deleted:,}",) if gone else ()),
+                f"{each.tally.requests:,}",
+                text.Text(_outcome(each, errors), _STYLES.get(each.status, "yellow")),
+            )
+        return grid
+
     out = output.console()
-    if said:
-        out.print(grid)
+    if said and output.fits(drawn(errors=True), out):
+        out.print(drawn(errors=True))
+    elif said:
+        out.print(drawn(errors=False))
+        wrong = {
+            f"{each.stream} of {each.account}" if several else each.stream: _outcome(each, True)
+            for each in said
+            if each.error
+        }
+        for line in output.told_together(wrong):
+            out.print(line, markup=False, soft_wrap=True)
     empty = sum(not each.read and each.status == "ok" for each in result.outcomes)
     absent = sum(each.status == "not_enabled" for each in result.outcomes)
     read = sum(each.read for each in result.outcomes)
@@ -80,11 +94,17 @@ def summary(result: report.Result) -> None:
     seconds = (result.finished_at - result.started_at).total_seconds()
     parts = [
         f"{result.status}: {read:,} rows read, {written:,} written in {duration(seconds)}",
-        f"{result.tally.requests:,} requests, {result.tally.retries:,} retries",
+        f"{output.counted(result.tally.requests, 'request')}, {result.tally.retries:,} retries",
         *((f"{_streams(empty)} without news",) if empty else ()),
         *((f"{absent} not enabled in this account",) if absent else ()),
     ]
     out.print("; ".join(parts), markup=False, soft_wrap=True)
+
+
+def _outcome(each: report.Outcome, error: bool) -> str:
+    """How a stream ended, with or without its error."""
+    words = _WORDS.get(each.status, each.status)
+    return f"{words}: {output.redacted(each.error)}" if error and each.error else words
 
 
 class Ticker:
@@ -123,7 +143,7 @@ class Ticker:
             *((end.rstrip("."), "trying again") if end and end != before else ()),
             *(("going on",) if before and not end else ()),
             *((f"{', '.join(well[:3])} well again",) if well and not before else ()),
-            f"{result.tally.requests:,} request{'' if result.tally.requests == 1 else 's'}",
+            output.counted(result.tally.requests, "request"),
         ]
         return f"{result.finished_at.astimezone():%H:%M:%S} {'; '.join(said)}"
 
@@ -272,8 +292,8 @@ class Screen:
             line.status, line.error, line.ended, line.left = status, error, now, 0
             seconds = now - line.begun
             text = (
-                f"{stream}: {_WORDS.get(status, status)}, {line.rows:,} rows, {line.requests:,} requests, "
-                f"{duration(seconds)}"
+                f"{stream}: {_WORDS.get(status, status)}, {output.counted(line.rows, 'row')}, "
+                f"{output.counted(line.requests, 'request')}, {duration(seconds)}"
             )
         if (
             line.rows or status != "ok"
@@ -334,23 +354,34 @@ class Screen:
                 f", {more} not shown" if more > 0 else ""
             )
             left = _left(ranked, now)
+            rates = self.console.width >= NARROW
+            # Numbers are never cut: names, and the words of a status, share the room that is left.
+            shared = self.console.width - (6 + 8 + 11 + 4 * 3 + (9 if rates else 0))
+            names = min(max(len(foot), *(len(line.stream) for line in ranked[:room]), 0), max(shared - 13, 8))
+            widths = {"stream": names, "status": max(shared - names, 8)}
             for heading, footer in (
                 ("stream", foot),
                 ("rows", f"{total:,}"),
-                ("rows/s", f"{self._rate(now):,.0f}"),
+                *((("rows/s", f"{self._rate(now):,.0f}"),) if rates else ()),
                 ("requests", f"{sum(line.requests for line in ranked):,}"),
                 ("left", left),
                 ("status", self._share()),
             ):
                 numeric = heading not in ("stream", "status")
-                grid.add_column(heading, footer=footer, justify="right" if numeric else "left", no_wrap=True)
+                grid.add_column(
+                    heading,
+                    footer=footer,
+                    justify="right" if numeric else "left",
+                    no_wrap=True,
+                    max_width=widths.get(heading),
+                )
             for line in ranked[:room]:
                 status = line.status or "running"
                 words = _WORDS.get(status, status)
                 grid.add_row(
                     text.Text(line.stream),
                     f"{line.rows:,}",
-                    f"{line.rate(now):,.0f}",
+                    *((f"{line.rate(now):,.0f}",) if rates else ()),
                     f"{line.requests:,}",
                     _left([line], now),
                     text.Text(

@@ -45,9 +45,10 @@ def pull(
 ) -> int:
     """Bring Stripe objects into a warehouse.
 
-    With a tidegate.yaml: `tidegate pull` runs all its pulls, `tidegate pull NAME` one of them. Without one:
-    `tidegate pull --api-key KEY --to duckdb:///FILE`. The first pull reads everything, later ones follow what
-    changed. One that was cut short goes on where it stopped.
+    With a tidegate.yaml: `tidegate pull` runs all its pulls, `tidegate pull NAME`
+    one of them. Without one: `tidegate pull --api-key KEY --to duckdb:///FILE`.
+    The first pull reads everything, later ones follow what changed. One that was
+    cut short goes on where it stopped.
 
     Parameters
     ----------
@@ -220,8 +221,7 @@ def _show(found: estimate.Forecast) -> None:
     from rich import box
     from rich.table import Table
 
-    title = f"A pull of {found.account} would bring"
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("stream", "rows", "requests", ""):
         table.add_column(heading, justify="right" if heading in {"rows", "requests"} else "left")
     for one in sorted(found.estimates, key=lambda e: -e.rows):
@@ -233,8 +233,12 @@ def _show(found: estimate.Forecast) -> None:
             one.error,
         )
     console = output.console()
+    console.print(f"A pull of {found.account} would bring", markup=False, soft_wrap=True)
     console.print(table)
+    requests = output.counted(found.requests, "request")
     console.print(
-        f"About {found.rows:,} rows in {found.requests:,} requests: {progress.duration(found.seconds)} at the "
-        f"budget, and {found.requests:,} of the month's reads. Looking took {found.spent:,} requests."
+        f"About {output.counted(found.rows, 'row')} in {requests}: {progress.duration(found.seconds)} at the "
+        f"budget, and {found.requests:,} of the month's reads. "
+        f"Looking took {output.counted(found.spent, 'request')}.",
+        soft_wrap=True,
     )

@@ -28,8 +28,9 @@ def sandbox(
 ) -> int:
     """Serve a local Stripe with a generated business in it.
 
-    It answers Stripe's API over HTTP: lists, writes, events, webhooks and search, with rate limits and faults on
-    demand. Any key that begins with sk_test_ works. Whatever is written lives until the command ends.
+    It answers Stripe's API over HTTP: lists, writes, events, webhooks and search,
+    with rate limits and faults on demand. Any key that begins with sk_test_ works.
+    Whatever is written lives until the command ends.
 
     Parameters
     ----------

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -11,6 +12,9 @@ from tidegate import catalog, config, errors, warehouse
 from tidegate.cli import output
 from tidegate.pull import held, settings
 from tidegate.warehouse import base
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def status(
@@ -20,9 +24,10 @@ def status(
     schema: str = "stripe",
     json: bool = False,
 ) -> int:
-    """Show what the warehouse holds: rows per stream, whether its reading was complete, and as of when.
+    """Show what the warehouse holds: rows, completeness, freshness.
 
-    Says of each table how soon a change in Stripe shows, which rows are held back, and what could not be read.
+    Says of each table how soon a change in Stripe shows, which rows are held back,
+    and what could not be read.
 
     Parameters
     ----------
@@ -38,7 +43,7 @@ def status(
     names = {name: name for name in catalog.load().streams}
     shown: list[tuple[str, list[held.Held]]] = []
     if to is not None:
-        shown.append((to, _held(warehouse.open_url(to, schema=schema), names)))
+        shown.append((warehouse.named(to), _held(warehouse.open_url(to, schema=schema), names)))
     else:
         for job in settings.jobs(config.load(config_file or config.DEFAULT_FILE)):
             tables = {**names, **{s: c.table for s, c in job.options.choices.items() if c.table}}
@@ -61,40 +66,72 @@ def _held(opened: base.Warehouse, tables: dict[str, str]) -> list[held.Held]:
 
 
 def _table(name: str, found: list[held.Held]) -> None:
-    from rich import box
-    from rich.table import Table
-
-    accounts = {one.account for one in found}
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=name, title_justify="left")
-    if len(accounts) > 1:
-        table.add_column("account")
-    for heading in ("stream", "rows", "deleted", "as of (UTC)", "changes show within", "status"):
-        table.add_column(heading, justify="right" if heading in {"rows", "deleted"} else "left")
-    for one in found:
-        words = [
-            one.stream,
-            f"{one.rows:,}",
-            f"{one.deleted:,}",
-            "" if one.as_of is None else f"{one.as_of:%Y-%m-%d %H:%M:%S}",
-            one.staleness,
-            _status(one),
-        ]
-        table.add_row(*([one.account] if len(accounts) > 1 else []), *words)
-    output.console().print(table)
-    complete = sum(one.complete for one in found)
-    output.console().print(
-        f"{sum(one.rows for one in found):,} rows in {len(found)} streams, {complete} of them complete."
+    """The streams; where the terminal is too narrow, what needs words stands below, once for all that share it."""
+    out = output.console()
+    marks = {
+        words: f"({number})" for number, words in enumerate(dict.fromkeys(o.staleness for o in found), 1)
+    }
+    table = _grid(name, found, {}, errors=True)
+    narrow = not output.fits(table, out)
+    if narrow:
+        table = _grid(name, found, marks, errors=False)
+    out.print(table)
+    if narrow:
+        out.print("changes show within", markup=False)
+        for words, mark in marks.items():
+            out.print(f"  {mark} {words}", markup=False, soft_wrap=True)
+        several = len({one.account for one in found}) > 1
+        wrong = {
+            f"{one.stream} of {one.account}" if several else one.stream: _status(one, errors=True)
+            for one in found
+            if _status(one, errors=True) != _status(one, errors=False)
+        }
+        for line in output.told_together(wrong):
+            out.print(line, markup=False, soft_wrap=True)
+    complete, waiting = sum(one.complete for one in found), sum(one.status == "not_begun" for one in found)
+    out.print(
+        f"{output.counted(sum(one.rows for one in found), 'row')} in {output.counted(len(found), 'stream')}, "
+        f"{complete:,} of them complete{f', {waiting:,} not begun' if waiting else ''}.",
+        soft_wrap=True,
     )
     for sentence in filter(None, (one.held for one in found)):
-        output.console().print(sentence)
+        out.print(sentence, markup=False, soft_wrap=True)
 
 
-def _status(one: held.Held) -> str:
-    """How its last run ended, and what is still to be done."""
+def _grid(name: str, found: list[held.Held], marks: Mapping[str, str], *, errors: bool) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    several = len({one.account for one in found}) > 1
+    gone = any(one.deleted for one in found)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=name, title_justify="left")
+    for heading in ("stream", *(("account",) if several else ())):
+        table.add_column(heading, overflow="fold")
+    for heading in ("rows", *(("deleted",) if gone else ())):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("as of (UTC)", "within" if marks else "changes show within", "status"):
+        table.add_column(heading, no_wrap=True)
+    for one in found:
+        table.add_row(
+            Text(one.stream),
+            *((Text(one.account),) if several else ()),
+            f"{one.rows:,}",
+            *((f"{one.deleted:,}",) if gone else ()),
+            "" if one.as_of is None else f"{one.as_of:%Y-%m-%d %H:%M:%S}",
+            marks.get(one.staleness, one.staleness),
+            Text(_status(one, errors=errors)),
+        )
+    return table
+
+
+def _status(one: held.Held, *, errors: bool) -> str:
+    """How its last run ended, and what is still to be done; without `errors` in a word or two."""
     state = one.status if one.complete or one.status != "ok" else "unfinished"
-    words = [f"{state}: {one.error}" if one.error else state]
-    if one.listing:
+    state = state.replace("not_begun", "not begun")
+    words = [f"{state}: {one.error}" if one.error and errors else state]
+    if one.listing and errors:
         words.append(f"to be listed again: {one.listing}")
-    if one.waiting:
+    if one.waiting and errors:
         words.append(f"{one.waiting:,} to be read, {one.unread:,} of them in vain so far")
     return "; ".join(words)

@@ -10,7 +10,9 @@ from tidegate.pull import report, run, scope
 from tidegate.warehouse import base
 
 FINAL = (errors.Unauthorized, errors.WarehouseError, errors.ConfigError, errors.NotEnabled)
-"""What ends pulls that follow one another; only that somebody holds the warehouse passes, of these."""
+"""What ends pulls that follow one another, but for PASSING."""
+PASSING = (errors.WarehouseBusy, errors.WarehouseUnreachable)
+"""Somebody holds the warehouse, or it is being restarted: what is waited out."""
 
 
 async def watch(
@@ -43,4 +45,4 @@ async def watch(
 
 def is_final(result: report.Result) -> bool:
     """Does it end pulls that follow one another? All else may pass."""
-    return isinstance(result.end, FINAL) and not isinstance(result.end, errors.WarehouseBusy)
+    return isinstance(result.end, FINAL) and not isinstance(result.end, PASSING)
