@@ -109,7 +109,7 @@ def test_a_second_deletion_moves_no_end(warehouse: base.Warehouse) -> None:
 
 
 def test_a_second_deletion_ends_what_began_after_the_first(warehouse: base.Warehouse) -> None:
-    """A list that was asked for at 5 and answered at 9 did not have the row any more; what it was at 7 is told later."""
+    """A list asked for at 5 and answered at 9 had the row no more; what it was at 7 is told later."""
     warehouse.load([loads.load(loads.row("a", 1)), loads.versions(("a", 1, "x"))], {})
     warehouse.load([loads.mark(loads.dead("a", 5), history=loads.HISTORY)], {})
     warehouse.load([loads.versions(("a", 7, "y")), loads.mark(loads.dead("a", 9), history=loads.HISTORY)], {})

@@ -11,6 +11,14 @@ FILES = (".duckdb", ".db")
 """Endings that make a bare path a DuckDB file."""
 
 
+def named(url: str) -> str:
+    """A warehouse's URL as it may be shown: without user, password and parameters."""
+    scheme, found, rest = url.partition("://")
+    if not found or scheme.lower() == "duckdb":
+        return url
+    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
+
+
 def open_url(url: str, schema: str = "stripe", *, wait: float = 60.0) -> base.Warehouse:
     """The warehouse behind a URL, or behind the bare path of a DuckDB file; nothing is opened yet.
 
