@@ -132,13 +132,9 @@ def _confirm(customers: Sequence[str], places: Sequence[_Place]) -> None:
         )
     who = customers[0] if len(customers) == 1 else f"{len(customers)} customers"
     where = ", ".join(place.name for place in places)
-    print(
-        f"This erases the personal data of {who} in {where} for good.\nType {WORD} to go on: ",
-        end="",
-        file=sys.stderr,
-        flush=True,
-    )
+    question = f"This erases the personal data of {who} in {where} for good.\nType {WORD} to go on: "
     try:
+        print(question, end="", file=sys.stderr, flush=True)
         typed = sys.stdin.readline()
     except KeyboardInterrupt:
         print(file=sys.stderr)

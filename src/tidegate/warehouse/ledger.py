@@ -55,8 +55,8 @@ def hold(connection: duckdb.DuckDBPyConnection, name: str, fence: base.Fence, wh
         if held != token:
             taken = f"was taken over by {writer}" if writer else "lost its claim (was the file replaced?)"
             raise errors.Fenced(
-                f"{table} in {where} {taken}, so {fence.writer} stops here and commits nothing more; let one run "
-                "at a time write it."
+                f"{table} in {where} {taken}, so {fence.writer} stops here; what it committed stays. Let one run "
+                "at a time write there: wait until the other is done, then run this again."
             )
 
 
