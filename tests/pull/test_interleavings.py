@@ -382,6 +382,29 @@ def test_a_page_that_arrives_late_brings_no_line_back_that_was_removed_since(
     assert ids(file, "invoice_line_items") == ["il_1"]
 
 
+def test_a_list_that_is_read_first_after_its_events_tells_what_went_in_between(file: Path) -> None:
+    """The events of a stream that is new to the pull have its rows read, lines and all, before its list is."""
+    made = shop()
+    made.objects[INVOICES] = {}
+    made.put(INVOICES, "in_1", **invoice("in_1", "il_1", "il_2"))
+    with double.serving(made) as url:
+        follow(Stripe(url), file, "products")
+        made.later()
+        made.tell("invoice.updated", made.objects[INVOICES]["in_1"], {}, version=ledger.OLD)
+        made.later()
+
+        def remove() -> None:
+            made.later(1)
+            made.put(INVOICES, "in_1", "invoice.updated", **invoice("in_1", "il_1"))
+            made.later(1)
+
+        made.during(f"{INVOICES}/in_1", remove)
+        follow(Stripe(url), file, "products", "invoices", "invoice_line_items")
+        made.later()
+        follow(Stripe(url), file, "products", "invoices", "invoice_line_items")
+    assert ids(file, "invoice_line_items") == ["il_1"]
+
+
 def watch(stripe: Stripe, file: Path, *streams: str, pulls: int = 2) -> None:
     """Some pulls of a watch, which looks at the events all the time while it lists."""
 

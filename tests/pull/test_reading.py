@@ -13,7 +13,7 @@ import scripted
 from pulling import Stripe, pull, query
 
 from tidegate import catalog, errors
-from tidegate.pull import plan, reading
+from tidegate.pull import load, plan, reading
 
 STREAMS = catalog.load().streams
 INVOICES = scripted.walk("invoices", "invoice_line_items")
@@ -325,3 +325,87 @@ def test_every_list_that_rides_along_has_an_address_of_its_own() -> None:
     branches = [branch for walk in walks for branch in walk.node.branches]
     assert len(branches) > 10
     assert all("{" in branch.nested.url for branch in branches)
+
+
+# What may be stored already
+
+
+@pytest.mark.parametrize("known", ["told", "twice", ""])
+def test_a_first_reading_tells_what_went_only_where_something_may_be_there(known: str) -> None:
+    """Of an object that an event had read before, and of one that comes a second time."""
+    script = scripted.Script(
+        routes={"/v1/invoices": lambda q: scripted.listed([invoice(lines=nested(LINES[:1], more=False))], q)}
+    )
+    sink = scripted.Added()
+
+    async def page(trip: reading.Trip) -> None:
+        trip.reading.told.update(["in_1"] if known == "told" else ["in_2"])
+        if known == "twice":
+            trip.twice.set()
+        async for found, answer in reading.listing(trip, trip.walk.node):
+            trip.add(await reading.pieces(trip, trip.walk.node, found.rows, answer.version, 1))
+
+    with double.serving(script) as url:
+        scripted.walked(url, INVOICES, sink, page)
+    swept = [(each.parent_id, list(each.ids)) for each in sink.cargo if isinstance(each, load.Swept)]
+    assert swept == ([("in_1", [LINES[0]["id"]])] if known else [])
+
+
+def test_a_list_that_is_begun_again_may_bring_rows_twice() -> None:
+    rows = scripted.rows("cus", 150, object="customer")
+    lost = iter([scripted.MISSING])
+
+    def listed(query: scripted.Query) -> scripted.Answer:
+        return ("starting_after" in query and next(lost, None)) or scripted.listed(rows, query)
+
+    script = scripted.Script(routes={"/v1/customers": listed})
+    twice: list[bool] = []
+
+    async def page(trip: reading.Trip) -> None:
+        async for _ in reading.listing(trip, trip.walk.node):
+            twice.append(trip.twice.is_set())
+
+    with double.serving(script) as url:
+        scripted.walked(url, scripted.walk("customers"), scripted.Added(), page)
+    assert twice == [False, True, True]
+
+
+def test_what_a_younger_reading_tells_waits_for_the_pages_that_were_asked_for_before() -> None:
+    """Such a page may have a child that is gone since, and would bring it back after the sweep."""
+    sink = scripted.Added()
+    gone: list[load.Cargo] = []
+    order: list[str] = []
+
+    async def act(trip: reading.Trip) -> None:
+        aside = reading.Aside(trip.reading)
+        gone.append(reading.swept(trip, trip.walk.node.branches[0].nodes[0], "in_1", (), 2))
+        with trip.reading.flight():
+            aside.add(gone, state={"tail": "2"})
+            passing = asyncio.create_task(aside.settle())
+            await asyncio.sleep(0)
+            order.append(f"{len(sink.cargo)} before the page came")
+        with trip.reading.flight():  # asked for since: it knows better
+            await passing
+            order.append(f"{len(sink.cargo)} after it")
+
+    with double.serving(scripted.Script()) as url:
+        scripted.walked(url, INVOICES, sink, act)
+    assert order == ["0 before the page came", "1 after it"]
+    assert (sink.cargo, sink.state) == (gone, {"tail": "2"})
+
+
+def test_much_that_waits_goes_on_before_more_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "ROWS", 1)
+    script = scripted.Script(routes={"/v1/customers": lambda q: scripted.listed([customer()], q)})
+    sink = scripted.Added()
+
+    async def act(trip: reading.Trip) -> None:
+        aside = reading.Aside(trip.reading)
+        async for found, answer in reading.listing(trip, trip.walk.node):
+            aside.add(await reading.pieces(trip, trip.walk.node, found.rows, answer.version, 1))
+        assert sink.cargo == []
+        await aside.room()
+
+    with double.serving(script) as url:
+        scripted.walked(url, CUSTOMERS, sink, act)
+    assert sink.ids("customers") == ["cus_1"]

@@ -78,6 +78,30 @@ def product(n: int, **more: Any) -> refresh.Dirty:
     return refresh.Dirty("products", f"prod_{n}", NOW - 10, **more)
 
 
+# Once
+
+
+def test_an_object_that_several_rows_need_is_read_once() -> None:
+    """Of two readings the earlier could be told later, and bring back what was gone at the other."""
+    made = ledger.Ledger(INVOICES)
+    line = {"id": "il_1", "object": "line_item", "amount": 1}
+    listed = {"object": "list", "data": [line], "has_more": False, "url": f"{INVOICES}/in_1/lines"}
+    made.put(INVOICES, "in_1", lines=listed)
+    dirty = [refresh.Dirty("invoice_line_items", f"il_{n}", NOW - 10, "in_1", "invoice") for n in (1, 2)]
+    dirty.append(refresh.Dirty("invoices", "in_1", NOW - 10))
+    sink, failed = read(made, ["invoices", "invoice_line_items"], dirty)
+    assert (made.requests, failed) == ([f"{INVOICES}/in_1"], [])
+    assert swept(sink, "invoice_line_items") == {"in_1": ["il_1"]}
+
+
+def test_what_cannot_be_read_is_told_of_everything_that_needs_it() -> None:
+    made = ledger.Ledger(INVOICES)
+    made.instead[f"{INVOICES}/in_1"] = 500, scripted.refusal("no")
+    dirty = [refresh.Dirty("invoice_line_items", f"il_{n}", NOW - 10, "in_1", "invoice") for n in (1, 2)]
+    _, failed = read(made, ["invoices", "invoice_line_items"], dirty)
+    assert [each.dirty.id for each in failed] == ["il_1", "il_2"]
+
+
 # By id
 
 

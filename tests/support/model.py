@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from tidegate import catalog, errors
 from tidegate.config import flows
-from tidegate.pull import reconcile, report, run, scope
+from tidegate.pull import cycle, load, reconcile, report, run, scope
 from tidegate.sandbox import clock as clocks
 from tidegate.sandbox import faults, history, objects, routes, server, traffic, versions
 from tidegate.sandbox import world as worlds
@@ -199,6 +199,10 @@ class Choices:
     """The key may not read events."""
     skew: float = 0.0
     """Seconds by which the user's own clock is wrong."""
+    prompt: bool = False
+    """Everything is committed as soon as it came, not seconds later with others."""
+    between: float = cycle.BETWEEN
+    """Seconds between two looks at the events while lists are read."""
 
 
 def chosen(seed: int) -> Choices:
@@ -234,6 +238,8 @@ def chosen(seed: int) -> Choices:
         accounts=chance.choice((1, 2)) if chance.random() < 0.15 else 0,
         blind=blind,
         skew=chance.choice((0.0, 0.0, -7200.0, 40.0)),
+        prompt=chance.random() < 0.5,
+        between=chance.choice((cycle.BETWEEN, 0.0)),
     )
 
 
@@ -575,12 +581,15 @@ class Case:
         )
         screen = _Noting(self.notes)
         with self._time():
-            return await run.pull(source, self.warehouse, options, screen)
+            async with scope.connect(source) as stripe:
+                made = run.Pull(source, self.warehouse, options, screen, stripe, between=self.choices.between)
+                return await made.once()
 
     @contextlib.contextmanager
     def _time(self) -> Iterator[None]:
         """The client's clocks are the case's; nobody waits before trying again, and nothing runs in threads."""
         skew, moments, real = self.choices.skew, self.moments, observed.Clock
+        patience = (0.0, 0.0) if self.choices.prompt else (load.FIRST, load.SECONDS)
 
         def clock() -> observed.Clock:
             return real(lambda: moments.now - NOW, lambda: moments.now + skew)
@@ -588,6 +597,7 @@ class Case:
         with (
             mock.patch.object(observed, "Clock", clock),
             mock.patch.object(http, "FIRST_WAIT", 0.0),
+            mock.patch.multiple(load, FIRST=patience[0], SECONDS=patience[1]),
             mock.patch.object(asyncio, "to_thread", _at_once),
             mock.patch.object(concurrent.futures, "ThreadPoolExecutor", Inline),
         ):
@@ -872,6 +882,8 @@ def described(choices: Choices) -> str:
         + (f"; {choices.accounts} connected accounts" if choices.accounts else "")
         + ("; no events" if choices.blind else "")
         + (f"; the user's clock is {choices.skew:+.0f} s off" if choices.skew else "")
+        + ("; commits at once" if choices.prompt else "")
+        + ("; looks at the events all the time" if not choices.between else "")
     ]
     for name, view in choices.views.items():
         where = choices.choices[name].where

@@ -52,6 +52,10 @@ def key(account: str, walk: plan.Walk, *, again: bool = False) -> str:
     return f"{'again' if again else 'backfill'}/{account}/{walk.name}"
 
 
+BEGUN = msgspec.json.encode(Progress(())).decode()
+"""The mark of a walk of which nothing was read, though events may have brought rows of its streams."""
+
+
 def start(starts: Mapping[str, int | None], walk: plan.Walk) -> int | None:
     """From when on objects are read; None for all, and where Stripe cannot filter.
 
@@ -188,6 +192,7 @@ async def _by_slice(trip: reading.Trip, now: Progress) -> None:
     try:
         await _readers(trip, cut, lambda: _mark(trip, now, open=cut.snapshot(), done=cut.done))
     except* _Unfiltered:
+        trip.twice.set()
         await _by_cursor(
             trip,
             now,
@@ -246,6 +251,7 @@ async def _page(trip: reading.Trip, cut: slices.Slices, part: slices.Slice, mark
         if part.rewound >= reading.RESTARTS:
             raise reading.lost(node.origin.path) from None
         cut.rewind(part)
+        trip.twice.set()
         return
     page = trip.reading.decoder(node.stream).page(answer.body)
     created = _created(page.rows, node.stream.created_field, low, high)

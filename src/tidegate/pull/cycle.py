@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from tidegate import catalog, errors
-from tidegate.pull import plan, reading, reconcile, refresh, relist, tail, verdict, walks
+from tidegate.pull import backfill, plan, reading, reconcile, refresh, relist, tail, verdict, walks
 
 BETWEEN = 60.0
 """Seconds between two looks at the events while lists are read for long."""
@@ -75,6 +75,7 @@ async def run(shared: reading.Reading, wishes: Wishes, saved: dict[str, str]) ->
     changed, followed, why = 0, True, ""
     placed = tail.place(saved, account) is not None
     if placed:
+        _commit(shared, saved, _begun(shared, wishes.wanted, saved))
         cycle = await _catch_up(shared, known, saved)
         changed, followed, why = cycle.changed, not cycle.untold, cycle.gap
     else:
@@ -117,9 +118,14 @@ async def _list(
                 cycle = await _follow(shared, known, saved)
                 changed, followed = changed + cycle.changed, not cycle.untold
     finally:
-        if not listing.done():
-            listing.cancel()
-            await asyncio.gather(listing, return_exceptions=True)
+        listing.cancel()
+        await asyncio.gather(listing, return_exceptions=True)
+
+
+def _begun(shared: reading.Reading, wanted: plan.Plan, saved: Mapping[str, str]) -> dict[str, str | None]:
+    """The state by which lists that were never read know that they are not the first to bring rows."""
+    keys = (backfill.key(shared.account, walk) for walk in wanted.walks)
+    return {name: backfill.BEGUN for name in keys if name not in saved}
 
 
 def _is_heard_further(shared: reading.Reading, saved: Mapping[str, str]) -> bool:

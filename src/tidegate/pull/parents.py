@@ -140,7 +140,8 @@ async def _children(trip: reading.Trip, parent: Parent) -> None:
         if isinstance(error, errors.Missing) and reading.is_elsewhere(error):
             return
     # Of a pair of parents, or of a span of time, the list is never all that one parent has.
-    if trip.sweeps and node.kept and not node.origin.window and len(_groups(node.origin)) == 1:
+    sweeps = trip.sweeping(parent.id).sweeps
+    if sweeps and node.kept and not node.origin.window and len(_groups(node.origin)) == 1:
         trip.add([reading.swept(trip, node, parent.id, ids, began)])
 
 

@@ -6,7 +6,9 @@ a list is read, only how a page becomes pieces for the loader.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -76,6 +78,47 @@ class Basket:
         """Nothing is ever under way."""
 
 
+class Aside:
+    """Keeps what comes until every page has arrived that was asked for before: it says what those have too much."""
+
+    def __init__(self, shared: Reading) -> None:
+        self._shared = shared
+        self._kept: list[
+            tuple[Sequence[load.Cargo], str, load.Mark | None, Mapping[str, str | None] | None]
+        ] = []
+        self._rows = 0
+
+    def add(
+        self,
+        pieces: Sequence[load.Cargo],
+        key: str = "",
+        mark: load.Mark | None = None,
+        *,
+        state: Mapping[str, str | None] | None = None,
+    ) -> None:
+        """Keep it for now."""
+        self._kept.append((pieces, key, mark, state))
+        self._rows += sum(len(piece.part.rows) for piece in pieces if isinstance(piece, load.Piece))
+
+    async def room(self) -> None:
+        """Wait until more can be taken; of much, what is kept goes on first."""
+        if self._rows >= load.ROWS:
+            await self.settle()
+        await self._shared.sink.room()
+
+    async def flush(self) -> None:
+        """Wait until everything taken is safe and can be read."""
+        await self.settle()
+        await self._shared.sink.flush()
+
+    async def settle(self) -> None:
+        """Pass everything on, once the time has come."""
+        kept, self._kept, self._rows = self._kept, [], 0
+        await self._shared.landed()
+        for pieces, key, mark, state in kept:
+            self._shared.sink.add(pieces, key, mark, state=state)
+
+
 class Shut(msgspec.Struct, frozen=True):
     """A list that was refused, and is not asked for again before `until` (Stripe's clock)."""
 
@@ -110,8 +153,12 @@ class Reading:
     """Leave out what events tell of objects that are older than the start."""
     accept: frozenset[str] = frozenset()
     """Streams of which even very many rows may go that a list no longer has."""
+    told: set[str] = field(default_factory=set)
+    """Objects that were read because of events in this pull: of them a list is never the first to tell."""
     flying: dict[object, int] = field(default_factory=dict)
     """Pages that were asked for and whose rows the sink does not have yet: Stripe's clock before each."""
+    landing: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set whenever one of them has arrived."""
 
     @contextlib.contextmanager
     def flight(self) -> Iterator[None]:
@@ -122,6 +169,14 @@ class Reading:
             yield
         finally:
             del self.flying[flight]
+            self.landing.set()
+
+    async def landed(self) -> None:
+        """Wait until the sink has the rows of every page that is on its way now."""
+        flights = set(self.flying)
+        while flights & self.flying.keys():
+            self.landing.clear()
+            await self.landing.wait()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +203,18 @@ class Trip:
     """The streams of those lists: what was read of them is not all."""
     sweeps: bool = False
     """Tell which rows each parent has, so that those it has no more go; a first reading has nothing to sweep."""
+    twice: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when rows may come that this walk read before."""
 
     def expand(self, node: plan.Node) -> tuple[str, ...]:
         """The `expand[]` of a list request."""
         return () if self.plain else tuple(node.expand())
+
+    def sweeping(self, parent: str) -> Trip:
+        """The trip that tells which rows a parent has, where older ones may be stored already."""
+        if self.sweeps or not (self.twice.is_set() or parent in self.reading.told):
+            return self
+        return dataclasses.replace(self, sweeps=True)
 
     async def get(self, path: str, params: pages.Params, endpoint: str) -> client.Response:
         """One request, once the loader has room for what it brings."""
@@ -208,6 +271,7 @@ async def listing(
             if restarts > RESTARTS:
                 raise lost(path) from None
             after = ""
+            trip.twice.set()
             continue
         count += 1
         page = decoder.page(answer.body)
@@ -258,11 +322,11 @@ async def pieces(
         found.append(load.Piece(trip.reading.targets[node.stream.name], part, weight))
     for branch in node.branches:
         for row_id, raw in rows.nested(branch.nested.path):
-            parent = Owner(row_id, node.stream.object)
+            parent, way = Owner(row_id, node.stream.object), trip.sweeping(row_id)
             if raw != b"null":
-                found += await _nested(trip, branch, parent, raw, version)
-            elif trip.sweeps:
-                found += [swept(trip, child, parent.id, (), version) for child in branch.nodes if child.kept]
+                found += await _nested(way, branch, parent, raw, version)
+            elif way.sweeps:
+                found += [swept(way, child, parent.id, (), version) for child in branch.nodes if child.kept]
     return found
 
 

@@ -103,18 +103,23 @@ class Failed:
 
 
 async def refresh(shared: reading.Reading, known: Ways, dirty: Sequence[Dirty]) -> list[Failed]:
-    """Read all of it again and hand it to the loader; what could not be read is returned.
+    """Read all of it again, each object once, and hand it to the loader; what could not be read is returned.
 
     Raises Unauthorized, Unreachable, RateLimited and WarehouseError: then nothing can be read.
     """
     failed: list[Failed] = []
-    left = await _from_lists(shared, known, dirty)
+    # Of two readings of one object, the earlier must not come later: its children would be there again.
+    readings: dict[tuple[str, str], tuple[Dirty, list[Dirty]]] = {}
+    for each in await _from_lists(shared, known, dirty):
+        if (what := _read_for(shared, known, each)) is not None:
+            other, asked = readings.get((what.stream, what.id), (what, []))
+            readings[what.stream, what.id] = (what if what is each else other, [*asked, each])
     gate = asyncio.Semaphore(ABREAST)
 
-    async def one(each: Dirty) -> None:
+    async def one(what: Dirty, asked: Sequence[Dirty]) -> None:
         async with gate:
             try:
-                await _one(shared, known, each)
+                await _one(shared, known, what)
             except (
                 errors.BadPage,
                 errors.InvalidRequest,
@@ -123,12 +128,12 @@ async def refresh(shared: reading.Reading, known: Ways, dirty: Sequence[Dirty]) 
                 errors.PermissionMissing,
                 errors.ServerFault,
             ) as error:
-                failed.append(Failed(each, error))
+                failed.extend(Failed(each, error) for each in asked)
 
     try:
         async with asyncio.TaskGroup() as group:
-            for each in left:
-                group.create_task(one(each))
+            for what, asked in readings.values():
+                group.create_task(one(what, asked))
     except* errors.TidegateError as failures:
         raise first(failures) from None
     return failed
@@ -154,10 +159,37 @@ async def _one(shared: reading.Reading, known: Ways, dirty: Dirty) -> None:
             if dirty.parent_type in ("", above):
                 await _list(shared, walk, dirty.id.removeprefix(LIST))
         return
+    node = _node(shared, known, dirty)
+    assert node is not None, "Only what can be read is."
+    await _row(shared, node, dirty)
+
+
+def _read_for(shared: reading.Reading, known: Ways, dirty: Dirty) -> Dirty | None:
+    """What is to be read for it: itself, or the parent with which alone it can be had; None for nothing."""
+    node = None if dirty.whole_list else _node(shared, known, dirty)
+    if dirty.whole_list or node is None:
+        return dirty if dirty.whole_list else None
+    template, names = _route(node)
+    if template and (len(names) < 2 or dirty.parent):
+        return dirty
+    if not dirty.parent:
+        return None  # an event that names neither a route nor a parent tells nothing that could be read
+    if node.origin.route == "per parent":
+        return Dirty(dirty.stream, LIST + dirty.parent, dirty.at)
+    if not node.origin.parents:
+        return None
+    return _read_for(shared, known, Dirty(node.origin.parents[0].stream, dirty.parent, dirty.at))
+
+
+def _node(shared: reading.Reading, known: Ways, dirty: Dirty) -> plan.Node | None:
     nodes = known.nodes.get(dirty.stream, ())
-    node = next((node for node in nodes if _fits(shared, node, dirty)), nodes[0] if nodes else None)
-    if node is not None:
-        await _row(shared, known, node, dirty)
+    return next((node for node in nodes if _fits(shared, node, dirty)), nodes[0] if nodes else None)
+
+
+def _route(node: plan.Node) -> tuple[str, list[str]]:
+    """The template of the path of one row, and the names in it."""
+    template = node.origin.retrieve or node.stream.retrieve
+    return template, [part[1:-1] for part in template.split("/") if part.startswith("{")]
 
 
 def _fits(shared: reading.Reading, node: plan.Node, dirty: Dirty) -> bool:
@@ -165,13 +197,10 @@ def _fits(shared: reading.Reading, node: plan.Node, dirty: Dirty) -> bool:
     return not above or dirty.parent_type in above
 
 
-async def _row(shared: reading.Reading, known: Ways, node: plan.Node, dirty: Dirty) -> None:
-    """One object by its id; one that has no route of its own comes with its parent."""
-    template = node.origin.retrieve or node.stream.retrieve
-    names = [part[1:-1] for part in template.split("/") if part.startswith("{")]
-    if not template or (len(names) > 1 and not dirty.parent):
-        await _with_parent(shared, known, node, dirty)
-        return
+async def _row(shared: reading.Reading, node: plan.Node, dirty: Dirty) -> None:
+    """One object by its id."""
+    template, names = _route(node)
+    shared.told.add(dirty.id)
     filled = dict(zip(names, (dirty.parent, dirty.id) if len(names) > 1 else (dirty.id,), strict=True))
     way = trip(shared, node)
     expand = [name.removeprefix("data.") for name in way.expand(node)]
@@ -216,21 +245,9 @@ def gone(
     return cargo
 
 
-async def _with_parent(shared: reading.Reading, known: Ways, node: plan.Node, dirty: Dirty) -> None:
-    """A row that can only be had with all others of its parent."""
-    if not dirty.parent:
-        return  # an event that names neither a route nor a parent tells nothing that could be read
-    if node.origin.route == "per parent":
-        for walk in known.lists.get(node.stream.name, ()):
-            await _list(shared, walk, dirty.parent)
-        return
-    for parent in node.origin.parents[:1]:
-        above = Dirty(parent.stream, dirty.parent, dirty.at)
-        await _one(shared, known, above)
-
-
 async def _list(shared: reading.Reading, walk: plan.Walk, parent_id: str) -> None:
     """All rows of one parent."""
+    shared.told.add(parent_id)
     values = {each.param: parent_id for each in walk.node.origin.parents if each.field == "id"}
     others = [each for each in walk.node.origin.parents if each.field != "id"]
     if others:
@@ -282,6 +299,7 @@ async def _newest(shared: reading.Reading, walk: plan.Walk, group: Sequence[Dirt
         try:
             answer = await way.get(node.origin.path, params, node.origin.path)
             page = shared.decoder(node.stream).page(answer.body)
+            shared.told.update(page.rows.ids)
             pieces = await reading.pieces(way, node, page.rows, answer.version, len(answer.body))
         except (errors.BadPage, errors.InvalidRequest, errors.Missing, errors.NotEnabled, errors.ServerFault):
             break  # each object by itself says what is wrong with it

@@ -9,6 +9,7 @@ cycle that is killed leaves nothing half told, and one that is repeated changes 
 from __future__ import annotations
 
 import collections
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -197,7 +198,9 @@ async def _window(
     before = {refresh.key(account, each): each for each in waiting}
     due = [each for each in found.dirty.values() if not shared.patient or each.after <= window.now]
     shared.sink.add(found.cargo)
-    failed = await refresh.refresh(shared, known.ways, due)
+    aside = reading.Aside(shared)
+    failed = await refresh.refresh(dataclasses.replace(shared, sink=aside), known.ways, due)
+    await aside.settle()
     state: dict[str, str | None] = {refresh.key(account, each): None for each in due}
     state = {name: None for name in state if name in before}
     for failure in failed:

@@ -358,6 +358,7 @@ async def _payload(shared: reading.Reading, node: plan.Node, change: events.Chan
     assert rows is not None, "The payload was read before."
     branches = tuple(branch for branch in node.branches if not _is_apart(branch, change))
     whole = dataclasses.replace(node, branches=branches)
+    shared.told.add(change.id)
     owner = change.parent if node.origin.parents else None
     carried = _carried(shared, node)
     found: list[load.Cargo] = []

@@ -168,7 +168,7 @@ async def _attempt(
     """
     now = shared.client.clock.now()
     left_out = _closed(shared, walk, now)
-    plain, told, began = False, False, 0
+    plain, told, began, tries = False, False, 0, 0
     while (less := plan.leaving_out(walk, left_out)) is not None:
         outcomes = {name: shared.targets[name].outcome for name in less.node.streams()}
         job = _job(shared, less, saved, entry := relist.of(entries, less))
@@ -189,7 +189,10 @@ async def _attempt(
                 return 0
         mark = job.unfinished(saved.get(backfill.key(shared.account, walk, again=job.apart)), now)
         key = backfill.key(shared.account, walk, again=job.apart)
-        trip = reading.Trip(shared, job.walk, _tally(shared, job.walk), key, plain, sweeps=job.again)
+        trip = reading.Trip(
+            shared, job.walk, _tally(shared, job.walk), key, plain, sweeps=job.again or tries > 0
+        )
+        tries += 1
         began = shared.client.clock.now() if mark is None else mark.since
         _return(entries, outcomes)
         error = await _read(trip, job, mark)
