@@ -298,7 +298,7 @@ def test_budget_and_rate_limit_may_come_from_the_environment(folder: Path) -> No
 
 def test_a_word_from_the_environment_is_not_repeated(folder: Path) -> None:
     (line,) = refused(folder, 'warehouses: {w: {type: "${TYPO}", path: x}}')
-    assert "this type is unknown; known are duckdb, postgres" in line
+    assert "this type is unknown; known are duckdb, motherduck, postgres" in line
     (line,) = refused(folder, BASE + 'pulls: {p: {from: "${TYPO}", to: local}}')
     assert line == "4:13: pulls.p.from: `stripe` has no such name"
 
@@ -309,6 +309,8 @@ def test_a_word_from_the_environment_is_not_repeated(folder: Path) -> None:
         ("type: duckdb, path: a.duckdb", "DuckDB"),
         ("type: duckdb, url: 'duckdb:///a.duckdb'", "DuckDB"),
         ("url: 'duckdb:///a.duckdb'", "DuckDB"),
+        ("url: 'md:analytics?motherduck_token=t'", "MotherDuck"),
+        ("type: motherduck, database: analytics, token: t", "MotherDuck"),
         ("url: 'postgres://u:p@h/d'", "Postgres"),
         ("url: 'postgresql+psycopg://u:p@h/d'", "Postgres"),
         ("type: postgres, host: h, database: d, user: u, password: p, sslmode: require", "Postgres"),
@@ -319,7 +321,7 @@ def test_a_word_from_the_environment_is_not_repeated(folder: Path) -> None:
             "Snowflake",
         ),
         ("type: snowflake, account: a, user: u, private_key: k, database: d", "Snowflake"),
-        ("type: bigquery, project: p, location: EU", "BigQuery"),
+        ("type: bigquery, project: my-project, location: EU", "BigQuery"),
         ("type: redshift, host: h, database: d", "Redshift"),
         ("type: databricks, host: h, http_path: /sql, token: t", "Databricks"),
         ("type: sqlserver, url: 'mssql://u:p@h/d'", "SQLServer"),
@@ -356,8 +358,11 @@ def test_every_type_of_warehouse_can_be_named(folder: Path, fields: str, kind: s
             "type: postgres, host: h, database: d, port: 0",
             "warehouses.w.port: must be greater than or equal to 1",
         ),
+        ("url: 'md:'", "warehouses.w: write md:DATABASE"),
+        ("type: motherduck, url: 'md:a?motherduck_token=t', token: t", "give the token once"),
+        ("url: 'md:a?speed=high'", "an md: URL takes only `motherduck_token`"),
         ("type: snowflake, account: a, user: u, database: d", "give either `password` or `private_key`"),
-        ("type: databricks, host: h, http_path: p", "warehouses.w.token: this key is missing"),
+        ("type: databricks, host: h, http_path: p", "`http_path` and `token` belong to `host`"),
         ("type: duckdb, path: x, schema: ''", "warehouses.w.schema: must not be empty"),
     ],
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from tidegate import config, errors
 from tidegate import warehouse as warehouses
+from tidegate.config import warehouses as kinds
 from tidegate.warehouse import base
 from tidegate.warehouse.duckdb import DuckDB
 
@@ -36,8 +38,8 @@ def test_a_url_names_a_file(url: str, file: str, tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("postgresql://me:hunter2@host/db", "no adapter for postgresql in this version"),
-        ("snowflake://me:hunter2@account/db", "no adapter for snowflake in this version"),
+        ("oracle://me:hunter2@host/db", "no warehouse of the kind oracle; write one of .*postgresql"),
+        ("https://me:hunter2@host/db", "no warehouse of the kind https"),
         ("duckdb://relative.duckdb", "four slashes"),
         ("duckdb:///", "needs a file"),
         ("duckdb:///:memory:", "needs a file"),
@@ -62,11 +64,40 @@ def test_a_configured_warehouse(tmp_path: Path) -> None:
     assert (warehouse.path, warehouse.schema) == (str(tmp_path.resolve() / "w.duckdb"), "raw")
 
 
-def test_a_configured_warehouse_without_an_adapter() -> None:
-    target = config.Postgres.model_validate({"type": "postgres", "url": "postgresql://me:hunter2@host/db"})
-    with pytest.raises(errors.ConfigError, match="no adapter for postgres in this version") as raised:
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (
+            "postgresql://me:hunter2@db.example.com:5432/prod?sslmode=require",
+            "postgresql://db.example.com:5432/prod",
+        ),
+        ("postgresql://me:hunter2@@db.example.com/prod", "postgresql://db.example.com/prod"),
+        ("mysql://me:hunt/er2@db.example.com/prod", "mysql://db.example.com/prod"),
+        ("postgresql:///prod?host=/tmp&password=hunter2", "postgresql:///prod"),
+        ("duckdb:///w.duckdb", "duckdb:///w.duckdb"),
+        ("w.duckdb", "w.duckdb"),
+    ],
+)
+def test_a_url_is_shown_without_secrets(url: str, shown: str) -> None:
+    assert warehouses.named(url) == shown
+    assert "hunter2" not in shown
+
+
+def test_a_source_of_models_alone_takes_no_rows() -> None:
+    target = kinds.Elasticsearch.model_validate(
+        {"type": "elasticsearch", "url": "https://me:hunter2@host:9200"}
+    )
+    with pytest.raises(errors.ConfigError, match="elasticsearch can be read by models, but") as raised:
         warehouses.open_warehouse(target)
     assert "hunter2" not in str(raised.value)
+
+
+def test_a_driver_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = config.Postgres.model_validate({"type": "postgres", "url": "postgresql://me:hunter2@host/db"})
+    monkeypatch.delitem(sys.modules, "tidegate.adapters.postgres", raising=False)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(errors.ConfigError, match=r"pip install 'tidegate\[postgres\]'"):
+        warehouses.open_warehouse(target)
 
 
 def test_duckdb_keeps_both_protocols(tmp_path: Path) -> None:

@@ -34,16 +34,18 @@ from tidegate.config.flows import (
     StreamOptions,
 )
 from tidegate.config.values import Cron, Every, RateLimit
-from tidegate.config.warehouses import AnyWarehouse, DuckDB, Postgres, Warehouse
+from tidegate.config.warehouses import AnyWarehouse, ClickHouse, Databricks, DuckDB, Postgres, Warehouse
 
 __all__ = [
     "DEFAULT_FILE",
     "Alerts",
     "AnyWarehouse",
+    "ClickHouse",
     "Config",
     "Connection",
     "Cron",
     "CustomerModel",
+    "Databricks",
     "DuckDB",
     "Every",
     "Filter",
@@ -191,6 +193,24 @@ def ad_hoc(
             lines.append(f"{flag}: {what}")
         raise errors.ConfigError("\n".join(lines))
     return config
+
+
+def warehouse(url: str, schema: str) -> warehouses.Warehouse:
+    """The warehouse behind a URL; raises ConfigError, which repeats nothing of the URL but its scheme."""
+    scheme = url.partition(":")[0]
+    if warehouses.kind({"url": url}) is None:
+        known = ", ".join(sorted(warehouses.SCHEMES))
+        raise errors.ConfigError(f"There is no warehouse of the kind {scheme}; write one of {known}.")
+    context = values.Context(Path.cwd())
+    adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(warehouses.AnyWarehouse)
+    try:
+        found: warehouses.Warehouse = adapter.validate_python({"url": url, "schema": schema}, context=context)
+    except pydantic.ValidationError as error:
+        why = "; ".join(
+            each["msg"].removeprefix("Value error, ") for each in error.errors(include_input=False)
+        )
+        raise errors.ConfigError(f"{scheme}://...: {why}") from None
+    return found
 
 
 def json_schema() -> dict[str, Any]:

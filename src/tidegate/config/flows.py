@@ -366,13 +366,30 @@ class Model(values.Base):
     """A query."""
     table: values.Text | None = None
     """Instead of `sql`: a table or view, `schema.table`."""
+    index: values.Text | None = None
+    """Instead of `sql`, of Elasticsearch: an index, an alias, or a pattern of them."""
+    query: Mapping[str, Any] | None = None
+    """With `index`: which documents, in the JSON of the query DSL; all by default."""
+    fields: tuple[values.Text, ...] = ()
+    """With `index`: which fields, `address.city`; all by default. `tags:json` takes several values."""
+    sheet: values.Text | None = None
+    """Instead of `sql`, of Google Sheets: the title of a sheet. Its first row names the columns."""
+    range: values.Text | None = None
+    """With `sheet`: the cells, `A3:F` or `A1:F500`; the whole sheet by default."""
     key: values.Text
     """The column that identifies a row, for ever."""
 
     @pydantic.model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.sql is None) == (self.table is None):
+        given = [name for name in ("sql", "table", "index", "sheet") if getattr(self, name) is not None]
+        if not given:
             raise ValueError("give either `sql` or `table`")
+        if len(given) > 1:
+            raise ValueError(f"`{given[0]}` and `{given[1]}` exclude each other; give one of them")
+        if self.index is None and (self.query is not None or self.fields):
+            raise ValueError("`query` and `fields` belong to `index`")
+        if self.sheet is None and self.range is not None:
+            raise ValueError("`range` belongs to `sheet`")
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import urllib.parse
 
 from tidegate import config, errors
@@ -11,8 +12,28 @@ FILES = (".duckdb", ".db")
 """Endings that make a bare path a DuckDB file."""
 
 
+ADAPTERS = {
+    "bigquery": "bigquery",
+    "clickhouse": "clickhouse",
+    "databricks": "databricks",
+    "delta": "delta",
+    "iceberg": "iceberg",
+    "motherduck": "motherduck",
+    "mysql": "mysql",
+    "parquet": "parquet",
+    "postgres": "postgres",
+    "redshift": "redshift",
+    "snowflake": "snowflake",
+    "sqlserver": "sqlserver",
+    "synapse": "synapse",
+}
+"""Module by type of warehouse, each with a function `open_warehouse`; imported when it is needed."""
+
+
 def named(url: str) -> str:
     """A warehouse's URL as it may be shown: without user, password and parameters."""
+    if url.lower().startswith("md:"):
+        return url.partition("?")[0]
     scheme, found, rest = url.partition("://")
     if not found or scheme.lower() == "duckdb":
         return url
@@ -25,6 +46,8 @@ def open_url(url: str, schema: str = "stripe", *, wait: float = 60.0) -> base.Wa
     As in SQLAlchemy, `duckdb:///file.duckdb` is relative and `duckdb:////srv/file.duckdb` absolute. Raises
     ConfigError for anything else; a URL may hold a password, so only its scheme is ever repeated.
     """
+    if url.lower().startswith("md:"):
+        return open_warehouse(config.warehouse(url, schema), wait=wait)
     if "://" not in url:
         if url.lower().endswith(FILES):
             return _duckdb(url, schema, wait)
@@ -34,7 +57,7 @@ def open_url(url: str, schema: str = "stripe", *, wait: float = 60.0) -> base.Wa
     scheme, _, rest = url.partition("://")
     scheme = scheme.lower()
     if scheme != "duckdb":
-        raise errors.ConfigError(f"There is no adapter for {scheme} in this version; write duckdb:///FILE.")
+        return open_warehouse(config.warehouse(url, schema), wait=wait)
     path, _, query = rest.partition("?")
     if query:
         raise errors.ConfigError("A duckdb:/// URL takes no parameters; remove everything from the '?' on.")
@@ -50,9 +73,19 @@ def open_warehouse(target: config.Warehouse, *, wait: float = 60.0) -> base.Ware
     """The warehouse that a configuration describes; nothing is opened yet."""
     if isinstance(target, config.DuckDB):
         return _duckdb(target.file, target.schema_name, wait)
-    raise errors.ConfigError(
-        f"There is no adapter for {target.type} in this version; use a warehouse of type duckdb."
-    )
+    module = ADAPTERS.get(target.type)
+    if module is None:
+        raise errors.ConfigError(f"{target.type} can be read by models, but not pulled into.")
+    try:
+        adapter = importlib.import_module(f"tidegate.adapters.{module}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("tidegate"):
+            raise
+        raise errors.ConfigError(
+            f"The driver for {target.type} is not installed; run `pip install 'tidegate[{target.type}]'`."
+        ) from None
+    opened: base.Warehouse = adapter.open_warehouse(target, wait=wait)
+    return opened
 
 
 def _duckdb(path: str, schema: str, wait: float) -> base.Warehouse:

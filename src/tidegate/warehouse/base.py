@@ -110,9 +110,20 @@ class Warehouse(Protocol):
 
     kind: str
     schema: str
+    nul: str
+    """What a NUL character in a text becomes; NUL itself, where the warehouse can hold it."""
+    whole: bool
+    """Are all rows and the state of a load one transaction?
+
+    Else each table's rows are one, and the state follows: a kill between leaves rows of which the state does not
+    tell, which the same load, or a later one with newer versions, replaces as if they had been there before.
+    """
 
     def check(self) -> list[Check]:
-        """Reach, sign in, read, write (a scratch table that is dropped again); never raises."""
+        """Reach, sign in, list, read, write (a scratch table that is dropped again); never raises.
+
+        The first step that fails is the last; a file has no signing in and no list.
+        """
         ...
 
     def prepare(self, tables: Sequence[Table]) -> None:

@@ -7,7 +7,8 @@ none of ours (somebody altered the table) is left alone and written with a cast.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
@@ -110,6 +111,75 @@ def existing(connection: duckdb.DuckDBPyConnection, database: str, schema: str) 
     return tables
 
 
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Make the table."""
+
+    columns: Columns
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Add a column."""
+
+    column: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Widen:
+    """Give a column, which has the type `there`, a wider one."""
+
+    column: str
+    there: str
+    kind: str
+
+
+def planned(
+    schema: str,
+    table: base.Table,
+    fields: Sequence[pa.Field],
+    there: Columns | None,
+    beyond_double: Callable[[str], bool],
+) -> tuple[Columns, list[Create | Add | Widen]]:
+    """What makes a table take `fields`, and the columns that it has then; types are DuckDB's.
+
+    `there` are its columns now, None when it does not exist. `beyond_double` tells of a column of integers whether
+    it holds one that has no exact DOUBLE.
+    """
+    wanted = _distinct(table.name, fields)
+    if there is None:
+        created = {field.name: sql_type(field) for field in wanted.values()}
+        return created, [Create(created)]
+    types = {column.lower(): kind for column, kind in there.items()}
+    foreign = [column for column in table.key if column.lower() not in types]
+    if foreign:
+        raise errors.ConfigError(
+            f"{schema}.{table.name} exists but is no table of Tidegate (it has no column {foreign[0]}); "
+            "rename it, or give the stream another table name."
+        )
+    result, steps = dict(there), list[Create | Add | Widen]()
+    names = {column.lower(): column for column in there}
+    for lower, field in wanted.items():
+        kind = sql_type(field)
+        if lower not in types:
+            steps.append(Add(field.name, kind))
+            result[field.name] = kind
+            continue
+        target = widest(types[lower], kind)
+        if target == "DOUBLE" and types[lower] == "BIGINT" and beyond_double(names[lower]):
+            target = "VARCHAR"
+        if target != types[lower]:
+            steps.append(Widen(names[lower], types[lower], target))
+            result[names[lower]] = target
+    return result, steps
+
+
+def lacks(table: base.Table, fields: Sequence[pa.Field], there: Columns | None) -> bool:
+    """Must the table change before it takes `fields`?"""
+    return bool(planned("", table, fields, there, lambda _: False)[1])
+
+
 def evolve(
     connection: duckdb.DuckDBPyConnection,
     database: str,
@@ -123,38 +193,23 @@ def evolve(
     `there` are its columns now, None when it does not exist. Runs inside the caller's transaction.
     """
     name = f"{base.quoted(database)}.{base.quoted(schema)}.{base.quoted(table.name)}"
-    wanted = _distinct(table.name, fields)
-    if there is None:
-        created = {field.name: sql_type(field) for field in wanted.values()}
-        definitions = ", ".join(
-            _definition(column, kind, key=column == table.key[-1]) for column, kind in created.items()
-        )
-        connection.execute(f"CREATE TABLE {name} ({definitions})")
-        return created
-    types = {column.lower(): kind for column, kind in there.items()}
-    foreign = [column for column in table.key if column.lower() not in types]
-    if foreign:
-        raise errors.ConfigError(
-            f"{schema}.{table.name} exists but is no table of Tidegate (it has no column {foreign[0]}); "
-            "rename it, or give the stream another table name."
-        )
-    result = dict(there)
-    names = {column.lower(): column for column in there}
-    for lower, field in wanted.items():
-        kind = sql_type(field)
-        if lower not in types:
-            connection.execute(f"ALTER TABLE {name} ADD COLUMN {_definition(field.name, kind)}")
-            result[field.name] = kind
-            continue
-        target = widest(types[lower], kind)
-        if target == "DOUBLE" and types[lower] == "BIGINT" and _beyond_double(connection, name, field.name):
-            target = "VARCHAR"
-        if target != types[lower]:
-            column = base.quoted(field.name)
-            using = convert(column, types[lower], target)
-            connection.execute(f"ALTER TABLE {name} ALTER COLUMN {column} TYPE {target} USING {using}")
-            result[names[lower]] = target
-    return result
+    columns, steps = planned(
+        schema, table, fields, there, lambda column: _beyond_double(connection, name, column)
+    )
+    for step in steps:
+        if isinstance(step, Create):
+            definitions = ", ".join(
+                _definition(column, kind, key=column == table.key[-1])
+                for column, kind in step.columns.items()
+            )
+            connection.execute(f"CREATE TABLE {name} ({definitions})")
+        elif isinstance(step, Add):
+            connection.execute(f"ALTER TABLE {name} ADD COLUMN {_definition(step.column, step.kind)}")
+        else:
+            column = base.quoted(step.column)
+            using = convert(column, step.there, step.kind)
+            connection.execute(f"ALTER TABLE {name} ALTER COLUMN {column} TYPE {step.kind} USING {using}")
+    return columns
 
 
 def fields_of(load: base.Load, there: Columns | None) -> list[pa.Field]:

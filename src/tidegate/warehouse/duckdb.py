@@ -11,23 +11,22 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 
 from tidegate import errors
 from tidegate.warehouse import (
     base,
     ddl,
-    deletions,
     duckdb_file,
     faults,
     files,
-    history,
     ledger,
     lookup,
-    merge,
+    modes,
     spool,
     staging,
     tombstones,
@@ -38,17 +37,6 @@ log = logging.getLogger(__name__)
 BATCH = 10_000
 """Rows per batch of `read`."""
 
-RESERVED = (base.STATE, base.TOMBSTONES)
-
-MODES: dict[base.Mode, Callable[[staging.Place, staging.Staged], base.Loaded]] = {
-    "replace": merge.merge,
-    "keep": merge.merge,
-    "mark": deletions.mark,
-    "sweep": deletions.sweep,
-    "drop": deletions.drop,
-    "history": history.lay,
-}
-
 
 class DuckDB:
     """A schema of a DuckDB file; the file is made by the first `prepare`, `claim` or `load`.
@@ -58,6 +46,8 @@ class DuckDB:
     """
 
     kind = "duckdb"
+    nul = "\0"
+    whole = True
 
     def __init__(
         self,
@@ -80,6 +70,7 @@ class DuckDB:
         )
         self.path = self._file.path
         self._spool = spool.Spool(f"{self.path}.spool")
+        self._lent: duckdb.DuckDBPyConnection | None = None
 
     def check(self) -> list[base.Check]:
         """Reach the file, read it, write a scratch table; the first step that fails is the last."""
@@ -96,10 +87,7 @@ class DuckDB:
     def prepare(self, tables: Sequence[base.Table]) -> None:
         """Create tables, add columns, widen types, and keep the views of `stripe_live` in step."""
         for table in tables:
-            if table.name.lower() in RESERVED or not table.name:
-                raise errors.ConfigError(
-                    f"A table cannot have the name {table.name!r}, which Tidegate keeps for itself; choose another."
-                )
+            staging.check_name(table)
 
         def evolve(session: duckdb_file.Session) -> None:
             self._replay(session)
@@ -139,7 +127,7 @@ class DuckDB:
         wait: float | None = None,
     ) -> list[base.Loaded]:
         """Merge rows and write state in one transaction, after every load that waits in the spool."""
-        staged = self._staged(loads, state)
+        staged = staging.checked(loads, state)
 
         def commit(session: duckdb_file.Session) -> list[base.Loaded]:
             self._replay(session)
@@ -154,7 +142,7 @@ class DuckDB:
         fence: base.Fence | None = None,
     ) -> None:
         """Set a load aside in `<file>.spool`, durably; the next call that opens the file applies it first."""
-        self._staged(loads, state)
+        staging.checked(loads, state)
         self._spool.append(loads, state, fence)
 
     def spooled(self) -> int:
@@ -202,6 +190,7 @@ class DuckDB:
         if not self._file.exists():
             raise errors.ConfigError(f"{self.path} does not exist yet; pull into it first.")
         with self._file.lent() as engine:
+            self._lent = engine
             with faults.explained(self.path):
                 relation = engine.sql(sql, params=list(parameters))
                 if relation is None:
@@ -216,9 +205,16 @@ class DuckDB:
                         break
                     yield batch
             finally:
+                self._lent = None
                 # The lock on the file lives as long as the last result.
                 batches.close()
                 del batches
+
+    def interrupt(self) -> None:
+        """End the query that another thread reads, so that it raises there; nothing, where none runs."""
+        engine = self._lent
+        if engine is not None:
+            engine.interrupt()
 
     def close(self) -> None:
         """Let go of the engine; the file is not held between calls anyway."""
@@ -226,25 +222,12 @@ class DuckDB:
 
     # Inside a session.
 
-    def _staged(self, loads: Sequence[base.Load], state: Mapping[str, str | None]) -> list[staging.Staged]:
-        for key in state:
-            if key.startswith(base.FENCE):
-                raise errors.WarehouseError(
-                    f"State keys under {base.FENCE} belong to claim(); {key} is refused."
-                )
-        for table in [load.table for load in loads] + [load.history for load in loads if load.history]:
-            if table.name.lower() in RESERVED:
-                raise errors.ConfigError(
-                    f"A table cannot have the name {table.name!r}, which Tidegate keeps for itself."
-                )
-        return [staging.stage(load) for load in loads]
-
     def _replay(self, session: duckdb_file.Session) -> int:
         """Apply what waits in the spool; loads of a writer that was shut out are dropped."""
         applied = 0
         for entry in self._spool.entries():
             try:
-                self._commit(session, self._staged(entry.loads, entry.state), entry.state, entry.fence)
+                self._commit(session, staging.checked(entry.loads, entry.state), entry.state, entry.fence)
                 applied += 1
             except errors.Fenced as error:
                 log.warning("%s: dropped a load that waited on disk: %s", self.path, error)
@@ -262,14 +245,14 @@ class DuckDB:
             there = self._ready(session)
             if fence is not None:
                 where = f"the schema {self.schema} of {self.path}"
-                ledger.hold(session.connection, self._name(session, base.STATE), fence, where)
+                ledger.hold(fence, ledger.held(session.connection, self._name(session, base.STATE)), where)
             for one in staged:
                 known = there.get(one.load.table.name.lower())
                 self._evolve(session, one.load.table, ddl.fields_of(one.load, known), there, None)
                 if one.load.history is not None:
                     self._evolve(session, one.load.history, list(one.load.history.schema), there, None)
             place = self._place(session, there)
-            done = [MODES[one.load.mode](place, one) for one in staged]
+            done = [modes.apply(place, one) for one in staged]
             ledger.put(session.connection, self._name(session, base.STATE), state)
         return done
 

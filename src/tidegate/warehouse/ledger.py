@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import duckdb
 import pyarrow as pa
@@ -41,32 +41,44 @@ def claim(
     connection: duckdb.DuckDBPyConnection, name: str, writer: str, tables: Sequence[str]
 ) -> dict[str, int]:
     """Raise the token of every table by one, and note who holds it."""
-    held = _tokens(connection, name)
-    tokens = {table: held.get(table, (0, ""))[0] + 1 for table in tables}
-    put(connection, name, {base.FENCE + table: f"{token} {writer}" for table, token in tokens.items()})
+    tokens, state = raised(held(connection, name), writer, tables)
+    put(connection, name, state)
     return tokens
 
 
-def hold(connection: duckdb.DuckDBPyConnection, name: str, fence: base.Fence, where: str) -> None:
+def hold(fence: base.Fence, held: Mapping[str, tuple[int, str]], where: str) -> None:
     """Raise Fenced unless the fence is still the last claim on all of its tables."""
-    tokens = _tokens(connection, name)
     for table, token in fence.tokens.items():
-        held, writer = tokens.get(table, (0, ""))
-        if held != token:
-            taken = f"was taken over by {writer}" if writer else "lost its claim (was the file replaced?)"
+        last, writer = held.get(table, (0, ""))
+        if last != token:
+            taken = f"was taken over by {writer}" if writer else "lost its claim (was it replaced?)"
             raise errors.Fenced(
                 f"{table} in {where} {taken}, so {fence.writer} stops here; what it committed stays. Let one run "
                 "at a time write there: wait until the other is done, then run this again."
             )
 
 
-def _tokens(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, tuple[int, str]]:
-    """By table, the token and the writer of the last claim."""
-    rows = connection.execute(
-        f"SELECT key, value FROM {name} WHERE starts_with(key, ?)", [base.FENCE]
-    ).fetchall()
-    tokens = {}
+def tokens(rows: Iterable[tuple[str, str]]) -> dict[str, tuple[int, str]]:
+    """By table, the token and the writer of the last claim; from the keys and texts of the state."""
+    found = {}
     for key, value in rows:
-        token, _, writer = str(value).partition(" ")
-        tokens[str(key).removeprefix(base.FENCE)] = (int(token), writer)
-    return tokens
+        token, _, writer = value.partition(" ")
+        found[key.removeprefix(base.FENCE)] = (int(token), writer)
+    return found
+
+
+def held(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, tuple[int, str]]:
+    """The last claims."""
+    return tokens(
+        connection.execute(
+            f"SELECT key, value FROM {name} WHERE starts_with(key, ?)", [base.FENCE]
+        ).fetchall()
+    )
+
+
+def raised(
+    held: Mapping[str, tuple[int, str]], writer: str, tables: Sequence[str], step: int = 1
+) -> tuple[dict[str, int], dict[str, str]]:
+    """The next token of each table, and the state that tells of it."""
+    tokens = {table: held.get(table, (0, ""))[0] + step for table in tables}
+    return tokens, {base.FENCE + table: f"{token} {writer}" for table, token in tokens.items()}
