@@ -91,7 +91,11 @@ def test_links_lead_somewhere(file: Path) -> None:
 
 
 def test_every_page_is_reached_from_the_first() -> None:
-    assert {file.name for file in PAGES} == {"index.md", *re.findall(r"\]\((\w+\.md)\)", page("index.md"))}
+    reached, new = set[str](), {"index.md"}
+    while new:
+        reached |= new
+        new = {name for each in new for name in re.findall(r"\]\(([\w-]+\.md)\b", page(each))} - reached
+    assert {file.name for file in PAGES} == reached
 
 
 def test_the_example_of_the_configuration_page_is_right(tmp_path: Path) -> None:

@@ -60,6 +60,16 @@ def stored(warehouse: base.Warehouse, *columns: str, table: str = "customers") -
     return list(zip(*(column.to_pylist() for column in found.columns), strict=True))
 
 
+def kept(warehouse: base.Warehouse, value: object) -> object:
+    """A value as the warehouse can hold it."""
+    return value.replace("\0", warehouse.nul) if isinstance(value, str) else value
+
+
+def meant(value: object) -> object:
+    """A value; of an object in JSON what it says, since every warehouse has its own way to space it."""
+    return json.loads(value) if isinstance(value, str) and value.startswith("{") else value
+
+
 def simple(*fields: pa.Field, name: str = "things", key: Sequence[str] = ("id",)) -> base.Table:
     return base.Table(name, pa.schema([pa.field("id", pa.string()), *fields]), tuple(key), "")
 
@@ -101,7 +111,9 @@ def test_a_value_is_read_back_as_it_was_written(
 ) -> None:
     written = [None, *values]
     warehouse.load([load(*(row(f"cus_{i:02}", **{column: v}) for i, v in enumerate(written)))], {})
-    assert [value for _, value in stored(warehouse, "id", column)] == written
+    assert [value for _, value in stored(warehouse, "id", column)] == [
+        kept(warehouse, each) for each in written
+    ]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +132,8 @@ def test_a_value_is_read_back_as_it_was_written(
 def test_json_keeps_every_digit(warehouse: base.Warehouse, text: str) -> None:
     warehouse.load([load(row(metadata=text))], {})
     [(_, read)] = stored(warehouse, "id", "metadata")
-    assert json.loads(str(read), parse_float=Decimal) == json.loads(text, parse_float=Decimal)
+    expected = text if "u0000" not in text else text.replace("\\u0000", "\\u0000" if warehouse.nul else "")
+    assert json.loads(str(read), parse_float=Decimal) == json.loads(expected, parse_float=Decimal)
 
 
 def test_json_null_is_a_value_and_no_json_is_none(warehouse: base.Warehouse) -> None:
@@ -330,7 +343,8 @@ def test_types_widen_and_lose_nothing(
 
     for name, (kind, value) in (("a", first), ("b", then)):
         warehouse.load([load({"id": name, "v": value}, table=simple(field(kind)))], {})
-    assert [value for _, value in stored(warehouse, "id", "v", table="things")] == expected
+    found = [value for _, value in stored(warehouse, "id", "v", table="things")]
+    assert list(map(meant, found)) == list(map(meant, expected))
 
 
 def test_preparing_with_a_narrower_type_keeps_the_wider(warehouse: base.Warehouse) -> None:
@@ -387,7 +401,7 @@ def test_state_is_set_kept_and_removed(warehouse: base.Warehouse, url: str) -> N
     warehouse.load([], {"tail/acct_1": "5", "tail/acct_2": "6", "slices/x": "ünï\0🐟" * 10_000})
     warehouse.load([], {"tail/acct_1": "7", "tail/acct_2": None, "never/there": None})
     again = warehouses.open_url(url)
-    assert again.state() == {"slices/x": "ünï\0🐟" * 10_000, "tail/acct_1": "7"}
+    assert again.state() == {"slices/x": f"ünï{again.nul}🐟" * 10_000, "tail/acct_1": "7"}
     assert again.state("tail/") == {"tail/acct_1": "7"}
     assert again.state("tail_") == {}
     again.close()
@@ -473,13 +487,22 @@ while True:
 """
 
 
+def held(n: int) -> dict[str, int | None]:
+    """What a table holds after load number `n`, the first of which is 0."""
+    rows = (n + 1) * 500 + 1 if n >= 0 else 0
+    return {"rows": rows, "ids": rows, "n": n if n >= 0 else None}
+
+
 def assert_whole(warehouse: base.Warehouse) -> int:
-    """The table holds exactly what the state says, and says how many loads that were."""
+    """The table holds exactly what the state says, and says how many loads that were.
+
+    Where rows and state are not one transaction, the rows may be those of one load more; never a part of it.
+    """
     n = int(warehouse.state().get("n", "-1"))
-    if n >= 0:
+    if n >= 0 or (warehouse.columns("rows") and not warehouse.whole):
         sql = "SELECT count(*) AS rows, count(DISTINCT id) AS ids, max(n) AS n FROM stripe.rows"
         [found] = [batch.to_pylist()[0] for batch in warehouse.read(sql)]
-        assert found == {"rows": (n + 1) * 500 + 1, "ids": (n + 1) * 500 + 1, "n": n}
+        assert found in [held(loads) for loads in ([n] if warehouse.whole else [n, n + 1])]
     return n
 
 
@@ -542,11 +565,9 @@ def test_a_wrong_query_is_an_error_with_its_place(warehouse: base.Warehouse) -> 
 def test_check_reaches_reads_and_writes(warehouse: base.Warehouse) -> None:
     for _ in range(2):
         checks = warehouse.check()
-        assert [(check.name, check.ok) for check in checks] == [
-            ("reach", True),
-            ("read", True),
-            ("write", True),
-        ]
+        names = [check.name for check in checks]
+        assert names in (["reach", "read", "write"], ["reach", "sign in", "list", "read", "write"])
+        assert [check.name for check in checks if not check.ok] == []
         assert all(check.detail for check in checks)
         warehouse.load([load(row())], {})
 
@@ -612,6 +633,8 @@ def test_any_sequence_of_loads_ends_as_the_model_says(
         assert done.inserted == len(set(model) - before)
     warehouse.prepare([LATE])
     names = ("id", "_version", "_deleted_at", "amount", "email", "late")
-    assert stored(warehouse, *names) == [tuple(model[id].get(name) for name in names) for id in sorted(model)]
+    assert stored(warehouse, *names) == [
+        tuple(kept(warehouse, model[id].get(name)) for name in names) for id in sorted(model)
+    ]
     assert warehouse.state() == {"n": str(len(loads) - 1)}
     warehouse.close()

@@ -77,10 +77,10 @@ def test_a_table_that_knows_no_deletions_has_no_such_rule(warehouse: base.Wareho
 
 
 def test_a_mark_leaves_the_row_as_it_last_was(warehouse: base.Warehouse) -> None:
-    warehouse.load([loads.load(loads.row("a", 1, "Ann", notes='{"n": 1}'), loads.row("b", 1, "Bob"))], {})
+    warehouse.load([loads.load(loads.row("a", 1, "Ann", notes="[1]"), loads.row("b", 1, "Bob"))], {})
     assert warehouse.load([loads.mark(loads.dead("a", 5))], {}) == [base.Loaded("items", 1, 0, 1, 0)]
     assert loads.items(warehouse) == [("a", "Ann", 5, 5), ("b", "Bob", 1, None)]
-    assert loads.found(warehouse, "SELECT notes FROM stripe.items WHERE id = 'a'") == [('{"n": 1}',)]
+    assert loads.found(warehouse, "SELECT notes FROM stripe.items WHERE id = 'a'") == [("[1]",)]
     assert loads.graves(warehouse) == []
 
 
@@ -226,7 +226,7 @@ def test_the_table_of_burials_is_nobody_elses(warehouse: base.Warehouse) -> None
 
 
 def test_columns_that_a_kept_row_lacks_stay(warehouse: base.Warehouse) -> None:
-    warehouse.load([loads.load(loads.row("a", 1, "Ann", notes='{"n": 1}'), loads.row("b", 1, "Bob"))], {})
+    warehouse.load([loads.load(loads.row("a", 1, "Ann", notes="[1]"), loads.row("b", 1, "Bob"))], {})
     wider = pa.schema([*loads.ITEMS.schema, pa.field("surprise", pa.int64())])
     whole = pa.Table.from_pylist([loads.row("b", 2, "Bob", notes="[2]", surprise=7)], wider)
     warehouse.load([base.Load(loads.ITEMS, whole)], {})
@@ -236,7 +236,7 @@ def test_columns_that_a_kept_row_lacks_stay(warehouse: base.Warehouse) -> None:
     ]
     sql = "SELECT id, name, notes, surprise, _version FROM stripe.items ORDER BY id"
     assert loads.found(warehouse, sql) == [
-        ("a", "A", '{"n": 1}', None, 3),
+        ("a", "A", "[1]", None, 3),
         ("b", "B", "[2]", 7, 3),
         ("c", "C", None, None, 3),
     ]
@@ -336,7 +336,7 @@ def test_a_drop_leaves_a_burial_in_peace(warehouse: base.Warehouse) -> None:
 
 
 def test_finding_tells_the_stored_from_the_buried(warehouse: base.Warehouse) -> None:
-    warehouse.load([loads.load(loads.row("a", 5, "Ann", notes='{"n": 1}'), loads.dead("b", 6))], {})
+    warehouse.load([loads.load(loads.row("a", 5, "Ann", notes="[1]"), loads.dead("b", 6))], {})
     warehouse.load([loads.mark(loads.dead("c", 7), loads.left("d", 8), hard=True)], {})
     ids = ["d", "a", "nobody", "c", "a", "b", None]
     keys = pa.table({"id": ids, "_account_id": ["acct_1"] * len(ids)})
@@ -346,7 +346,7 @@ def test_finding_tells_the_stored_from_the_buried(warehouse: base.Warehouse) -> 
     ]
     assert [tuple(each.values())[1:] for each in found.to_pylist()] == [
         ("d", 8, None, False, None, None, None),
-        ("a", 5, None, True, "Ann", '{"n": 1}', None),
+        ("a", 5, None, True, "Ann", "[1]", None),
         ("c", 7, loads.at(7), False, None, None, None),
         ("b", 6, loads.at(6), True, None, None, None),
     ]
