@@ -16,7 +16,8 @@ from typing import Any
 import deltalake
 
 from tidegate import errors
-from tidegate.adapters import lake, lake_files, storage
+from tidegate.adapters import lake_files, storage
+from tidegate.warehouse import own
 
 FEATURES = {"appendOnly", "invariants", "timestampNtz"}
 """Features of writers that ask nothing of a commit which exchanges files."""
@@ -111,7 +112,7 @@ def _end(kind: str, text: str, *, up: bool) -> object:
         return int(text)
     if kind == "DOUBLE":
         return float(text) if math.isfinite(float(text)) else None
-    if kind == lake.TIME:
+    if kind == own.TIME:
         try:
             moment = dt.datetime.fromisoformat(text).astimezone(dt.UTC)
         except (ValueError, OverflowError):

@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from tidegate import errors
 from tidegate.adapters import lake_engine, lake_files, storage, storage_faults
-from tidegate.warehouse import base, ddl, desk, faults, ledger, lookup, staging
+from tidegate.warehouse import base, ddl, desk, faults, ledger, lookup, own, staging
 
 log = logging.getLogger(__name__)
 
@@ -33,18 +33,6 @@ T = TypeVar("T")
 
 BATCH = 10_000
 """Rows per batch of `read`."""
-
-TIME = "TIMESTAMP WITH TIME ZONE"
-STATE: ddl.Columns = {"key": "VARCHAR", "value": "VARCHAR", "updated_at": TIME}
-GRAVES: ddl.Columns = {
-    "table_name": "VARCHAR",
-    "key": "VARCHAR",
-    "_version": "BIGINT",
-    "_deleted_at": TIME,
-    "_synced_at": TIME,
-}
-OWN = {base.STATE: STATE, base.TOMBSTONES: GRAVES}
-"""The tables that Tidegate keeps beside the rows."""
 
 _GONE = re.compile(r"No files found|No such file or directory|NO_SUCH_KEY|[Pp]ath does not exist")
 
@@ -190,7 +178,7 @@ class Lake(abc.ABC):
         names = list(dict.fromkeys(table.name.lower() for table, _ in wanted))
         self.settle([*names, base.TOMBSTONES])
         there = {name: table.columns for name in [*names, base.TOMBSTONES] if (table := self.table(name))}
-        there[base.STATE] = STATE
+        there[base.STATE] = own.STATE
         buried = self._with_graves() if staged else set()
         done, changes = desk.decided(staged, there, buried, self)
         if changes or state:
@@ -205,7 +193,7 @@ class Lake(abc.ABC):
             known = self.table(name)
             if known is None:
                 return lookup.nothing(table, columns)
-            there = {name: known.columns, base.TOMBSTONES: GRAVES}
+            there = {name: known.columns, base.TOMBSTONES: own.GRAVES}
             return desk.found(table, keys, columns, there, self._with_graves(), self)
 
         return self._do(find)
@@ -305,7 +293,7 @@ class Lake(abc.ABC):
         first: dict[str, ddl.Columns | None] = {}
         after: dict[str, ddl.Columns] = {}
         spelled: dict[str, str] = {}
-        for name, columns in OWN.items():
+        for name, (columns, _) in own.TABLES.items():
             if self.table(name) is None:
                 first[name], after[name], spelled[name] = None, columns, name
         for table, fields in wanted:

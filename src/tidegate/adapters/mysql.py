@@ -28,7 +28,7 @@ import pymysql
 from tidegate import errors
 from tidegate.adapters import mysql_ddl, mysql_server, mysql_session, mysql_wire, tunnel
 from tidegate.config import warehouses as kinds
-from tidegate.warehouse import base, ddl, remote, sql
+from tidegate.warehouse import base, ddl, own, remote, sql
 
 log = logging.getLogger(__name__)
 
@@ -349,9 +349,9 @@ class MySQL(remote.Remote):
         table, view = "_tidegate_check", f"{sql.quoted(self.dialect, self.live, '_tidegate_check')}"
         with self.evolving():
             self.execute(f"DROP TABLE IF EXISTS {self.name(table)}")
-            self.create(table, remote.STATE, ("key",))
+            self.create(table, own.STATE, ("key",))
             try:
-                self.add(table, "_deleted_at", remote.TIME)
+                self.add(table, "_deleted_at", own.TIME)
                 self.append(table, pa.table({"key": ["a", "b"], "value": ["b", "c"]}))
                 self.remove(table, pa.table({"key": ["b"]}))
                 with self._granted("CREATE VIEW, DROP, SELECT", self.live):

@@ -25,7 +25,7 @@ from tidegate import errors
 from tidegate.adapters import postgres, postgres_wire, redshift_wire, storage, storage_faults, storage_s3
 from tidegate.adapters import redshift_rows as rows_of
 from tidegate.config import warehouses
-from tidegate.warehouse import base, ddl, remote, sql
+from tidegate.warehouse import base, ddl, own, remote, sql
 
 PARAMETERS = 30_000
 """In a statement at most; the protocol allows 32,767."""
@@ -358,7 +358,7 @@ class Redshift(postgres.Postgres):
             return f"{done}; rows go in by INSERT, `staging: s3://...` makes it fast"
         name, rows = f"_tidegate_check_{secrets.token_hex(4)}", pa.table({"key": ["a"], "value": ["b"]})
         kinds = [self.types["VARCHAR"]] * 2
-        self.create(name, remote.STATE, ("key",))
+        self.create(name, own.STATE, ("key",))
         try:
             columns = ", ".join(map(self.column, rows.column_names))
             self._copy(self.name(name), columns, kinds, rows, self._folder(name))

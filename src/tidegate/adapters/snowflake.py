@@ -28,7 +28,7 @@ from snowflake.connector import errors as driver
 from tidegate import errors
 from tidegate.adapters import snowflake_rows, snowflake_wire
 from tidegate.config import warehouses as kinds
-from tidegate.warehouse import base, ddl, desk, remote, sql, wire
+from tidegate.warehouse import base, ddl, desk, own, remote, sql, wire
 
 INLINE = 512 * 1024
 """Bytes of rows that travel with the statement; more go through a file."""
@@ -357,7 +357,7 @@ class Snowflake(remote.Remote):
     def _kinds(self, table: str, rows: pa.Table) -> list[str]:
         """The types of ours that columns of rows have in their table."""
         if table == base.STATE:
-            return [remote.STATE[column] for column in rows.column_names]
+            return [own.STATE[column] for column in rows.column_names]
         there = {name.lower(): kind for name, kind in self._tables.get(table.lower(), {}).items()}
         return [there.get(column.lower(), "VARCHAR") for column in rows.column_names]
 

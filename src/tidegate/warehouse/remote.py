@@ -20,22 +20,7 @@ from typing import ClassVar
 import pyarrow as pa
 
 from tidegate import errors
-from tidegate.warehouse import base, ddl, desk, ledger, lookup, sql, staging, wire
-
-TIME = "TIMESTAMP WITH TIME ZONE"
-STATE: ddl.Columns = {"key": "VARCHAR", "value": "VARCHAR", "updated_at": TIME}
-GRAVES: ddl.Columns = {
-    "table_name": "VARCHAR",
-    "key": "VARCHAR",
-    "_version": "BIGINT",
-    "_deleted_at": TIME,
-    "_synced_at": TIME,
-}
-OWN: dict[str, tuple[ddl.Columns, tuple[str, ...]]] = {
-    base.STATE: (STATE, ("key",)),
-    base.TOMBSTONES: (GRAVES, ()),
-}
-"""The tables that Tidegate keeps beside the rows, with their keys."""
+from tidegate.warehouse import base, ddl, desk, ledger, lookup, own, sql, staging, wire
 
 
 class Remote(wire.Wire, abc.ABC):
@@ -247,7 +232,7 @@ class Remote(wire.Wire, abc.ABC):
         there = self._there()
         if base.STATE not in there or base.TOMBSTONES not in there:
             self.create_schema(self.schema)
-            for name, (columns, key) in OWN.items():
+            for name, (columns, key) in own.TABLES.items():
                 if name not in there:
                     self.create(name, columns, key)
             there = self._there()
@@ -311,7 +296,7 @@ class Remote(wire.Wire, abc.ABC):
         if not state:
             return
         kept = {key: value for key, value in state.items() if value is not None}
-        now = pa.scalar(dt.datetime.now(dt.UTC), ddl.ARROW[TIME])
+        now = pa.scalar(dt.datetime.now(dt.UTC), ddl.ARROW[own.TIME])
         rows = pa.table(
             {
                 "key": pa.array(kept, pa.string()),
@@ -353,7 +338,7 @@ class Remote(wire.Wire, abc.ABC):
     def _check_write(self) -> str:
         name = f"_tidegate_check_{random.randrange(16**8):08x}"
         self.create_schema(self.schema)
-        self.create(name, STATE, ("key",))
+        self.create(name, own.STATE, ("key",))
         try:
             self.append(name, pa.table({"key": ["a"], "value": ["b"]}))
             found = self._rows(f"SELECT {self.column('key')}, {self.column('value')} FROM {self.name(name)}")
