@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "init": "Write a commented tidegate.yaml to start from.",
-    "check": "Test keys, permissions and warehouses before anything is moved.",
+    "check": "Test keys, permissions, warehouses and models before anything moves.",
     "streams": "List every Stripe stream, its path and the permission it needs.",
     "pull": "Bring Stripe objects into a warehouse.",
     "audit": "Prove, row by row, that the warehouse holds what Stripe has.",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from tidegate import config, errors, sources
 from tidegate.cli import connect, output
 from tidegate.pull import permissions, settings
 from tidegate.stripe import client
@@ -24,15 +26,15 @@ def check(
     account_id: str | None = None,
     json: bool = False,
 ) -> int:
-    """Test keys, permissions and warehouses before anything is moved.
+    """Test keys, permissions, warehouses and models before anything moves.
 
-    Asks every chosen list for one row and writes a scratch table. Exit code 3 when
-    something is missing.
+    Asks every chosen list for one row, writes a scratch table, and asks what columns
+    each model has. Exit code 3 when something is missing.
 
     Parameters
     ----------
     names
-        Pulls of the configuration; all of them by default.
+        Pulls and models of the configuration; all of them by default.
     config_file
         The configuration; tidegate.yaml by default.
     api_key
@@ -40,7 +42,7 @@ def check(
     api_base
         Where Stripe answers; another address for the sandbox.
     to
-        Warehouse, instead of a configuration: duckdb:///FILE.
+        Warehouse, instead of a configuration: duckdb:///FILE, postgresql://..., md:...
     streams
         Streams to test, comma separated; all by default.
     account_id
@@ -48,11 +50,27 @@ def check(
     json
         Print a JSON object, last on stdout.
     """
-    jobs = connect.jobs(
-        names, config_file, api_key=api_key, to=to, api_base=api_base, streams=streams, account_id=account_id
-    )
+    models: dict[str, list[base.Check]] = {}
+    has_pulls = True
+    if to is None and not any((api_key, api_base, streams, account_id)):
+        file = config.load(config_file or config.DEFAULT_FILE)
+        models = _models(file, [name for name in names or file.models if name in file.models])
+        pulls = [name for name in names if name in file.pulls or name not in file.models]
+        has_pulls = bool(pulls if names else file.pulls or not models)
+        names = tuple(pulls)
+    jobs = []
+    if has_pulls:
+        jobs = connect.jobs(
+            names,
+            config_file,
+            api_key=api_key,
+            to=to,
+            api_base=api_base,
+            streams=streams,
+            account_id=account_id,
+        )
     reports = []
-    fine = True
+    fine = all(step.ok for steps in models.values() for step in steps)
     for job in jobs:
         opened = job.open()
         try:
@@ -78,22 +96,63 @@ def check(
                     }
                     for a in found.access
                 ],
-                "warehouse": [{"step": s.name, "ok": s.ok, "detail": s.detail} for s in steps],
+                "warehouse": _told(steps),
             }
         )
         if not json:
             _show(job, found, steps)
     if json:
-        output.print_json({"ok": fine, "pulls": reports})
+        told = [{"model": name, "source": _told(steps)} for name, steps in models.items()]
+        output.print_json({"ok": fine, "pulls": reports, "models": told})
+    else:
+        for name, steps in models.items():
+            output.console().print(f"[bold]{name}[/bold]: a model")
+            _show_steps("source", steps)
     return 0 if fine else 3
+
+
+def _models(file: config.Config, names: Sequence[str]) -> dict[str, list[base.Check]]:
+    """What became of each model's steps: those of where it is read from, and its query."""
+    found: dict[str, list[base.Check]] = {}
+    for name in names:
+        model = file.models[name]
+        source = sources.open_source(file.warehouses[model.warehouse])
+        try:
+            steps = source.check()
+            if all(step.ok for step in steps):
+                steps.append(_query(source, model))
+        finally:
+            source.close()
+        found[name] = steps
+    return found
+
+
+def _query(source: sources.base.Source, model: config.Model) -> base.Check:
+    """Does a model's query have columns, and its key among them?"""
+    try:
+        columns = source.columns(sources.base.asked(model)).names
+    except errors.TidegateError as error:
+        return base.Check("query", False, str(error))
+    if model.key not in columns:
+        near = output.suggestion(model.key, columns) or f"; there are {', '.join(columns[:10])}"
+        return base.Check("query", False, f"its key {model.key} is no column of it{near}")
+    return base.Check("query", True, f"{len(columns)} columns, its key {model.key} among them")
+
+
+def _told(steps: Sequence[base.Check]) -> list[dict[str, object]]:
+    return [{"step": step.name, "ok": step.ok, "detail": step.detail} for step in steps]
+
+
+def _show_steps(kind: str, steps: Sequence[base.Check]) -> None:
+    for step in steps:
+        output.console().print(f"  {_sign(step.ok)} {kind} {step.name}: {step.detail}")
 
 
 def _show(job: settings.Job, found: permissions.Found, steps: list[base.Check]) -> None:
     console = output.console()
     key = client.masked(job.source.api_key)
     console.print(f"[bold]{job.name}[/bold]: account {found.account}, {found.mode} mode, key {key}")
-    for step in steps:
-        console.print(f"  {_sign(step.ok)} warehouse {step.name}: {step.detail}")
+    _show_steps("warehouse", steps)
     readable = [one for one in found.access if one.status == "ok"]
     console.print(f"  {_sign(bool(readable))} {len(readable)} of {len(found.access)} streams can be read")
     if found.untold:

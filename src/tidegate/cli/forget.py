@@ -43,7 +43,7 @@ def forget(
     config_file
         The configuration, whose warehouses are all gone through; tidegate.yaml by default.
     to
-        Warehouse, instead of a configuration: duckdb:///FILE.
+        Warehouse, instead of a configuration: duckdb:///FILE, postgresql://..., md:...
     schema
         Schema of the tables, with --to.
     account

@@ -61,7 +61,7 @@ def pull(
     api_base
         Where Stripe answers; another address for the sandbox.
     to
-        Warehouse, instead of a configuration: duckdb:///FILE.
+        Warehouse, instead of a configuration: duckdb:///FILE, postgresql://..., md:...
     schema
         Schema of the tables, `stripe` by default.
     streams

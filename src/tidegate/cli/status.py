@@ -34,7 +34,7 @@ def status(
     config_file
         The configuration; tidegate.yaml by default.
     to
-        Warehouse, instead of a configuration: duckdb:///FILE.
+        Warehouse, instead of a configuration: duckdb:///FILE, postgresql://..., md:...
     schema
         Schema of the tables, with --to.
     json

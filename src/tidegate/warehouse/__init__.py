@@ -52,7 +52,8 @@ def open_url(url: str, schema: str = "stripe", *, wait: float = 60.0) -> base.Wa
         if url.lower().endswith(FILES):
             return _duckdb(url, schema, wait)
         raise errors.ConfigError(
-            f"{url!r} is no warehouse; write duckdb:///FILE, or a path that ends in .duckdb."
+            f"{url!r} is no warehouse; write duckdb:///FILE, a path that ends in .duckdb, or the URL of another: "
+            "postgresql://USER@HOST/DATABASE."
         )
     scheme, _, rest = url.partition("://")
     scheme = scheme.lower()
