@@ -9,12 +9,9 @@ from __future__ import annotations
 import abc
 import contextlib
 import datetime as dt
-import logging
 import os
-import random
 import re
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,9 +22,7 @@ import pyarrow as pa
 
 from tidegate import errors
 from tidegate.adapters import lake_engine, lake_files, storage, storage_faults
-from tidegate.warehouse import base, ddl, desk, faults, ledger, lookup, own, staging
-
-log = logging.getLogger(__name__)
+from tidegate.warehouse import base, ddl, desk, faults, ledger, lookup, own, patience, staging
 
 T = TypeVar("T")
 
@@ -400,25 +395,18 @@ class Lake(abc.ABC):
 
     def _do(self, work: Callable[[], T]) -> T:
         """Do something that may be done again, until it is done or others were in the way too long."""
-        deadline, pause = time.monotonic() + self.wait, 0.02
-        while True:
+
+        def once() -> T:
             try:
                 with self._lock, self._explained():
                     self._sign()
                     self.refresh()
                     return work()
-            except (errors.WarehouseUnreachable, errors.WarehouseBusy) as error:
-                left = deadline - time.monotonic()
-                if left <= pause:
-                    raise
-                if pause > 0.5:
-                    log.warning("%s Trying again for up to %.0f s.", error, left)
-                self.close()
             except BaseException:
                 self.close()
                 raise
-            time.sleep(pause * random.uniform(0.5, 1.5))
-            pause = min(pause * 2, 5.0)
+
+        return patience.patiently(once, self.wait, 0.02)
 
     def _sign(self) -> None:
         """Open everything anew once the key is another; those of roles live for an hour."""

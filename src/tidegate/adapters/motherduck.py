@@ -92,7 +92,7 @@ class MotherDuck(remote.Remote):
         if isinstance(error, duckdb.TransactionException) or _RACE.search(text):
             return errors.WarehouseBusy(f"Somebody else is writing to {where}; run this again.")
         if "ownload" in text and "extension" in text:
-            return errors.WarehouseUnreachable(
+            return errors.WarehouseError(
                 "DuckDB could not fetch its extension for MotherDuck from extensions.duckdb.org; allow this "
                 "machine to reach it, or run `INSTALL motherduck` in DuckDB once."
             )

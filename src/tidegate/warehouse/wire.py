@@ -9,20 +9,15 @@ from __future__ import annotations
 import abc
 import contextlib
 import copy
-import logging
-import random
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self, TypeVar
 
 import pyarrow as pa
 
 from tidegate import errors
-from tidegate.warehouse import ddl, sql
-
-log = logging.getLogger(__name__)
+from tidegate.warehouse import ddl, patience, sql
 
 T = TypeVar("T")
 
@@ -267,23 +262,19 @@ class Wire(abc.ABC):
 
     def _do(self, work: Callable[[], T]) -> T:
         """Do something that may be done again, until it is done or the warehouse was out of reach too long."""
-        deadline, pause = time.monotonic() + self.wait, 0.1
-        while True:
+
+        def once() -> T:
             try:
                 with self._lock, self._explained():
                     self.connect()
                     return work()
-            except (errors.WarehouseUnreachable, errors.WarehouseBusy) as error:
-                left = deadline - time.monotonic()
-                if left <= pause:
-                    raise
-                if pause > 0.5:
-                    log.warning("%s Trying again for up to %.0f s.", error, left)
+            except (errors.WarehouseUnreachable, errors.WarehouseBusy):
+                raise
             except BaseException:
                 self.disconnect()
                 raise
-            time.sleep(pause * random.uniform(0.75, 1.25))
-            pause = min(pause * 2, 5.0)
+
+        return patience.patiently(once, self.wait, 0.1)
 
 
 def reached(host: str, port: int, timeout: float = 10.0) -> str:
