@@ -179,6 +179,10 @@ EXCLUDED = {
 }
 
 
+BUSIEST = 400
+"""Times that something happens during a pull, at the most: of what it reads more, more would happen."""
+
+
 @dataclass(frozen=True)
 class Choices:
     """What the user of a case wants, and what kind of life the business has."""
@@ -519,6 +523,7 @@ class Case:
         the pull at that request, with nothing more committed; `fails` is the commit that fails, `done` or not.
         """
         chance = random.Random(f"pull {seed}")
+        left = BUSIEST
         began, self.moments.requests = self.moments.now, 0
         self.warehouse.fails, self.warehouse.done = fails, done
         self.stripe.script.set(msgspec.convert(trouble, list[faults.Fault]))
@@ -526,10 +531,11 @@ class Case:
         killed = False
 
         def between() -> None:
-            nonlocal killed
+            nonlocal killed, left
             if drag:
                 self.moments.now += chance.choice((0.0, 0.0, chance.uniform(0, 1.5), chance.uniform(0, drag)))
-            if busy and chance.random() < busy:
+            if busy and left and chance.random() < busy:
+                left -= 1
                 self.live(
                     seed=chance.randrange(1 << 30),
                     steps=chance.choice((1, 1, 2, 4)),
