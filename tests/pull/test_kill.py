@@ -144,7 +144,8 @@ def standing(file: Path) -> Standing:
     )
     rows = {row["name"]: row["n"] for row in query(file, counts)} if there else {}
     marks = {key.split("/")[2]: backfill.progress(text) for key, text in saved.items()}
-    known = {name: mark for name, mark in marks.items() if mark is not None}
+    # One that carries nothing says only that its list was not read yet.
+    known = {name: mark for name, mark in marks.items() if mark is not None and mark.carries}
     return Standing(rows, known, len(known) == len(WALKS) and all(mark.done for mark in known.values()))
 
 
