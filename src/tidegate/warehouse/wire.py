@@ -54,7 +54,6 @@ class Wire(abc.ABC):
         """Tables by their names in lower case, as the warehouse spells them."""
         self._tables: dict[str, ddl.Columns] = {}
         """The tables as they were last asked for, in our types."""
-        self._is_ready = False
 
     # What an adapter says
 
