@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar, TypeVar
 
@@ -59,8 +60,10 @@ class MotherDuck(remote.Remote):
 
     def connect(self) -> None:
         """Sign in."""
-        if self._connection is not None:
-            return
+        if self._connection is None:
+            self._connection = self._opening()
+
+    def _opening(self) -> duckdb.DuckDBPyConnection:
         config: dict[str, str | bool | int | float | list[str]] = {"python_enable_replacements": False}
         if self._address.startswith("md:"):
             config |= {"custom_user_agent": "tidegate"}
@@ -68,7 +71,7 @@ class MotherDuck(remote.Remote):
                 config |= {"motherduck_token": self._token}
         connection = duckdb.connect(self._address, config=config)
         connection.execute("SET TimeZone = 'UTC'")
-        self._connection = connection
+        return connection
 
     def disconnect(self) -> None:
         """Drop the connection."""
@@ -223,7 +226,37 @@ class MotherDuck(remote.Remote):
 
 
 class Rehearsal(MotherDuck):
-    """The same over a file, which one process at a time may have open: never for longer than a call."""
+    """The same over a file, which one process at a time may have open: never for longer than a call.
+
+    All of this process share one opened file, the last one out closes it: DuckDB refuses a file that is opened by
+    one thread while another one closes it.
+    """
+
+    _guard: ClassVar[threading.Lock] = threading.Lock()
+    _opened: ClassVar[dict[str, tuple[duckdb.DuckDBPyConnection, int]]] = {}
+    """The opened file of each address, and how many use it."""
+
+    def connect(self) -> None:
+        """Open the file, or join those who have."""
+        with self._guard:
+            if self._connection is None:
+                opened, users = self._opened.get(self._address, (None, 0))
+                opened = opened or self._opening()
+                self._opened[self._address] = (opened, users + 1)
+                self._connection = opened.cursor()
+                self._connection.execute("SET TimeZone = 'UTC'")
+
+    def disconnect(self) -> None:
+        """Let go of the file."""
+        with self._guard:
+            if self._connection is None:
+                return
+            super().disconnect()
+            opened, users = self._opened.pop(self._address)
+            if users > 1:
+                self._opened[self._address] = (opened, users - 1)
+            else:
+                opened.close()
 
     def _do(self, work: Callable[[], T]) -> T:
         try:
