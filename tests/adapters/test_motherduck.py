@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from pathlib import Path
 
@@ -96,24 +95,3 @@ def test_writers_that_meet_all_get_their_turn(tmp_path: Path) -> None:
     ]
     assert counted == [{"n": 20}]
     first.close()
-
-
-def test_a_file_may_be_opened_while_another_thread_lets_go_of_it(tmp_path: Path) -> None:
-    with contextlib.closing(opened(tmp_path)) as first:
-        first.prepare([loads.ITEMS])
-    failed: list[Exception] = []
-
-    def look() -> None:
-        mine = motherduck.Rehearsal(f"{tmp_path}/service.duckdb", None, "stripe", wait=0)
-        try:
-            for _ in range(100):
-                assert mine.state() == {}
-        except Exception as error:
-            failed.append(error)
-
-    threads = [threading.Thread(target=look) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failed == []
