@@ -62,9 +62,13 @@ async def each_account(
         return
     listed = connected(stripe) if source.accounts == "all" else given(source.accounts)
     async for account in listed:
-        limits = pace.limits_for(client.mode(source.api_key), source.rate_limit)
-        way = stripe.acting_for(account, pace.Pace(limits, budget=source.budget))
-        yield account.rpartition("/")[2], way
+        yield account.rpartition("/")[2], acting(stripe, source, account)
+
+
+def acting(stripe: client.Client, source: scope.Source, account: str) -> client.Client:
+    """A client that acts for an account, with a budget of its own."""
+    limits = pace.limits_for(client.mode(source.api_key), source.rate_limit)
+    return stripe.acting_for(account, pace.Pace(limits, budget=source.budget))
 
 
 async def chunks(

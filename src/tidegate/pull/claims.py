@@ -50,6 +50,15 @@ def claim(
     return fence, {name: count for name, count in counts.items() if count}
 
 
+def join(warehouse: base.Warehouse, writer: str, fence: base.Fence, accounts: Iterable[str]) -> base.Fence:
+    """Become the one writer of some accounts' rows among those who write under one claim.
+
+    Whoever had them before, a process that was stopped and wakes up again, can commit nothing more.
+    """
+    mine = warehouse.claim(writer, [f"{base.STATE}/{account}" for account in accounts])
+    return base.Fence(writer, {**fence.tokens, **mine.tokens})
+
+
 def holds(warehouse: base.Warehouse, streams: Iterable[load.Target]) -> bool:
     """Are all tables of a claim still there?"""
     return {table.name.lower() for target in streams for table in _of(target)} <= _tables(warehouse)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -69,9 +69,8 @@ async def run(shared: reading.Reading, wishes: Wishes, saved: dict[str, str]) ->
     """
     account = shared.account
     shared = dataclasses.replace(shared, done=reconcile.listed(saved, account))
-    entries = relist.entries(saved.get(relist.key(account)))
-    known = verdict.Known(wishes.ways, entries, tail.covered(shared, wishes.wanted, saved))
-    shared.shut.update(_shut(saved, account))
+    known = _known(shared, wishes, saved)
+    entries = known.entries
     changed, followed, why = 0, True, ""
     placed = tail.place(saved, account) is not None
     if placed:
@@ -99,6 +98,30 @@ async def run(shared: reading.Reading, wishes: Wishes, saved: dict[str, str]) ->
         changed += (await _follow(shared, known, saved)).changed
     _commit(shared, saved, _shut_text(shared, saved))
     return changed
+
+
+async def hear(
+    shared: reading.Reading, wishes: Wishes, saved: dict[str, str], bodies: Sequence[bytes]
+) -> int:
+    """Apply events that Stripe delivered, between two runs, and say how many changes they told.
+
+    Of an account that was never read, or whose events may have been missed, nothing is heard: its next run sees
+    to that. Raises as `run`.
+    """
+    if tail.place(saved, shared.account) is None:
+        return 0
+    try:
+        return (await tail.hear(shared, _known(shared, wishes, saved), saved, bodies)).changed
+    except UNHEARD as error:
+        _fall_behind(shared, error)
+        return 0
+
+
+def _known(shared: reading.Reading, wishes: Wishes, saved: Mapping[str, str]) -> verdict.Known:
+    """What is known of an account before anything is asked."""
+    shared.shut.update(_shut(saved, shared.account))
+    entries = relist.entries(saved.get(relist.key(shared.account)))
+    return verdict.Known(wishes.ways, entries, tail.covered(shared, wishes.wanted, saved))
 
 
 async def _list(

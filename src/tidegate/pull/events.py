@@ -6,6 +6,7 @@ a child, the lists that hang on a row. Nothing here decides what is to be believ
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -55,6 +56,8 @@ class Answer:
     rows: decode.Rows
     version: int
     weight: int
+    listed: bool = True
+    """Was it asked for, or delivered?"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,39 @@ async def windows(trip: reading.Trip, low: int) -> AsyncIterator[Window]:
         yield Window(low, top, now, tuple(_only(answer, low, top) for answer in answers))
         low = top
         width = width * 3 if count < CROWD // 4 else max(1, width // 2) if count > 2 * CROWD else width
+
+
+def delivered(shared: reading.Reading, bodies: Sequence[bytes]) -> Answer:
+    """Events as Stripe delivers them, each a body of its own; one that cannot be read is left to the lists."""
+    decoder = shared.decoder(shared.streams["events"])
+    try:
+        found, rows = [_single(body) for body in bodies], decoder.objects(bodies)
+    except errors.BadPage:
+        good = [body for body in bodies if _is_readable(body, decoder)]
+        found, rows = [_single(body) for body in good], decoder.objects(good)
+    version = min((event.created for event in found), default=0)
+    return Answer(tuple(found), rows, version, sum(map(len, bodies)), listed=False)
+
+
+def _is_readable(body: bytes, decoder: decode.Decoder) -> bool:
+    try:
+        _single(body)
+        decoder.objects([body])
+    except errors.BadPage:
+        return False
+    return True
+
+
+def _single(body: bytes) -> Event:
+    try:
+        try:
+            return msgspec.json.decode(body, type=Event)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            return _event(text.members(text.compact(body)))
+    except (msgspec.DecodeError, ValueError, KeyError) as error:
+        raise errors.BadPage(f"What was delivered is no event: {error}.") from None
 
 
 def changes(event: Event, known: catalog.Catalog, api_version: str) -> Iterator[Change | Touched]:
@@ -266,7 +302,7 @@ def _only(answer: Answer, low: int, high: int) -> Answer:
     if len(kept) == len(answer.events):
         return answer
     events = tuple(answer.events[i] for i in kept)
-    return Answer(events, answer.rows.take(kept), answer.version, answer.weight)
+    return dataclasses.replace(answer, events=events, rows=answer.rows.take(kept))
 
 
 def _previous(event: Event) -> dict[str, Any] | None:

@@ -318,6 +318,11 @@ def key(account: str, dirty: Dirty) -> str:
     return f"dirty/{account}/{dirty.stream}/{dirty.id}"
 
 
+def text(dirty: Dirty, *, after: int) -> str:
+    """The text that keeps something which is not to be read before `after`."""
+    return msgspec.json.encode(msgspec.structs.replace(dirty, after=after)).decode()
+
+
 def again(dirty: Dirty, reason: str, now: int) -> str:
     """The text that keeps something that could not be read; each failure doubles the wait, up to an hour."""
     wait = min(3_600, 5 << min(dirty.attempts, 10))

@@ -11,7 +11,7 @@ import asyncio
 import dataclasses
 import datetime as dt
 import secrets
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
 from tidegate import catalog, errors
 from tidegate.privacy import erase, forget
@@ -35,6 +35,10 @@ async def pull(
     """
     async with scope.connect(source) as stripe:
         return await Pull(source, warehouse, options, screen, stripe).once()
+
+
+Work = Callable[[reading.Reading, cycle.Wishes, dict[str, str]], Awaitable[int]]
+"""What is done for one account; says how many changes it found."""
 
 
 class Pull:
@@ -64,6 +68,8 @@ class Pull:
         self.lost: Mapping[str, int] = {}
         self.shut: dict[str, dict[str, reading.Shut]] = {}
         self.remember: dict[str, str | None] = {}
+        self.own = ""
+        self.clients: dict[str, client.Client] = {}
         self.prune_at = 0.0
 
     async def once(self) -> report.Result:
@@ -82,10 +88,8 @@ class Pull:
             async for chunk in accounts.chunks(self._accounts()):
                 count += len(chunk)
                 if self.fence is None:  # a wrong key is found out before anything is made
-                    self.fence, self.lost = await asyncio.to_thread(
-                        claims.claim, self.warehouse, run_id, self.streams, (self._mark(), chunk[0][0])
-                    )
-                found, end = await self._chunk(chunk, tallies)
+                    await self.begin(run_id, chunk[0][0])
+                found, end = await self._chunk(chunk, tallies, cycle.run)
                 news = self.news.of(found)
                 if count > MANY:
                     found = [outcome for outcome in found if outcome.told or outcome in news]
@@ -118,6 +122,75 @@ class Pull:
             end,
         )
 
+    async def begin(self, run_id: str, account: str) -> None:
+        """Make the tables and become their one writer, and that of the first account's rows."""
+        self.fence, self.lost = await asyncio.to_thread(
+            claims.claim, self.warehouse, run_id, self.streams, (self._mark(), account)
+        )
+
+    async def part(self, run_id: str, attempt: str, chosen: Sequence[str]) -> report.Result:
+        """Bring some accounts up to date, of a run that others have parts of; `fence` and `lost` are the run's.
+
+        `attempt` is who takes these accounts over now: an earlier attempt at them can commit nothing more.
+        """
+        assert self.fence is not None, "The run has begun before."
+        started, outcomes, tallies = dt.datetime.now(dt.UTC), list[report.Outcome](), client.Tally()
+        end: errors.TidegateError | None = None
+        try:
+            chunk = [(path.rpartition("/")[2], await self._acting(path)) for path in chosen]
+            mine = [account for account, _ in chunk]
+            self.fence = await asyncio.to_thread(claims.join, self.warehouse, attempt, self.fence, mine)
+            found, end = await self._chunk(chunk, tallies, cycle.run)
+            outcomes = [outcome for outcome in found if outcome.told]
+            if not isinstance(end, errors.WarehouseError):
+                await asyncio.to_thread(report.note, self.warehouse, run_id, started, outcomes)
+        except errors.TidegateError as error:
+            end = error
+        tallies.add(self.stripe.tally)
+        status = report.judge(outcomes, self.named) if end is None else "failed"
+        return report.Result(run_id, started, dt.datetime.now(dt.UTC), status, tuple(outcomes), tallies, end)
+
+    async def hear(self, delivered: Mapping[str, Sequence[bytes]]) -> report.Result:
+        """Apply events that Stripe delivered, by account; those of the key's own stand under an empty name.
+
+        Only between two calls of `once`, the first of which has made the tables. All of it is committed on return.
+        """
+        assert self.fence is not None, "A pull has begun before."
+        started, run_id = dt.datetime.now(dt.UTC), _run_id()
+        tallies, sent = client.Tally(), dataclasses.replace(self.stripe.tally)
+        bodies = {account or self.own: found for account, found in delivered.items() if self._reads(account)}
+
+        async def hear(shared: reading.Reading, wishes: cycle.Wishes, saved: dict[str, str]) -> int:
+            return await cycle.hear(shared, wishes, saved, bodies[shared.account])
+
+        chunk = [(account, await self._acting(account)) for account in bodies]
+        outcomes, end = await self._chunk(chunk, tallies, hear)
+        news = self.news.of(outcomes)
+        tallies.add(self.stripe.tally)
+        tallies.add(sent, -1)
+        status = report.judge(outcomes, self.named) if end is None else "failed"
+        return report.Result(run_id, started, dt.datetime.now(dt.UTC), status, tuple(news), tallies, end)
+
+    def _reads(self, account: str) -> bool:
+        """Is an account, or under no name the key's own, among those of this pull?"""
+        chosen = self.source.accounts
+        if not account:
+            return chosen in ("own", "all") and bool(self.own)
+        return chosen == "all" or any(account == path.rpartition("/")[2] for path in chosen if chosen != "own")
+
+    async def _acting(self, path: str) -> client.Client:
+        """The client that acts for an account, kept for the next time."""
+        if self.source.accounts in ("own", "all") and not self.own:
+            async for _ in self._accounts():
+                break
+        if path == self.own:
+            return self.stripe
+        if path not in self.clients:
+            if len(self.clients) >= accounts.CHUNK * 4:
+                self.clients.clear()
+            self.clients[path] = accounts.acting(self.stripe, self.source, path)
+        return self.clients[path]
+
     def settle(self, result: report.Result) -> None:
         """Forget what was to hold for one pull only, as far as it was done."""
         if result.end is None:
@@ -126,7 +199,7 @@ class Pull:
             self.options = dataclasses.replace(self.options, full_refresh=False, accept=accept)
 
     async def _chunk(
-        self, chunk: Sequence[tuple[str, client.Client]], tallies: client.Tally
+        self, chunk: Sequence[tuple[str, client.Client]], tallies: client.Tally, work: Work
     ) -> tuple[list[report.Outcome], errors.TidegateError | None]:
         """Some accounts side by side, through one loader; returns their outcomes and what ends everything."""
         assert self.fence is not None, "The tables were claimed before."
@@ -157,7 +230,7 @@ class Pull:
                     _abandon(mine, ends[0])
                     return
                 try:
-                    await cycle.run(self._reading(account, stripe, targets, loader), wishes, saved[account])
+                    await work(self._reading(account, stripe, targets, loader), wishes, saved[account])
                     self.refreshed.add(account)
                 except errors.TidegateError as error:
                     if cycle.refreshing(saved[account], account) - refreshing:
@@ -213,8 +286,10 @@ class Pull:
         if known and not await asyncio.to_thread(self.warehouse.state, f"tail/{known}"):
             known = ""
         async for account, one in accounts.each_account(self.stripe, self.source, self.wanted, known):
-            if one is self.stripe and account != known:
-                self.remember = {mark: account}
+            if one is self.stripe:
+                self.own = account
+                if account != known:
+                    self.remember = {mark: account}
             yield account, one
 
     def _mark(self) -> str:

@@ -26,6 +26,10 @@ GAP = 29 * 86_400
 """Seconds after which events may be lost: Stripe keeps them for 30 days."""
 AHEAD = 60
 """Seconds by which a saved place may be ahead of Stripe's clock; more, and it is another Stripe's."""
+DELIVERED = "~"
+"""In the ledger, after the id of an event that was delivered and not listed yet: lists may show it otherwise."""
+SETTLED = 2
+"""Seconds after an event before which no reading is sure to show what it tells."""
 TOO_MANY = 1_000
 """Objects of one stream that cannot be read, from which on the whole list is read again instead."""
 
@@ -130,6 +134,29 @@ async def follow(shared: reading.Reading, known: verdict.Known, saved: dict[str,
     return cycle
 
 
+async def hear(
+    shared: reading.Reading, known: verdict.Known, saved: dict[str, str], bodies: Sequence[bytes]
+) -> Cycle:
+    """Apply events that Stripe delivered by itself, and read what is due; the tail's place stays where it is.
+
+    So the next cycle asks for all of them again, and knows those that were heard by the ledger. What changed less
+    than `SETTLED` seconds ago waits in the dirty set. Raises as `follow`.
+    """
+    at = place(saved, shared.account)
+    assert at is not None, "The tail has no place to be ahead of."
+    cycle, now = Cycle(at), shared.client.clock.now()
+    waiting = [
+        each
+        for each in refresh.saved(saved, shared.account)
+        if each.after <= now and refresh.can(known.ways, each)
+    ]
+    if bodies or waiting:
+        answers = (events.delivered(shared, bodies),) if bodies else ()
+        window = events.Window(at, at, now, answers)
+        await _window(shared, known, window, _ledger(saved, shared.account), waiting, saved, cycle)
+    return cycle
+
+
 def _lost(at: int, now: int) -> str:
     if at > now:
         return "the place in the events that this warehouse notes is still to come at this Stripe"
@@ -181,10 +208,15 @@ async def _window(
     minutes: set[str] = set()
     rows: dict[tuple[str, str], list[events.Change]] = collections.defaultdict(list)
     for answer in window.answers:
-        new = [i for i, event in enumerate(answer.events) if _is_new(seen, minutes, event)]
+        new, unlisted = [], []
+        for i, event in enumerate(answer.events):
+            if _is_new(seen, event):
+                new.append(i)
+            if _note(seen, minutes, event, answer.listed):
+                unlisted.append(i)
         cycle.events += len(new)
-        if new and (target := shared.targets.get("events")) is not None:
-            part = decode.Part(answer.rows.take(new), answer.version)
+        if unlisted and (target := shared.targets.get("events")) is not None:
+            part = decode.Part(answer.rows.take(unlisted), answer.version)
             found.cargo.append(load.Piece(target, part, answer.weight))
         for i in new:
             for change in events.changes(answer.events[i], catalog.load(), shared.client.api_version):
@@ -196,13 +228,22 @@ async def _window(
     for each in waiting:
         found.add(account, each)
     before = {refresh.key(account, each): each for each in waiting}
-    due = [each for each in found.dirty.values() if not shared.patient or each.after <= window.now]
+    fresh = {
+        name: refresh.text(each, after=each.at + SETTLED)
+        for name, each in found.dirty.items()
+        if each.at > window.now - SETTLED
+    }
+    due = [
+        each
+        for name, each in found.dirty.items()
+        if name not in fresh and (not shared.patient or each.after <= window.now)
+    ]
     shared.sink.add(found.cargo)
     aside = reading.Aside(shared)
     failed = await refresh.refresh(dataclasses.replace(shared, sink=aside), known.ways, due)
     await aside.settle()
     state: dict[str, str | None] = {refresh.key(account, each): None for each in due}
-    state = {name: None for name in state if name in before}
+    state = {**{name: None for name in state if name in before}, **fresh}
     for failure in failed:
         if isinstance(failure.error, errors.PermissionMissing):
             found.past.pop(refresh.key(account, failure.dirty), None)
@@ -241,13 +282,21 @@ def _forget_old(seen: dict[str, set[str]], high: int) -> set[str]:
     return old
 
 
-def _is_new(seen: dict[str, set[str]], minutes: set[str], event: events.Event) -> bool:
-    """Was the event not seen before? It is from now on."""
+def _is_new(seen: Mapping[str, set[str]], event: events.Event) -> bool:
+    """Was the event not heard before?"""
+    ids = seen.get(str(event.created // 60), set())
+    return event.id not in ids and event.id + DELIVERED not in ids
+
+
+def _note(seen: dict[str, set[str]], minutes: set[str], event: events.Event, listed: bool) -> bool:
+    """Note that an event was heard; is its own row to be written, as it was not yet, or not as Stripe lists it?"""
     minute = str(event.created // 60)
     ids = seen.setdefault(minute, set())
-    if event.id in ids:
+    delivered = event.id + DELIVERED
+    if event.id in ids or (delivered in ids and not listed):
         return False
-    ids.add(event.id)
+    ids.discard(delivered)
+    ids.add(event.id if listed else delivered)
     minutes.add(minute)
     return True
 

@@ -1,0 +1,269 @@
+"""Events that Stripe delivers are applied between two pulls; the lists of events prove that none was missed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+import random
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from following import Merchant, agrees, gone, ids, one
+from pulling import query
+
+from tidegate import sandbox
+from tidegate.pull import report, run, scope
+from tidegate.stripe import clock
+from tidegate.warehouse import duckdb
+
+STREAMS = ("customers", "products", "prices", "invoices", "invoice_line_items", "subscriptions", "events")
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Merchant]:
+    with sandbox.process(objects=40) as url:
+        yield Merchant(url)
+
+
+@pytest.fixture
+def shop(running: Merchant) -> Merchant:
+    running.control("reset", {"objects": 40})
+    running.control("clock", {"stop": True})
+    return running
+
+
+@pytest.fixture(autouse=True)
+def _standing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pull's own clock stands as Stripe's does, between the times when the test moves it."""
+    monkeypatch.setattr(clock, "Clock", functools.partial(clock.Clock, lambda: 0.0))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "w.duckdb"
+
+
+@contextlib.asynccontextmanager
+async def pulling(shop: Merchant, file: Path, *streams: str, **source: Any) -> AsyncIterator[run.Pull]:
+    """A pull that has read everything once, and may be told of events."""
+    warehouse = duckdb.DuckDB(file)
+    options = scope.Options(streams=streams or STREAMS)
+    found = shop.source(**source)
+    async with scope.connect(found) as stripe:
+        made = run.Pull(found, warehouse, options, report.Silent(), stripe, patient=True)
+        shop.later()
+        assert (await made.once()).end is None
+        shop.counted()
+        yield made
+    warehouse.close()
+
+
+def delivered(shop: Merchant, since: int = 0) -> list[bytes]:
+    """Every event since a moment, as Stripe would deliver it, oldest first."""
+    found: list[dict[str, Any]] = []
+    more: dict[str, Any] = {}
+    while True:
+        page = shop.get("/v1/events", limit=100, **{"created[gte]": since}, **more)
+        found += page["data"]
+        if not page["has_more"]:
+            break
+        more = {"starting_after": page["data"][-1]["id"]}
+    shop.counted()
+    return [json.dumps(event, indent=2).encode() for event in reversed(found)]
+
+
+def later(shop: Merchant, pull: run.Pull, seconds: float = 10) -> None:
+    """Let time pass at Stripe, and have the pull know: its clock learns from answers, and here there are none."""
+    shop.later(seconds)
+    pull.stripe.clock.assure(now(shop))
+
+
+def now(shop: Merchant) -> int:
+    return int(shop.control("clock", {})["now"])
+
+
+def test_a_change_shows_without_any_request(shop: Merchant, file: Path) -> None:
+    async def work() -> None:
+        async with pulling(shop, file) as pull:
+            later(shop, pull)
+            since = now(shop)
+            made = shop.make("/v1/products", name="Tea")["id"]
+            result = await pull.hear({"": delivered(shop, since)})
+            assert result.status == "ok", result
+            assert shop.counted() == {}
+            assert one(file, "products", made)["name"] == "Tea"
+            assert [
+                row["type"]
+                for row in query(
+                    file, f"select type from stripe.events where created >= to_timestamp({since})"
+                )
+            ] == ["product.created"]
+
+    asyncio.run(work())
+
+
+def test_a_deletion_is_a_tombstone_and_nothing_late_brings_the_row_back(shop: Merchant, file: Path) -> None:
+    async def work() -> None:
+        async with pulling(shop, file) as pull:
+            later(shop, pull)
+            since = now(shop)
+            made = shop.make("/v1/products", name="Tea")["id"]
+            later(shop, pull, 5)
+            shop.delete(f"/v1/products/{made}")
+            told = delivered(shop, since)
+            await pull.hear({"": told[1:]})
+            await pull.hear({"": told[:1]})
+            assert made not in ids(file, "products")
+            other = ids(file, "customers")[0]
+            shop.delete(f"/v1/customers/{other}")
+            await pull.hear({"": delivered(shop, since)})
+            assert gone(file, "customers") == [other]
+
+    asyncio.run(work())
+
+
+def test_of_one_second_the_object_is_read_once_it_is_settled(shop: Merchant, file: Path) -> None:
+    """Two events of one second do not say which came last."""
+
+    async def work() -> None:
+        async with pulling(shop, file) as pull:
+            later(shop, pull)
+            since = now(shop)
+            made = shop.make("/v1/products", name="Tea")["id"]
+            first = delivered(shop, since)
+            await pull.hear({"": first})
+            shop.make(f"/v1/products/{made}", name="Coffee")
+            await pull.hear({"": delivered(shop, since)})
+            assert one(file, "products", made)["name"] == "Tea"
+            assert shop.counted() == {}
+            waiting = list(pull.warehouse.state("dirty/"))
+            assert [key.rpartition("/")[2] for key in waiting] == [made]
+            later(shop, pull, 3)
+            await pull.hear({"": []})
+            assert one(file, "products", made)["name"] == "Coffee"
+            assert list(pull.warehouse.state("dirty/")) == []
+
+    asyncio.run(work())
+
+
+def test_what_was_heard_is_not_read_again_by_the_next_pull(shop: Merchant, file: Path) -> None:
+    async def work() -> None:
+        async with pulling(shop, file) as pull:
+            later(shop, pull)
+            since = now(shop)
+            shop.make("/v1/products", name="Tea")
+            await pull.hear({"": delivered(shop, since)})
+            later(shop, pull)
+            result = await pull.once()
+            assert result.end is None
+            assert shop.counted() == {"GET /v1/events": 1}
+            assert {each.stream for each in result.outcomes if each.read} <= {"events"}
+            await asyncio.to_thread(agrees, shop, file, *STREAMS)
+
+    asyncio.run(work())
+
+
+def test_what_was_never_delivered_comes_with_the_next_pull(shop: Merchant, file: Path) -> None:
+    async def work() -> None:
+        async with pulling(shop, file) as pull:
+            later(shop, pull)
+            since = now(shop)
+            lost = shop.make("/v1/products", name="Lost")["id"]
+            later(shop, pull, 5)
+            shop.make("/v1/products", name="Tea")
+            await pull.hear({"": delivered(shop, since)[-1:]})
+            assert lost not in ids(file, "products")
+            later(shop, pull)
+            await pull.once()
+            assert lost in ids(file, "products")
+            await asyncio.to_thread(agrees, shop, file, *STREAMS)
+
+    asyncio.run(work())
+
+
+def test_what_is_no_event_is_left_to_the_lists(shop: Merchant, file: Path) -> None:
+    async def work() -> None:
+        async with pulling(shop, file) as pull:
+            later(shop, pull)
+            since = now(shop)
+            made = shop.make("/v1/products", name="Tea")["id"]
+            rubbish = [
+                b"",
+                b"[]",
+                b'{"id": "evt_1"}',
+                b'{"id": 7, "type": "x", "created": 1, "data": {}}',
+                b"\xff",
+            ]
+            result = await pull.hear({"": [*rubbish, *delivered(shop, since)]})
+            assert result.end is None
+            assert made in ids(file, "products")
+
+    asyncio.run(work())
+
+
+def test_events_of_accounts_that_are_not_pulled_are_not_heard(shop: Merchant, file: Path) -> None:
+    async def work() -> None:
+        async with pulling(shop, file) as pull:
+            later(shop, pull)
+            since = now(shop)
+            shop.make("/v1/products", name="Tea")
+            count = len(ids(file, "products"))
+            await pull.hear({"acct_other": delivered(shop, since)})
+            assert len(ids(file, "products")) == count
+            assert list(pull.warehouse.state("seen/acct_other", "tail/acct_other")) == []
+
+    asyncio.run(work())
+
+
+def test_connected_accounts_are_heard_by_their_own_names(shop: Merchant, file: Path) -> None:
+    shop.control("reset", {"objects": 10, "accounts": 3})
+    shop.control("clock", {"stop": True})
+
+    async def work() -> None:
+        async with pulling(shop, file, "customers", accounts="all") as pull:
+            account = shop.get("/v1/accounts", limit=1)["data"][0]["id"]
+            later(shop, pull)
+            since = now(shop)
+            made = shop.make("/v1/customers", account=account, name="Ada")["id"]
+            later(shop, pull)
+            told = shop.ask("GET", "/v1/events", {"created[gte]": since}, account=account)["data"]
+            await pull.hear({account: [json.dumps(event).encode() for event in told]})
+            assert one(file, "customers", made)["_account_id"] == account
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_lost_doubled_and_shuffled_they_leave_what_stripe_has(seed: int, shop: Merchant, file: Path) -> None:
+    dice = random.Random(seed)
+
+    async def work() -> None:
+        async with pulling(shop, file) as pull:
+            for turn in range(6):
+                later(shop, pull, dice.choice((1, 5, 20)))
+                since = now(shop)
+                shop.control(
+                    "traffic", {"seed": 10 * seed + turn, "steps": 12, "tick": dice.choice((0.0, 1.0))}
+                )
+                told = delivered(shop, since)
+                heard = [event for event in told if dice.random() > 0.2]
+                heard += dice.sample(heard, len(heard) // 2)
+                dice.shuffle(heard)
+                while heard:
+                    cut = dice.randint(1, 30)
+                    assert (await pull.hear({"": heard[:cut]})).end is None
+                    heard = heard[cut:]
+                if dice.random() < 0.3:
+                    later(shop, pull)
+                    assert (await pull.once()).end is None
+            later(shop, pull, 30)
+            for _ in range(2):
+                assert (await pull.once()).end is None
+                later(shop, pull, 30)
+        await asyncio.to_thread(agrees, shop, file, *STREAMS)
+
+    asyncio.run(work())
