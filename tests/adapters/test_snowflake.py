@@ -18,10 +18,11 @@ import pytest
 import servers
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from snowflake.connector import errors as driver
 
 from tidegate import errors
 from tidegate import warehouse as warehouses
-from tidegate.adapters import snowflake, snowflake_rows, snowflake_wire
+from tidegate.adapters import snowflake, snowflake_rows, snowflake_session, snowflake_wire
 from tidegate.config import warehouses as kinds
 from tidegate.warehouse import base
 
@@ -130,6 +131,26 @@ def test_columns_have_the_types_and_the_names_that_unquoted_sql_finds(warehouse:
     assert next(iter(asked)).schema.names == ["id", "n", "b", "MixedCase"]
 
 
+def test_ids_that_differ_in_case_are_two_whatever_the_account_collates_by(
+    warehouse: snowflake.Snowflake,
+) -> None:
+    warehouse.load(
+        [loads.load(loads.row("cus_a", 1, "Ann"), loads.row("cus_A", 1, "Eve"))], {"k": "1", "K": "2"}
+    )
+    warehouse.load([loads.load(loads.row("cus_a", 2, "Bob"))], {"k": "3"})
+    assert loads.items(warehouse) == [("cus_A", "Eve", 1, None), ("cus_a", "Bob", 2, None)]
+    assert warehouse.state() == {"K": "2", "k": "3"}
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_schema_whose_name_needs_quotes_has_stages_too(url: str) -> None:
+    target = kinds.Snowflake.model_validate({"type": "snowflake", "url": url})
+    found = snowflake.Snowflake(snowflake_wire.address(target), "geschäft")
+    assert found.load([many(1)], {"n": "1"})[0].inserted == N
+    assert found.state() == {"n": "1"}
+    found.close()
+
+
 @pytest.mark.parametrize("name", ["charges", "Table", "ß", "ſ", "ı", "with space", "_x1"])
 def test_a_name_that_is_folded_can_be_turned_back(name: str) -> None:
     assert snowflake_rows.unfolded(snowflake_rows.folded(name)) == name
@@ -215,6 +236,27 @@ def test_a_widening_that_was_killed_is_finished(warehouse: snowflake.Snowflake, 
         assert again.columns("things")[field] == "TEXT"
         again.load([base.Load(wide, pa.table({"id": ["a", "b"]}), "drop")], {})
         again.close()
+
+
+def test_rows_that_another_writes_while_a_column_is_widened_keep_their_values(
+    warehouse: snowflake.Snowflake, url: str
+) -> None:
+    narrow, wide = things(pa.field("v", pa.int64())), things(pa.field("v", pa.string()))
+    warehouse.load([base.Load(narrow, pa.table({"id": ["a"], "v": [1]}))], {})
+    other = opened(url)
+    rows = [pa.table({"id": ["b"], "v": [2]})]
+    execute = warehouse.execute
+
+    def interrupted(text: str, parameters: Sequence[object] = ()) -> None:
+        execute(text, parameters)
+        if text.startswith("UPDATE") and "WIDER" in text and rows:
+            other.load([base.Load(narrow, rows.pop())], {})
+
+    with mock.patch.object(warehouse, "execute", interrupted):
+        warehouse.load([base.Load(wide, pa.table({"id": ["c"], "v": ["drei"]}))], {})
+    found = loads.found(warehouse, "SELECT id, v FROM stripe.things ORDER BY id")
+    assert found == [("a", "1"), ("b", "2"), ("c", "drei")]
+    other.close()
 
 
 # Ways in
@@ -417,6 +459,25 @@ def test_check_says_what_is_wrong(url: str, change: tuple[str, str], step: str, 
     assert "s3cret" not in last.detail
 
 
+def test_check_reaches_an_account_through_the_proxy_that_the_environment_names(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    far = opened(url.replace("host=127.0.0.1", "host=nowhere.invalid"), wait=0.1)
+    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
+    monkeypatch.setenv("http_proxy", f"http://user:hunter2@{servers.snowflake()}")
+    assert far.check()[0] == base.Check(
+        "reach", True, f"the proxy {servers.snowflake()} answers, which leads to nowhere.invalid"
+    )
+    monkeypatch.setenv("no_proxy", ".invalid")
+    refused = far.check()[0]
+    assert not refused.ok
+    assert "Nothing answers at nowhere.invalid:" in refused.detail
+    monkeypatch.setenv("http_proxy", "127.0.0.1:1")
+    monkeypatch.delenv("no_proxy")
+    assert "Nothing answers at 127.0.0.1:1 " in far.check()[0].detail
+    far.close()
+
+
 @pytest.mark.parametrize(
     ("privilege", "what", "says"),
     [
@@ -490,9 +551,98 @@ def test_a_session_that_ends_within_a_transaction_commits_nothing(
     first = words.index("BEGIN")
     again = words.index("BEGIN", first + 1)
     assert words[first:again] == ["BEGIN", "UPDATE", "DELETE", "INSERT"]
-    assert words[again:] == ["BEGIN", "UPDATE", "DELETE", "INSERT", "DELETE", "INSERT", "COMMIT"]
+    settled = words.index("COMMIT") + 1
+    assert words[again:settled] == ["BEGIN", "UPDATE", "COMMIT"], "whatever was on its way is over"
+    assert words[settled:] == ["BEGIN", "UPDATE", "DELETE", "INSERT", "DELETE", "INSERT", "COMMIT"]
     assert loads.items(warehouse) == [("a", "new", 2, None)]
     assert warehouse.state() == {"n": "2"}
+
+
+def test_a_commit_that_is_carried_out_late_doubles_nothing(warehouse: snowflake.Snowflake, url: str) -> None:
+    """Its session is gone, and the load is done again while it is still on its way."""
+    warehouse.load([loads.load(loads.row("a", 1, "old"))], {"n": "1"})
+    trouble(url, late=True)
+    done = warehouse.load([loads.load(loads.row("a", 2, "new"), loads.row("b", 2, "Bob"))], {"n": "2"})
+    assert done[0].read == 2
+    assert loads.items(warehouse) == [("a", "new", 2, None), ("b", "Bob", 2, None)]
+    assert warehouse.state() == {"n": "2"}
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_transaction_that_was_given_up_is_done_again(
+    warehouse: snowflake.Snowflake, url: str, silent: bool
+) -> None:
+    """It stood idle while another one waited; nothing of what follows counts, whether that is told or not."""
+    warehouse.load([loads.load(loads.row("a", 1, "old"))], {"n": "1"})
+    trouble(url, silent=silent)
+    other = opened(url)
+    state = During({"n": "2"}, lambda: other.load([loads.load(loads.row("b", 1, "Bob"))], {"m": "1"}))
+    warehouse.load([loads.load(loads.row("a", 2, "new"))], state)
+    assert loads.items(warehouse) == [("a", "new", 2, None), ("b", "Bob", 1, None)]
+    assert warehouse.state() == {"m": "1", "n": "2"}
+    other.close()
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_who_was_overtaken_within_a_transaction_commits_nothing(
+    warehouse: snowflake.Snowflake, url: str, silent: bool
+) -> None:
+    warehouse.prepare([loads.ITEMS])
+    fence = warehouse.claim("sleeper", ["items"])
+    trouble(url, silent=silent)
+    other = opened(url)
+
+    def take_over() -> None:
+        claimed = other.claim("other", ["items"])
+        other.load([loads.load(loads.row("a", 1, "Ann"))], {"n": "other"}, claimed)
+
+    with pytest.raises(errors.Fenced, match="other"):
+        warehouse.load([loads.load(loads.row("a", 2, "Eve"))], During({"n": "sleeper"}, take_over), fence)
+    assert loads.items(other) == [("a", "Ann", 1, None)]
+    assert other.state() == {"n": "other"}
+    other.close()
+
+
+def test_a_statement_may_take_longer_than_the_network_is_given(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setattr(snowflake_wire, "NETWORK", 1)
+    found = opened(url, wait=1)
+    found.prepare([loads.ITEMS])
+    trouble(url, slow="^INSERT")
+    found.load([loads.load(loads.row("a", 1, "Ann"))], {"n": "1"})
+    assert said(url).count("BEGIN") == 1, "it was not cancelled and done again"
+    found.close()
+
+
+def test_a_service_that_answers_no_more_is_told_after_the_wait(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    """However long a statement may take."""
+    monkeypatch.setattr(snowflake_wire, "NETWORK", 1)
+    found = opened(url, wait=0.1)
+    assert found.state() == {}
+    trouble(url, busy=True)
+    with pytest.raises(errors.WarehouseUnreachable, match="check the account and the network"):
+        found.state()
+    trouble(url, busy=False)
+    assert found.state() == {}
+    found.close()
+
+
+def test_a_session_that_was_idle_for_too_long_is_opened_anew(
+    monkeypatch: pytest.MonkeyPatch, warehouse: snowflake.Snowflake, url: str
+) -> None:
+    """Both where its end is foreseen, and where only a load notices."""
+    warehouse.load([loads.load(loads.row("a", 1, "Ann"))], {"n": "1"})
+    assert loads.items(warehouse) == [("a", "Ann", 1, None)]
+    trouble(url, expired=True)
+    assert warehouse.load([loads.load(loads.row("a", 2, "Bob"))], {"n": "2"})[0].updated == 1
+    monkeypatch.setattr(snowflake_session, "IDLE", 0.0)
+    trouble(url, expired=True)
+    [batch] = warehouse.asked("select name from stripe.items")
+    assert batch.to_pylist() == [{"name": "Bob"}]
+    assert loads.items(warehouse) == [("a", "Bob", 2, None)]
 
 
 def test_rows_are_read_while_a_transaction_runs(warehouse: snowflake.Snowflake) -> None:
@@ -528,6 +678,25 @@ def test_a_host_that_goes_away_is_told_after_the_wait(url: str) -> None:
     with pytest.raises(errors.WarehouseUnreachable, match="check the account and the network"):
         found.state()
     found.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "says"),
+    [
+        (394304, errors.ConfigError, "refused the sign-in; check the private key"),
+        (394302, errors.ConfigError, "refused the sign-in; check the clock"),
+        (390999, errors.ConfigError, r"refused the sign-in \(error 390999\)"),
+        (390114, errors.WarehouseUnreachable, "check the account and the network"),
+    ],
+)
+def test_what_is_wrong_with_a_sign_in_is_told_and_what_may_pass_is_tried_again(
+    number: int, kind: type[errors.TidegateError], says: str
+) -> None:
+    error = driver.DatabaseError(msg="no", errno=number, sqlstate="08001")
+    place = snowflake_wire.Place({"account": "acme", "database": "raw"}, "loader", "stripe", "")
+    told = snowflake_wire.meaning(error, place)
+    assert type(told) is kind
+    assert re.search(says, str(told))
 
 
 # Addresses

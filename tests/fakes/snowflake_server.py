@@ -4,8 +4,11 @@ What fakesnow lets pass and Snowflake does not: sign-ins are checked, databases 
 queries need a warehouse, DDL commits the open transaction, an UPDATE, DELETE or MERGE locks its table until its
 transaction ends and others wait for it, a transaction that nobody goes on with is given up when it stands in
 another one's way (after a second, for five minutes), PARSE_JSON turns numbers into what a VARIANT keeps of them,
-sorts keys and refuses doubled ones, NULL timestamps stay NULL over Arrow, errors have Snowflake's words, and a
-request that is sent again with its id is answered again, not run again.
+sorts keys and refuses doubled ones, NULL timestamps stay NULL over Arrow, errors have Snowflake's words, a
+request that is sent again with its id is answered again, not run again, and a statement can be cancelled.
+
+Its administrator has set ACCOUNT: a session that does not say otherwise gets few rows, none of them as Arrow, and
+commits nothing by itself. Columns that do not say otherwise do not tell capitals from small letters.
 
 POST /control makes it misbehave in one database: see `Trouble`. Prints its port; ends when its input ends.
 """
@@ -52,6 +55,15 @@ from starlette.routing import Route
 USER, PASSWORD, WAREHOUSE, ROLE = "TIDEGATE", "s3cret", "LOADING", "LOADER"
 GIVEN_UP = 1.0
 """Seconds that a transaction may stand idle in the way of another."""
+SLOW = 3.0
+
+ACCOUNT: dict[str, Any] = {
+    "AUTOCOMMIT": False,
+    "LOCK_TIMEOUT": 43200,
+    "PYTHON_CONNECTOR_QUERY_RESULT_FORMAT": "JSON",
+    "ROWS_PER_RESULTSET": 100,
+}
+"""Session parameters as the account has them."""
 
 
 @dataclasses.dataclass
@@ -64,8 +76,18 @@ class Trouble:
     """The warehouse has no credits left."""
     cut: str = ""
     """A statement that matches this is run, and the connection closed without an answer; once."""
+    busy: bool = False
+    """No statement is run, and every answer is 503 Service Unavailable."""
     lose: str = ""
     """At a statement that matches this, the session is gone; once."""
+    late: bool = False
+    """The session is gone at its COMMIT, which is done all the same, once another session waits for it; once."""
+    slow: str = ""
+    """A statement that matches this takes SLOW seconds, unless it is cancelled; once."""
+    silent: bool = False
+    """Who goes on in a transaction that was given up is not told, but is in another one, as AUTOCOMMIT says."""
+    expired: bool = False
+    """Every session of now has been idle for too long; becomes false again."""
     log: list[str] = dataclasses.field(default_factory=list)
     """Every statement."""
 
@@ -109,19 +131,30 @@ held: dict[tuple[str, ...], Session] = {}
 def state(session: Session) -> dict[str, Any]:
     """What this server knows of a session beside what fakesnow does."""
     return session.__dict__.setdefault(
-        "_strict", {"open": "", "aborted": False, "running": 0, "touched": 0.0}
+        "_strict",
+        {
+            **ACCOUNT,
+            "open": "",
+            "aborted": False,
+            "running": 0,
+            "touched": 0.0,
+            "waited": False,
+            "cancelled": False,
+            "expired": False,
+        },
     )
 
 
 def lock(session: Session, table: tuple[str, ...]) -> None:
     """Wait until nobody else holds a table."""
-    deadline = time.monotonic() + float(state(session).get("LOCK_TIMEOUT", 43200))
+    deadline = time.monotonic() + float(state(session)["LOCK_TIMEOUT"])
     with moving:
         while (holder := held.get(table)) not in (None, session):
+            state(holder)["waited"] = True
             idle = time.monotonic() - state(holder)["touched"]
             if not state(holder)["running"] and idle > GIVEN_UP:
                 end(holder, "rollback")
-                state(holder)["aborted"] = True
+                state(holder)["aborted"] = not troubles[holder.database].silent
             elif time.monotonic() > deadline:
                 raise ProgrammingError(
                     msg=f"Statement '01b2' has locked table '{table[-1]}' in transaction 17 and this lock has not "
@@ -169,9 +202,10 @@ def execute(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
     state(session)["running"] += 1
     try:
         permit(session, command)
+        linger(session, command)
         for attempt in range(200):
             try:
-                return execute_as_fakesnow(self, command, *args, **kwargs)
+                return limited(execute_as_fakesnow(self, command, *args, **kwargs))
             except duckdb.TransactionException:
                 # DuckDB's DDL does not wait, as Snowflake's does.
                 if state(session)["open"] or attempt == 199:
@@ -186,6 +220,26 @@ def execute(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
     finally:
         state(session)["running"] -= 1
         state(session)["touched"] = time.monotonic()
+
+
+def limited(cursor: Any) -> Any:
+    """A result, with as many rows as the session may have."""
+    most = state(cursor._conn)["ROWS_PER_RESULTSET"]
+    if most and cursor._arrow_table is not None:
+        cursor._arrow_table = cursor._arrow_table.slice(0, most)
+    return cursor
+
+
+def linger(session: Session, command: str) -> None:
+    """Take the time that a statement takes; raise when it is cancelled."""
+    trouble = troubles[session.database or ""]
+    if not trouble.slow or not re.search(trouble.slow, command):
+        return
+    trouble.slow, until = "", time.monotonic() + SLOW
+    while time.monotonic() < until:
+        if state(session)["cancelled"]:
+            raise ProgrammingError(msg="SQL execution canceled", errno=604, sqlstate="57014")
+        time.sleep(0.02)
 
 
 def permit(session: Session, command: str) -> None:
@@ -249,6 +303,8 @@ def run(self: Any, transformed: exp.Expression, params: Any = None) -> None:
         table = transformed.find(exp.Table)
         assert table is not None
         lock(session, (table.catalog or session.database, table.db or session.schema, table.name))
+    if isinstance(transformed, CHANGES) and not own["open"] and not own["AUTOCOMMIT"]:
+        own["open"] = "wanted"
     if own["open"] == "wanted":
         own["open"] = "begun"
         session._duck_conn.begin()
@@ -292,6 +348,8 @@ def transform(self: Any, expression: exp.Expression, params: Any) -> exp.Express
     """
     if isinstance(expression, exp.Alter) and expression.args.get("kind") == "SESSION":
         return fakesnow.transforms.SUCCESS_NOP  # nothing here takes as long as a session allows
+    if isinstance(expression, (exp.Put, exp.Copy)):
+        expression = unquoted(expression.copy())
     database, schema = self._conn.database, self._conn.schema
     text = expression.meta.get("text", "")
     plain = isinstance(expression, (exp.Select, exp.Insert, exp.Update, exp.Delete)) or (
@@ -316,16 +374,46 @@ def transform(self: Any, expression: exp.Expression, params: Any) -> exp.Express
     return made
 
 
+def unquoted(tree: exp.Expression) -> exp.Expression:
+    """A PUT or COPY whose stage stood between apostrophes, as only Snowflake takes it."""
+    named = [tree.args["target"]] if isinstance(tree, exp.Put) else [each.this for each in tree.args["files"]]
+    for name in named:
+        stage = name.name
+        if stage.startswith("'"):
+            stage = stage[1:-1].replace("''", "'")
+        elif isinstance(name, exp.Var) and re.search(r'"[^"]*[^\w"][^"]*"', stage, re.ASCII):
+            raise ProgrammingError(msg="SQL compilation error:\nsyntax error", errno=1003, sqlstate="42000")
+        name.replace(exp.var(stage))
+    return tree
+
+
 def forget(cache: dict[Any, Any]) -> None:
     while len(cache) > 2_000:
         del cache[next(iter(cache))]
 
 
 def parsing(node: exp.Expression) -> exp.Expression:
+    """What is said otherwise than fakesnow does: JSON, and the collation of columns."""
+    if (
+        isinstance(node, exp.ColumnDef)
+        and node.args.get("kind")
+        and node.kind.is_type(*exp.DataType.TEXT_TYPES)
+    ):
+        return collated(node)
     if isinstance(node, exp.ParseJSON):
         name = "_STRICT_TRY_PARSE_JSON" if node.args.get("safe") else "_STRICT_PARSE_JSON"
         return exp.Anonymous(this=name, expressions=[node.this])
     return node
+
+
+def collated(column: exp.ColumnDef) -> exp.ColumnDef:
+    """A column of texts with its own collation, or the account's DEFAULT_DDL_COLLATION, which is `en-ci`."""
+    told = [each for each in column.constraints if isinstance(each.kind, exp.CollateColumnConstraint)]
+    others = [each for each in column.constraints if each not in told]
+    if not told:
+        others.append(exp.ColumnConstraint(kind=exp.CollateColumnConstraint(this=exp.var("NOCASE"))))
+    column.set("constraints", others)
+    return column
 
 
 def macros(catalog: str) -> str:
@@ -446,7 +534,10 @@ async def login(request: Request) -> JSONResponse:
     answer = json.loads((await fakesnow.server.login_request(request)).body)
     session = fakesnow.server.sessions[answer["data"]["token"]]
     state(session)["warehouse"] = (request.query_params.get("warehouse") or "").upper()
-    state(session)["LOCK_TIMEOUT"] = data["SESSION_PARAMETERS"].get("LOCK_TIMEOUT", 43200)
+    session._autocommit = True  # this server begins and ends transactions, not fakesnow
+    state(session).update(
+        (name, data["SESSION_PARAMETERS"].get(name, value)) for name, value in ACCOUNT.items()
+    )
     # Without one, the connector ends no session.
     answer["data"]["masterToken"] = secrets.token_urlsafe(32)
     answer["data"]["sessionInfo"] |= {
@@ -483,13 +574,25 @@ async def query(request: Request) -> Response:
         return gone()
     text = json.loads(await unpacked(request))["sqlText"]
     trouble = troubles.setdefault(session.database or "", Trouble())
+    if state(session)["expired"]:
+        return gone("390114", "Authentication token has expired.  The user must authenticate again.")
+    if trouble.busy:
+        return Response(status_code=503)
     if trouble.lose and re.search(trouble.lose, text):
         trouble.lose = ""
         await asyncio.to_thread(end, session, "rollback")
         del fakesnow.server.sessions[fakesnow.server.to_token(request)]
         return gone()
+    if trouble.late and text == "COMMIT":
+        trouble.late = False
+        del fakesnow.server.sessions[fakesnow.server.to_token(request)]
+        state(session).update(running=1, waited=False)
+        threading.Thread(target=commit_late, args=[session], daemon=True).start()
+        return gone()
     cut = bool(trouble.cut and re.search(trouble.cut, text))
     answer = await fakesnow.server.query_request(request)
+    if state(session)["PYTHON_CONNECTOR_QUERY_RESULT_FORMAT"] != "ARROW":
+        answer = as_json(answer)
     answers[number] = answer
     while len(answers) > 200:
         del answers[next(iter(answers))]
@@ -507,9 +610,36 @@ class Broken(Response):
         raise ConnectionResetError("cut on purpose")
 
 
-def gone() -> JSONResponse:
-    message = "Session no longer exists.  New login required to access the service."
-    return JSONResponse({"success": False, "code": "390111", "message": message, "data": None})
+def gone(
+    code: str = "390111",
+    message: str = "Session no longer exists.  New login required to access the service.",
+) -> JSONResponse:
+    return JSONResponse({"success": False, "code": code, "message": message, "data": None})
+
+
+def as_json(answer: JSONResponse) -> JSONResponse:
+    """An answer to a client that gets no Arrow; its rows are left out, since nobody reads them."""
+    told = json.loads(answer.body)
+    if told["data"] and "rowsetBase64" in told["data"]:
+        del told["data"]["rowsetBase64"]
+        told["data"] |= {"queryResultFormat": "json", "rowset": [], "total": 0}
+    return JSONResponse(told, status_code=answer.status_code)
+
+
+def commit_late(session: Session) -> None:
+    """Commit what a session has open once somebody waits for it."""
+    while not state(session)["waited"]:
+        time.sleep(0.02)
+    end(session, "commit")
+
+
+async def abort(request: Request) -> JSONResponse:
+    """Cancel what a session runs."""
+    found = fakesnow.server.sessions.get(fakesnow.server.to_token(request))
+    if found is not None and state(found)["running"]:
+        state(found)["cancelled"] = True
+        found._duck_conn.interrupt()
+    return JSONResponse({"success": True})
 
 
 async def session(request: Request) -> JSONResponse:
@@ -536,6 +666,11 @@ async def control(request: Request) -> JSONResponse:
     trouble = troubles.setdefault(wanted.pop("database"), Trouble())
     for name, value in wanted.items():
         setattr(trouble, name, set(value) if name == "revoked" else value)
+    if trouble.expired:
+        trouble.expired = False
+        for each in fakesnow.server.sessions.values():
+            if troubles.get(each.database or "") is trouble:
+                state(each)["expired"] = True
     return JSONResponse({"log": trouble.log})
 
 
@@ -579,6 +714,7 @@ def main() -> None:
         Route("/control", control, methods=["POST"]),
         Route("/session/v1/login-request", login, methods=["POST"]),
         Route("/queries/v1/query-request", query, methods=["POST"]),
+        Route("/queries/v1/abort-request", abort, methods=["POST"]),
         Route("/session", session, methods=["POST"]),
     ]
     app = Starlette(routes=[*own, *fakesnow.server.routes])

@@ -1,9 +1,8 @@
 """Snowflake, over its own connector.
 
 Tables and columns have the names that unquoted SQL finds: lower case here is upper case there. What a load decides
-is brought near before its transaction: few rows travel as one JSON parameter, more as a Parquet file that is put to
-the stage of a table of its own and copied into it, because DDL would commit a transaction. The transaction itself
-begins with the lock on one row of `_tidegate_state`, so that of two writers the second sees what the first did.
+is brought near before its transaction (`snowflake_session`), because DDL would commit it: few rows travel as one
+JSON parameter, more as a Parquet file that is put to the stage of a table of its own and copied into it.
 
 Never run against Snowflake itself: the tests drive its connector against fakesnow, see docs/warehouse-snowflake.md.
 """
@@ -11,24 +10,20 @@ Never run against Snowflake itself: the tests drive its connector against fakesn
 from __future__ import annotations
 
 import contextlib
-import math
 import random
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import pyarrow as pa
-import snowflake.connector
-from snowflake.connector import cursor as cursors
-from snowflake.connector import errors as driver
 
 from tidegate import errors
-from tidegate.adapters import snowflake_rows, snowflake_wire
+from tidegate.adapters import snowflake_rows, snowflake_session, snowflake_wire
 from tidegate.config import warehouses as kinds
-from tidegate.warehouse import base, ddl, desk, own, remote, sql, wire
+from tidegate.warehouse import base, ddl, desk, own, sql, staging
 
 INLINE = 512 * 1024
 """Bytes of rows that travel with the statement; more go through a file."""
@@ -38,9 +33,6 @@ LOAD = "_tidegate_load_"
 
 LEFT_BEHIND = 6 * 3600
 """Seconds after which such a table must be that of a load that was killed."""
-
-LOCK = (base.FENCE, "0 lock")
-"""The row of the state that every transaction changes first; the fence of no table."""
 
 WIDER = "_tidegate_wider_"
 """What the names of columns begin with that are about to take the place of narrower ones."""
@@ -54,117 +46,17 @@ class Near(desk.Change):
     rows_at: str = ""
 
 
-class Snowflake(remote.Remote):
+class Snowflake(snowflake_session.Session):
     """A schema of a Snowflake database; `address` are parameters of the connector."""
 
-    kind = "snowflake"
-    alone: ClassVar[bool] = False
-    dialect = snowflake_rows.DIALECT
-    types: ClassVar = snowflake_rows.TYPES
+    types: ClassVar = snowflake_rows.TYPES | {"VARCHAR": snowflake_rows.TEXT}
 
     def __init__(self, address: dict[str, Any], schema: str, *, wait: float = 60.0) -> None:
-        super().__init__(schema, wait=wait)
-        self._address = address
-        self._host = snowflake_wire.host(address)
-        self._connection: snowflake.connector.SnowflakeConnection | None = None
-        self._statement = ""
-        """The last statement, without its parameters."""
-        self._is_inside = False
-        """Does a transaction run, which a change of tables would commit?"""
+        super().__init__(address, schema, wait=wait)
         self._old: list[str] = []
         """Tables that loads left behind, as far as they were seen."""
         self._wider: set[tuple[str, str]] = set()
         """Columns, by their table, that were about to be widened."""
-
-    def where(self) -> str:
-        """The database and the account."""
-        return snowflake_wire.where(self._address)
-
-    def reach(self) -> str:
-        """Open a connection to the account's host."""
-        return wire.reached(self._host, int(self._address.get("port", 443)))
-
-    def connect(self) -> None:
-        """Sign in, and see that the database is there."""
-        if self._connection is not None and not self._connection.is_closed():
-            return
-        self._statement = ""
-        patience = max(5, math.ceil(self.wait))
-        self._connection = snowflake.connector.connect(
-            **self._address,
-            paramstyle="qmark",
-            arrow_number_to_decimal=True,
-            application="Tidegate",
-            login_timeout=min(60, patience),
-            network_timeout=max(60, patience),
-            platform_detection_timeout_seconds=0.0,
-            session_parameters=snowflake_wire.SESSION,
-        )
-        if not self._connection.database:
-            name, role = self._address["database"], self._role()
-            self.disconnect()
-            raise errors.ConfigError(
-                f"{self._host} has no database {name} that this user may see; check the name, or run "
-                f"GRANT USAGE ON DATABASE {name} TO ROLE {role}."
-            )
-
-    def disconnect(self) -> None:
-        """Drop the connection, and its open transaction with it."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(Exception):
-                # Trying again would take minutes where nobody answers.
-                connection.close(retry=False)
-
-    def another(self) -> Self:
-        """One of us with no connection yet, and so in no transaction."""
-        made = super().another()
-        made._is_inside = False
-        return made
-
-    def explain(self, error: Exception) -> errors.TidegateError | None:
-        """What an error of the connector means; its own text may quote values, so only names in it pass."""
-        is_live = sql.quoted(self.dialect, self.live) in self._statement
-        schema = self.live if is_live else self.schema
-        return snowflake_wire.meaning(
-            error, snowflake_wire.Place(self._address, self._role(), schema, self._statement)
-        )
-
-    def execute(self, text: str, parameters: Sequence[object] = ()) -> None:
-        """Run a statement."""
-        self._changed(text, parameters)
-
-    def fetch(
-        self, text: str, parameters: Sequence[object] = (), *, stream: bool = False
-    ) -> Iterator[pa.RecordBatch]:
-        """The rows of a query; the connector brings them chunk by chunk in any case."""
-        del stream
-        with self._ran(text, parameters) as cursor:
-            yield from snowflake_rows.batches(cursor, snowflake_rows.stored)
-
-    def ask(self, text: str, parameters: Sequence[object] = ()) -> Iterator[pa.RecordBatch]:
-        """The rows of a user's query, numbers with all of their digits."""
-        with self._ran(text, parameters) as cursor:
-            yield from snowflake_rows.batches(cursor, snowflake_rows.asked)
-
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
-        """A transaction that holds the lock on the state from its beginning; others wait for it."""
-        try:
-            if not self._begun():
-                self._is_inside = False
-                self.execute("ROLLBACK")
-                self._lay_lock()
-                self._begun()
-            yield
-            self.execute("COMMIT")
-        except BaseException as error:
-            # Who lost the session would sign in again to say that.
-            if not snowflake_wire.is_lost(error):
-                self._tidy("ROLLBACK")
-            raise
-        finally:
-            self._is_inside = False
 
     def existing(self, schema: str) -> dict[str, ddl.Columns]:
         """Every table and view of a schema with its columns, but for those on their way."""
@@ -242,6 +134,13 @@ class Snowflake(remote.Remote):
         self.execute(
             f"UPDATE {full} SET {wider} = {snowflake_rows.widened(name, there, kind)} WHERE {name} IS NOT NULL"
         )
+        # Whoever took the table over meanwhile may write the narrow column still, or have begun to widen it anew.
+        if self._rows(
+            f"SELECT 1 AS {self.column('one')} FROM {full} WHERE {name} IS NOT NULL AND {wider} IS NULL LIMIT 1"
+        ):
+            raise errors.WarehouseBusy(
+                f"Rows of {table} in {self.where()} were written while {column} was widened."
+            )
         self.execute(f"ALTER TABLE {full} DROP COLUMN {name}")
         self._rename(table, WIDER + column, column)
 
@@ -266,6 +165,12 @@ class Snowflake(remote.Remote):
         else:
             source = snowflake_rows.inline(rows.column_names, kinds)
             yield f"({source})", [snowflake_rows.spelled(rows, kinds)]
+
+    def _load(
+        self, staged: Sequence[staging.Staged], state: Mapping[str, str | None], fence: base.Fence | None
+    ) -> list[base.Loaded]:
+        self.settle()
+        return super()._load(staged, state, fence)
 
     @contextlib.contextmanager
     def uploaded(self, changes: Sequence[desk.Change]) -> Iterator[Sequence[desk.Change]]:
@@ -302,46 +207,7 @@ class Snowflake(remote.Remote):
         elif near.rows.num_rows:
             self.append(near.table, near.rows)
 
-    # Statements
-
-    @contextlib.contextmanager
-    def _ran(self, text: str, parameters: Sequence[object] = ()) -> Iterator[cursors.SnowflakeCursor]:
-        if not self._is_inside:
-            self.connect()
-        connection = self._connection
-        if connection is None or connection.is_closed():
-            raise errors.WarehouseUnreachable(f"The session with {self.where()} ended within a transaction.")
-        self._statement = text
-        with connection.cursor() as cursor:
-            cursor.execute(text, list(parameters) or None)
-            yield cursor
-
-    def _tidy(self, text: str) -> None:
-        """Run a statement that may fail unheard; what failed before it is still told as it was."""
-        before = self._statement
-        with contextlib.suppress(driver.Error, errors.WarehouseUnreachable, *snowflake_wire.BROKEN):
-            self.execute(text)
-        self._statement = before
-
-    def _changed(self, text: str, parameters: Sequence[object] = ()) -> int:
-        """Run a statement and count the rows that it changed."""
-        with self._ran(text, parameters) as cursor:
-            return cursor.rowcount or 0
-
-    def _begun(self) -> bool:
-        """Begin a transaction; was there a row to lock? An update locks, and sees what was committed."""
-        key, value = self.column("key"), self.column("value")
-        self.execute("BEGIN")
-        self._is_inside = True
-        return bool(
-            self._changed(
-                f"UPDATE {self.name(base.STATE)} SET {value} = {value} WHERE {key} = {ddl.literal(LOCK[0])}"
-            )
-        )
-
-    def _lay_lock(self) -> None:
-        key, value = LOCK
-        self.append(base.STATE, pa.table({"key": [key], "value": [value]}))
+    # Rows on their way
 
     def _insert(self, table: str, rows: pa.Table, source: str, parameters: Sequence[object] = ()) -> None:
         names = ", ".join(map(self.column, rows.column_names))
@@ -351,8 +217,6 @@ class Snowflake(remote.Remote):
         self.execute(
             f"ALTER TABLE {self.name(table)} RENAME COLUMN {self.column(column)} TO {self.column(to)}"
         )
-
-    # Rows on their way
 
     def _kinds(self, table: str, rows: pa.Table) -> list[str]:
         """The types of ours that columns of rows have in their table."""
@@ -374,11 +238,12 @@ class Snowflake(remote.Remote):
         self.execute(f"CREATE TRANSIENT TABLE {name} ({columns})")
         try:
             schema = sql.quoted(self.dialect, self.schema)
-            stage = f"@{self._database()}.{schema}.%{snowflake_rows.folded(plain)}"
+            stage = snowflake_rows.text(f"@{self._database()}.{schema}.%{snowflake_rows.folded(plain)}")
             with tempfile.TemporaryDirectory(prefix="tidegate-") as folder:
                 path = Path(folder, "rows.parquet")
                 snowflake_rows.write(rows, kinds, path)
-                self.execute(f"PUT {ddl.literal('file://' + path.as_posix())} {stage} AUTO_COMPRESS = FALSE")
+                source = snowflake_rows.text(f"file://{path.as_posix()}")
+                self.execute(f"PUT {source} {stage} AUTO_COMPRESS = FALSE")
             self.execute(
                 f"COPY INTO {name} FROM {stage} FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE "
                 "NULL_IF = ()) MATCH_BY_COLUMN_NAME = CASE_SENSITIVE"
@@ -389,15 +254,6 @@ class Snowflake(remote.Remote):
                 self._tidy(f"DROP TABLE IF EXISTS {name}")
             raise
         self._tidy(f"DROP TABLE IF EXISTS {name}")
-
-    # Words
-
-    def _database(self) -> str:
-        return sql.quoted(self.dialect, str(self._address["database"]))
-
-    def _role(self) -> str:
-        current = self._connection.role if self._connection is not None else None
-        return str(current or self._address.get("role") or "PUBLIC")
 
 
 def open_warehouse(target: kinds.Snowflake, *, wait: float = 60.0) -> Snowflake:

@@ -36,6 +36,10 @@ TYPES = {
 }
 """Snowflake's type for each of ours."""
 
+TEXT = "VARCHAR COLLATE ''"
+"""What a column of texts is made as: there may be a DEFAULT_DDL_COLLATION in which two ids are one.
+https://docs.snowflake.com/en/sql-reference/collation"""
+
 OURS = {
     "BOOLEAN": "BOOLEAN",
     "FLOAT": "DOUBLE",
@@ -82,6 +86,11 @@ def unfolded(name: str) -> str:
 
 
 DIALECT = sql.Dialect("snowflake", "?", folded)
+
+
+def text(value: str) -> str:
+    """A text as an SQL string; a backslash would begin an escape."""
+    return ddl.literal(value.replace("\\", "\\\\"))
 
 
 def canonical(native: str) -> str:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 import urllib.parse
+import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
+from snowflake import connector
 from snowflake.connector import errors as driver
 from snowflake.connector.vendored import requests, urllib3
 
@@ -20,17 +22,26 @@ from tidegate.adapters import snowflake_rows as rows
 from tidegate.config import warehouses as kinds
 from tidegate.warehouse import sql
 
+NETWORK = 60
+"""Seconds for which the connector goes on sending a request that is not answered."""
+
+LONGEST = 7 * 24 * 3600
+"""Seconds that a statement may take: no fewer than Snowflake itself ever lets it take."""
+
 LOCK_TIMEOUT = 420
 """Seconds. A transaction whose client was killed is given up after five minutes in the way of another one.
 https://docs.snowflake.com/en/sql-reference/transactions#aborting-transactions"""
 
 SESSION: dict[str, str | int | bool] = {
-    "AUTOCOMMIT": True,
+    "AUTOCOMMIT": False,
     "TIMEZONE": "UTC",
     "TIMESTAMP_INPUT_FORMAT": "AUTO",
     "TIMESTAMP_TZ_OUTPUT_FORMAT": "YYYY-MM-DD HH24:MI:SS.FF6TZH:TZM",
     "QUOTED_IDENTIFIERS_IGNORE_CASE": False,
     "JSON_INDENT": 0,
+    "STRICT_JSON_OUTPUT": True,
+    "ROWS_PER_RESULTSET": 0,
+    "PYTHON_CONNECTOR_QUERY_RESULT_FORMAT": "ARROW",
     "QUERY_TAG": "tidegate",
     "LOCK_TIMEOUT": LOCK_TIMEOUT,
     "ABORT_DETACHED_QUERY": True,
@@ -49,13 +60,20 @@ SIGN_IN = {
     390189: "check the name of the role",
     390201: "check the names of the account, the database and the warehouse",
     390422: "a network policy forbids this address",
+    **dict.fromkeys(
+        (394300, 394304, 394305, 394306), "check the private key, and ALTER USER ... SET RSA_PUBLIC_KEY"
+    ),
+    **dict.fromkeys((394301, 394302, 394303), "check the clock of this machine"),
     251005: "name a user",
     251006: "give a password or a key",
 }
 """What is wrong with a sign-in, by number."""
 
 TOLD: dict[int, tuple[type[errors.TidegateError], str]] = {
-    604: (errors.WarehouseError, "A statement in {where} was cancelled."),
+    604: (
+        errors.WarehouseBusy,
+        "A statement in {where} was cancelled, or the transaction that it belongs to.",
+    ),
     630: (
         errors.WarehouseError,
         "A statement in {where} took longer than STATEMENT_TIMEOUT_IN_SECONDS allows.",
@@ -89,6 +107,18 @@ GRANTS = {
     "SELECT": "GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO ROLE {role}",
 }
 """What to grant, by how the statement begins; the first that fits counts."""
+
+
+class Connection(connector.SnowflakeConnection):
+    """A connection whose statements may take as long as they need.
+
+    The connector has one number for how long it goes on sending a request and for when it has the statement
+    cancelled that it waits for (cursor.py). Here `network_timeout` is the former, the latter goes to `execute`.
+    """
+
+    def cmd_query(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Send a statement."""
+        return super().cmd_query(*args, **{**kwargs, "timeout": self.network_timeout})
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +160,16 @@ def host(address: dict[str, Any]) -> str:
     return str(address.get("host") or f"{address['account']}.snowflakecomputing.com")
 
 
+def proxy(address: dict[str, Any]) -> tuple[str, int] | None:
+    """The host and port of the proxy that the environment names, through which the connector goes."""
+    named = urllib.request.getproxies()
+    url = named.get(str(address.get("protocol", "https"))) or named.get("all")
+    if not url or urllib.request.proxy_bypass(host(address)):
+        return None
+    parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
 def is_lost(error: BaseException) -> bool:
     """Is there no use in saying anything more to this session?"""
     if not isinstance(error, driver.Error):
@@ -137,7 +177,8 @@ def is_lost(error: BaseException) -> bool:
     return (
         (error.errno or 0) in LOST
         or (error.sqlstate or "").startswith("08")
-        or isinstance(error, driver.OperationalError | driver.InterfaceError)
+        or isinstance(error, driver.OperationalError)
+        or not isinstance(error, driver.DatabaseError)  # HTTP's own, say 503 for as long as that is tried
     )
 
 
@@ -151,6 +192,8 @@ def meaning(error: Exception, place: Place) -> errors.TidegateError | None:
     number = error.errno or 0
     if number in SIGN_IN:
         return errors.ConfigError(f"{host(place.address)} refused the sign-in; {SIGN_IN[number]}.")
+    if 390_000 <= number < 400_000 and number not in LOST:
+        return errors.ConfigError(f"{host(place.address)} refused the sign-in (error {number}).")
     if number == 606:
         return errors.ConfigError(f"{told} has no warehouse that computes; {_compute(place)}.")
     if number == 3001:
