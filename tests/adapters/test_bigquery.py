@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from decimal import Decimal
 
+import bigqueries
 import bigquery_engine as engine
 import loads
 import pyarrow as pa
@@ -17,7 +19,6 @@ import pytest
 import servers
 from bigquery_values import Refused
 from google.api_core import exceptions
-from google.cloud import bigquery as driver
 
 from tidegate import errors
 from tidegate import warehouse as warehouses
@@ -64,18 +65,6 @@ def many(count: int, version: int = 1) -> base.Load:
         }
     )
     return base.Load(loads.ITEMS, rows)
-
-
-def client(url: str) -> driver.Client:
-    """Google's own client, beside Tidegate."""
-    project, _, address = url.removeprefix("bigquery://").partition("?api_base=")
-    return bigquery_wire.client(bigquery_wire.Target(project, api_base=address))
-
-
-def asked(url: str, text: str) -> list[tuple[object, ...]]:
-    """The rows of a query that somebody asks in BigQuery's own words."""
-    with client(url) as opened:
-        return [tuple(row.values()) for row in opened.query_and_wait(text)]
 
 
 # Tables
@@ -134,7 +123,7 @@ def test_names_that_bigquery_forbids_are_written_otherwise(warehouse: bigquery.B
     warehouse.load([base.Load(table, pa.table({"id": ["1"], "_TABLE_x.y": [1]}))], {})
     assert loads.found(warehouse, 'SELECT id, "_TABLE_x.y" FROM stripe."a.b/ü"') == [("1", 1)]
     assert list(warehouse.columns("a.b/ü")) == ["id", "_TABLE_x.y"]
-    assert asked(url, "SELECT `_0x5f_TABLE_x_0x2e_y` FROM stripe.`a_0x2e_b_0x2f__0xfc_`") == [(1,)]
+    assert bigqueries.asked(url, "SELECT `_0x5f_TABLE_x_0x2e_y` FROM stripe.`a_0x2e_b_0x2f__0xfc_`") == [(1,)]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +162,7 @@ def test_a_document_with_a_number_that_bigquery_has_not_is_kept_as_its_text(
     warehouse.load([loads.load(loads.row("a", 1, notes=written))], {})
     [(read,)] = loads.found(warehouse, "SELECT notes FROM stripe.items")
     assert re.sub(r"\s", "", str(read)) == re.sub(r"\s", "", written)
-    assert asked(url, "SELECT JSON_TYPE(notes) FROM stripe.items") == [(kind,)]
+    assert bigqueries.asked(url, "SELECT JSON_TYPE(notes) FROM stripe.items") == [(kind,)]
 
 
 # Loads
@@ -232,7 +221,7 @@ def test_stage_tables_of_killed_loads_are_swept_and_those_of_others_are_not(
     now = int(time.time())
     old, fresh = f"_tidegate_stage_{now - 7200:x}_00000000", f"_tidegate_stage_{now:x}_00000000"
     for name in (old, fresh):
-        asked(url, f"CREATE TABLE stripe.`{name}` (id STRING)")
+        bigqueries.asked(url, f"CREATE TABLE stripe.`{name}` (id STRING)")
     assert "_tidegate_stage" not in str(warehouse.existing("stripe"))
     again = warehouses.open_url(url)
     again.load([loads.load(loads.row("a", 2))], {})
@@ -288,6 +277,27 @@ def test_a_connection_that_is_cut_in_a_load_doubles_and_loses_nothing(
     assert warehouse.state() == {"n": "2"}
 
 
+@pytest.mark.parametrize("after", [False, True])
+def test_a_connection_may_be_cut_at_any_request(service: engine.Service, after: bool) -> None:
+    """From the first table to a column that widens: what comes twice is there once, and nothing is missing."""
+    key = pa.table({"_account_id": ["acct_1"], "id": ["a"], "_version": [1]})
+    for later in itertools.count():
+        warehouse = warehouses.open_url(servers.new_bigquery())
+        service.faults.append(fault := engine.Fault("", after=after, later=later))
+        fence = warehouse.claim("me", ["items"])
+        warehouse.load([base.Load(loads.ITEMS, key.append_column("v", [[7]]))], {"n": "1"}, fence)
+        both = pa.concat_tables([key, key.set_column(1, "id", [["b"]])])
+        warehouse.load([base.Load(loads.ITEMS, both.append_column("v", [["x", "y"]]))], {"n": "2"}, fence)
+        if fault in service.faults:
+            break
+        found = loads.found(warehouse, "SELECT id, v, _version FROM stripe.items ORDER BY id")
+        assert found == [("a", "x", 1), ("b", "y", 1)]
+        assert warehouse.state() == {"n": "2"}
+        warehouse.close()
+    warehouse.close()
+    assert later > 20
+
+
 @pytest.mark.parametrize(
     "trouble",
     [
@@ -303,6 +313,12 @@ def test_a_connection_that_is_cut_in_a_load_doubles_and_loses_nothing(
             403, "rateLimitExceeded", "Exceeded rate limits: too many table update operations for this table"
         ),
         Refused(503, "backendError", "Error encountered during execution. Retrying may solve the problem."),
+        Refused(
+            400,
+            "resourcesExceeded",
+            "Resources exceeded: Too many DML statements outstanding against table x",
+        ),
+        Refused(400, "tableUnavailable", "The table is not available right now"),
         Refused(502, "", "Bad Gateway"),
     ],
 )
@@ -338,6 +354,21 @@ def test_a_script_that_takes_long_is_waited_for(
             Refused(403, "billingNotEnabled", "Billing has not been enabled for this project."),
             errors.ConfigError,
             "has no billing",
+        ),
+        (
+            Refused(403, "accessNotConfigured", "BigQuery API has not been used in project 1 before."),
+            errors.ConfigError,
+            r"is not enabled in .*; run `gcloud services enable bigquery\.googleapis\.com --project=",
+        ),
+        (
+            Refused(403, "responseTooLarge", "Response too large to return: jenny@example.com"),
+            errors.WarehouseError,
+            r"returns more than BigQuery gives at once \(responseTooLarge\); let it read less\.$",
+        ),
+        (
+            Refused(501, "notImplemented", "Not there: jenny@example.com"),
+            errors.WarehouseError,
+            r"refused a statement \(notImplemented\)\.$",
         ),
         (
             Refused(
@@ -423,13 +454,16 @@ def test_the_stand_in_refuses_what_bigquery_refuses(warehouse: bigquery.BigQuery
         ("SELECT * FROM stripe.items WHERE id = @p0", "Query parameter 'p0' not found"),
         ("SELECT 1 FROM stripe.items FOR UPDATE OF x y", "Syntax error"),
         ("SELECT * FROM nowhere.items", "Not found: Dataset"),
+        ("INSERT INTO stripe.items (name) SELECT 1", "cannot be inserted into column name"),
     ):
         with pytest.raises(exceptions.GoogleAPICallError, match=says):
-            asked(url, text)
-    asked(url, "BEGIN TRANSACTION; INSERT INTO stripe.items (id) VALUES ('a'); ROLLBACK TRANSACTION;")
-    asked(url, "BEGIN TRANSACTION; INSERT INTO stripe.items (id) VALUES ('a');")
+            bigqueries.asked(url, text)
+    bigqueries.asked(
+        url, "BEGIN TRANSACTION; INSERT INTO stripe.items (id) VALUES ('a'); ROLLBACK TRANSACTION;"
+    )
+    bigqueries.asked(url, "BEGIN TRANSACTION; INSERT INTO stripe.items (id) VALUES ('a');")
     with pytest.raises(exceptions.BadRequest, match="no luck"):
-        asked(
+        bigqueries.asked(
             url, "BEGIN TRANSACTION; INSERT INTO stripe.items (id) VALUES ('a'); ASSERT 1 = 2 AS 'no luck';"
         )
     assert loads.items(warehouse) == []
@@ -438,10 +472,10 @@ def test_the_stand_in_refuses_what_bigquery_refuses(warehouse: bigquery.BigQuery
 def tables(url: str) -> list[str]:
     """The tables of the dataset, stage tables too."""
     text = "SELECT DISTINCT table_name FROM stripe.INFORMATION_SCHEMA.COLUMNS"
-    return sorted(str(name) for (name,) in asked(url, text))
+    return sorted(str(name) for (name,) in bigqueries.asked(url, text))
 
 
 def test_moments_are_exact_also_for_googles_own_client(warehouse: bigquery.BigQuery, url: str) -> None:
     last = dt.datetime(2999, 12, 31, 23, 59, 59, 999999, tzinfo=dt.UTC)
     warehouse.load([loads.load(loads.row("a", 1, _synced_at=last))], {})
-    assert asked(url, "SELECT _synced_at FROM stripe.items") == [(last,)]
+    assert bigqueries.asked(url, "SELECT _synced_at FROM stripe.items") == [(last,)]

@@ -251,22 +251,50 @@ def test_arrays_and_structs_are_json() -> None:
         driver.SchemaField("tags", "STRING", "REPEATED"),
         driver.SchemaField("part", "RECORD", fields=part),
         driver.SchemaField("parts", "RECORD", "REPEATED", fields=part),
-        driver.SchemaField("raw", "BYTES"),
-        driver.SchemaField("day", "DATE"),
+        driver.SchemaField("documents", "JSON", "REPEATED"),
+        driver.SchemaField("exact", "BIGNUMERIC", "REPEATED"),
+        driver.SchemaField("doubles", "FLOAT", "REPEATED"),
+        driver.SchemaField("bytes", "BYTES", "REPEATED"),
+        driver.SchemaField("days", "DATE", "REPEATED"),
     ]
     struct = {"f": [{"v": "9007199254740993"}, {"v": [{"v": "1767225600000000"}]}]}
-    values = [[{"v": "a"}, {"v": "b"}], struct, [{"v": struct}], "AAE=", "2026-01-01"]
+    values = [
+        [{"v": "a"}, {"v": "b"}],
+        struct,
+        [{"v": struct}],
+        [{"v": '{"n":18446744073709551615}'}, {"v": "null"}],
+        [{"v": "0.10000000000000000000000000000000000001"}],
+        [{"v": "1.5"}, {"v": "NaN"}, {"v": "-Infinity"}],
+        [{"v": "AAE="}],
+        [{"v": "2026-01-01"}],
+    ]
     rows = [
         {"f": [{"v": each} for each in values]},
-        {"f": [{"v": each} for each in ([], None, [], None, None)]},
+        {"f": [{"v": None if field.mode != "REPEATED" else []} for field in fields]},
     ]
     batch = bigquery_wire.batch(fields, rows, ours=False)
-    told = '{"n": 9007199254740993, "at": ["2026-01-01 00:00:00+00:00"]}'
-    assert batch.to_pylist() == [
-        {"tags": '["a", "b"]', "part": told, "parts": f"[{told}]", "raw": "AAE=", "day": dt.date(2026, 1, 1)},
-        {"tags": "[]", "part": None, "parts": "[]", "raw": None, "day": None},
+    told = '{"n":9007199254740993,"at":["2026-01-01T00:00:00+00:00"]}'
+    assert list(batch.to_pylist()[0].values()) == [
+        '["a","b"]',
+        told,
+        f"[{told}]",
+        '[{"n":18446744073709551615},null]',
+        "[0.10000000000000000000000000000000000001]",
+        '[1.5,"nan","-inf"]',
+        '["0001"]',
+        '["2026-01-01"]',
     ]
-    assert [bool(field.metadata) for field in batch.schema] == [True, True, True, False, False]
+    assert list(batch.to_pylist()[1].values()) == ["[]", None, *["[]"] * 6]
+    assert [field.metadata for field in batch.schema] == [base.JSON] * len(fields)
+
+
+def test_bytes_and_moments_without_a_zone_have_types_of_their_own() -> None:
+    fields = [driver.SchemaField("raw", "BYTES"), driver.SchemaField("at", "DATETIME")]
+    moments = ["0001-01-01T00:00:00", "1969-12-31T23:59:59.999999", "9999-12-31T23:59:59.5", None]
+    rows = [{"f": [{"v": "AAE="}, {"v": moment}]} for moment in moments]
+    batch = bigquery_wire.batch(fields, rows, ours=False)
+    assert batch["raw"].to_pylist() == [b"\x00\x01"] * 4
+    assert batch["at"].to_pylist() == [moment and dt.datetime.fromisoformat(moment) for moment in moments]
 
 
 def test_a_users_query_comes_page_by_page(warehouse: bigquery.BigQuery) -> None:

@@ -4,7 +4,9 @@ Written after https://cloud.google.com/bigquery/docs/reference/rest and the SQL 
 It refuses on purpose what BigQuery refuses: other SQL than its own (as sqlglot knows it), DDL in a
 transaction, names that it cannot hold, JSON numbers that are not exact, arrays of NULLs, comparing JSON,
 changes of types that lose something, parameters that nobody declared, requests of more than 10 MB, decimals
-in files that nobody allowed, sign-ins whose key is not the account's.
+in files that nobody allowed, sign-ins whose key is not the account's, values of another type than their
+column, tables that are replaced by others clustered otherwise, jobs that were there before. A table that is
+replaced by a query may change after the query has read it, and its changes are lost.
 
 What it lacks: costs, slots, quotas, transactions at the same moment (they run one after the other), locations,
 roles beyond single permissions, the order of JSON's keys.
@@ -176,6 +178,7 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(404, "notFound", f"Not found: Job {project}:{rest[-1]}")
         name, job = rest[1], self.service.jobs[rest[1]]
         if rest[0] == "jobs":
+            self.service.allowed("bigquery.jobs.get", f"Job {project}:US.{name}")
             return 200, self.job(name), {}
         if not job.done.wait(0.5):
             return 200, self.unfinished(name), {}

@@ -8,6 +8,7 @@ import itertools
 import math
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ import bigquery_values as values
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-from bigquery_session import Answer, Session
+from bigquery_session import CLUSTERS, Answer, Session
 from bigquery_values import ARROW, DUCKDB, Refused
 from google.auth import jwt
 
@@ -29,12 +30,14 @@ KEPT = 20
 class Fault:
     """Trouble for one request whose path or SQL has `match` in it.
 
-    `answer` is the error; None closes the connection, `after` the work is done.
+    `answer` is the error; None closes the connection, `after` the work is done. `later`: so many requests pass
+    before.
     """
 
     match: str
     answer: Refused | None = None
     after: bool = False
+    later: int = 0
 
 
 @dataclass
@@ -62,11 +65,15 @@ class Service:
 
     `forbidden` are permissions that nobody has, `faults` what is answered instead of working. `slow` are parts of
     queries that are answered only when they are asked for again, `endless` of those that run until cancelled.
+    `meanwhile` is called while a table is replaced by a query, which has read its rows already.
     """
 
     def __init__(self) -> None:
         self.database = duckdb.connect(":memory:", config={"threads": 1, "memory_limit": "2GB"})
         self.database.execute("SET GLOBAL TimeZone = 'UTC'")
+        self.database.execute(
+            f"CREATE TABLE {CLUSTERS} (project TEXT, dataset TEXT, name TEXT, columns TEXT[])"
+        )
         for name, function in (
             ("bq_safe_parse_json", values.parse_json),
             ("bq_parse_json", values.parse_json_strictly),
@@ -89,6 +96,8 @@ class Service:
         self.guarded: set[str] = set()
         """Projects that only who has one of `tokens` may enter."""
         self.tokens: set[str] = set()
+        self.collated: set[tuple[str, str]] = set()
+        """Datasets, with their projects, whose new tables do not tell upper from lower case by default."""
         self.numbers = itertools.count(1)
         self.lock = threading.RLock()
         self.behave()
@@ -99,11 +108,15 @@ class Service:
         self.faults: list[Fault] = []
         self.slow: list[str] = []
         self.endless: list[str] = []
+        self.meanwhile: Callable[[], None] | None = None
 
     def fault(self, text: str, *, after: bool) -> None:
         """The trouble that is prepared for a request, before or after its work."""
-        for each in self.faults:
+        for each in list(self.faults):
             if each.match in text and each.after == after:
+                if each.later:
+                    each.later -= 1
+                    continue
                 self.faults.remove(each)
                 raise each.answer or ConnectionAbortedError
 
@@ -151,6 +164,8 @@ class Service:
         known = self.requests.get(request.get("requestId", ""))
         if known is not None:
             return known, self.jobs[known]
+        if name in self.jobs:
+            raise Refused(409, "duplicate", f"Already Exists: Job {project}:US.{name}")
         text = request["query"]
         assert not request.get("useLegacySql", True), "Only GoogleSQL is spoken here."
         self.queries.append(text)
@@ -185,6 +200,16 @@ class Service:
 
     # Tables
 
+    def replaced(self) -> None:
+        """What others do while a query reads what a table is replaced with: nothing keeps them from it."""
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            self.lock.release()
+            try:
+                meanwhile()
+            finally:
+                self.lock.acquire()
+
     def create_table(self, project: str, dataset: str, resource: dict[str, Any]) -> None:
         """tables.insert."""
         name = resource["tableReference"]["tableId"]
@@ -194,7 +219,12 @@ class Service:
             values.check_column(column)
         if not values.TABLE.fullmatch(name):
             raise Refused(400, "invalid", f'Invalid table ID "{name}".')
-        told = ", ".join(f"{values.quoted(column)} {DUCKDB[kind]}" for column, kind in columns)
+        is_collated = (project, dataset) in self.collated and resource.get("defaultCollation") != ""
+        told = ", ".join(
+            f"{values.quoted(column)} {DUCKDB[kind]}"
+            + (" COLLATE NOCASE" if is_collated and kind == "STRING" else "")
+            for column, kind in columns
+        )
         with self.lock:
             self.dataset(project, dataset)
             try:

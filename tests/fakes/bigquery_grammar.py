@@ -25,6 +25,9 @@ LISTS = {
     "INFORMATION_SCHEMA.COLUMNS": (
         "SELECT schema_name AS table_schema, table_name, column_name, "
         "row_number() OVER (PARTITION BY table_oid ORDER BY column_index) AS ordinal_position, "
+        "(SELECT nullif(list_position(c.columns, column_name), 0) FROM memory.main.clusters AS c "
+        "WHERE c.project = database_name AND c.dataset = schema_name AND c.name = table_name) "
+        "AS clustering_ordinal_position, "
         f"CASE data_type {values.cases()} END AS data_type {_FROM}"
     ),
 }
@@ -134,6 +137,9 @@ class Speech:
             return exp.DataType.build(DUCKDB[name], dialect="duckdb") if name else node
         if isinstance(node, exp.SafeFunc) and isinstance(node.this, exp.ParseJSON):
             return exp.cast(exp.Anonymous(this="bq_safe_parse_json", expressions=[node.this.this]), "JSON")
+        if isinstance(node, exp.String):
+            assert node.args["zone"].name == "UTC", "DuckDB's session has this one zone."
+            return exp.cast(node.this, "VARCHAR")
         if isinstance(node, exp.ParseJSON):
             return exp.cast(exp.Anonymous(this="bq_parse_json", expressions=[node.this]), "JSON")
         if isinstance(node, exp.JSONFormat):

@@ -25,6 +25,8 @@ class Answer:
 class Service(Protocol):
     """What a job needs of all that is around it."""
 
+    collated: set[tuple[str, str]]
+
     def allowed(self, permission: str, thing: str) -> None:
         """Refuse what is forbidden."""
 
@@ -33,6 +35,18 @@ class Service(Protocol):
 
     def expire(self, project: str, dataset: str, name: str) -> None:
         """Drop a table whose time is over."""
+
+    def replaced(self) -> None:
+        """Let others work."""
+
+
+CLUSTERS = "memory.main.clusters"
+"""By what each table is clustered."""
+
+
+def clusters(tree: exp.Expression) -> list[str]:
+    """The columns by which a statement clusters its table."""
+    return [each.name for found in tree.find_all(exp.ClusterProperty) for each in found.expressions]
 
 
 class Session:
@@ -98,11 +112,42 @@ class Session:
                 relation = self.cursor.sql(last, params=used)
                 kinds = [str(each) for each in relation.types]
                 return Answer(*values.answered(relation.to_arrow_table(), kinds))
+            if isinstance(said.tree, exp.Create):
+                self.create(said.tree, last, used)
+                return Answer([], [])
+            if isinstance(said.tree, exp.Insert):
+                self.check_insert(last, used)
             rows = self.cursor.execute(last, used).fetchall()
         except duckdb.Error as error:
             raise self.explained(error, said.tree) from None
         changes = rows and isinstance(said.tree, (exp.Insert, exp.Delete, exp.Merge, exp.Update))
         return Answer([], [], rows[0][0] if changes else None)
+
+    def create(self, tree: exp.Create, text: str, used: dict[str, Any] | None) -> None:
+        """Make a dataset, a view or a table; one that is replaced by a query is there until its rows are read."""
+        table = tree.find(exp.Table)
+        assert table is not None, "DDL names something."
+        collation = tree.find(exp.CollateProperty)
+        if tree.args.get("kind") == "SCHEMA":
+            self.cursor.execute(text)
+            if collation is not None and collation.name:
+                self.service.collated.add((self.project, table.db or table.name))
+            return
+        place = (self.project, table.db, table.name)
+        there = "SELECT 1 FROM duckdb_tables() WHERE (database_name, schema_name, table_name) = (?, ?, ?)"
+        is_new = tree.args.get("replace") or not self.cursor.execute(there, place).fetchall()
+        if collation is None and (self.project, table.db) in self.service.collated:
+            text = re.sub(r'(?<=" )TEXT(?=[,)])', "TEXT COLLATE NOCASE", text)
+        query = re.fullmatch(r"(?s)(CREATE OR REPLACE TABLE .*?) AS (SELECT .*)", text)
+        if query is None:
+            self.cursor.execute(text, used)
+        else:
+            self.cursor.execute(f"CREATE OR REPLACE TEMP TABLE made AS {query.group(2)}", used)
+            self.service.replaced()
+            self.cursor.execute(f"{query.group(1)} AS FROM temp.made")
+        if tree.args.get("kind") == "TABLE" and is_new:
+            self.cursor.execute(f"DELETE FROM {CLUSTERS} WHERE (project, dataset, name) = (?, ?, ?)", place)
+            self.cursor.execute(f"INSERT INTO {CLUSTERS} VALUES (?, ?, ?, ?)", [*place, clusters(tree)])
 
     def scalar(self, name: str) -> Any:
         """The value of a parameter."""
@@ -177,9 +222,30 @@ class Session:
         for column in tree.find_all(exp.ColumnDef):
             values.check_column(column.name)
         self.check_clusters(tree)
+        self.check_replaced(tree, table)
         if isinstance(tree, exp.Alter):
             for change in tree.find_all(exp.AlterColumn):
                 self.check_type(table, change)
+
+    def check_insert(self, text: str, used: dict[str, Any] | None) -> None:
+        """A value is only put into a column whose type holds all values of its own."""
+        found = re.match(r"(?s)INSERT INTO (\S+) \((.*?)\) (SELECT .*)", text)
+        if found is None:
+            return
+        table, names, query = found.groups()
+        there = self.cursor.sql(f"SELECT {names} FROM {table} LIMIT 0")
+        given = self.cursor.sql(query, params=used)
+        for column, wanted, kind in zip(
+            there.columns, map(str, there.types), map(str, given.types), strict=True
+        ):
+            kind = {"INTEGER": "BIGINT"}.get(kind, kind)
+            if kind not in (wanted, '"NULL"') and wanted not in values.WIDER.get(kind, set()):
+                raise Refused(
+                    400,
+                    "invalidQuery",
+                    f"Query column {column} has type {kind} which cannot be inserted into column {column}, which "
+                    f"has type {wanted} at [1:1]",
+                )
 
     def check_clusters(self, tree: exp.Expression) -> None:
         """Four columns at most, whose values have an order."""
@@ -191,6 +257,27 @@ class Session:
                 raise Refused(
                     400, "invalidQuery", f"CLUSTER BY expression must be groupable, {odd or names} is not"
                 )
+
+    def check_replaced(self, tree: exp.Expression, table: exp.Table) -> None:
+        """A table is only replaced by one that is clustered alike."""
+        if (
+            not isinstance(tree, exp.Create)
+            or tree.args.get("kind") != "TABLE"
+            or not tree.args.get("replace")
+        ):
+            return
+        found = self.cursor.execute(
+            f"SELECT columns FROM {CLUSTERS} WHERE (project, dataset, name) = (?, ?, ?)",
+            (self.project, table.db, table.name),
+        ).fetchone()
+        if found is not None and found[0] != clusters(tree):
+            raise Refused(
+                400,
+                "invalid",
+                "Cannot replace a table with a different partitioning spec. Instead, DROP the table, and then "
+                f"recreate it. New partitioning spec is clustering({','.join(clusters(tree))}) and existing "
+                f"spec is clustering({','.join(found[0])})",
+            )
 
     def check_type(self, table: exp.Table, change: exp.AlterColumn) -> None:
         """Only some types become others."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import json
 import math
@@ -20,8 +21,10 @@ ARROW = {
     "BIGNUMERIC": pa.decimal128(38, 12),
     "NUMERIC": pa.decimal128(38, 9),
     "DATE": pa.date32(),
+    "BYTES": pa.binary(),
     "JSON": pa.string(),
 }
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 ALIASES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 DUCKDB = {
     "STRING": "VARCHAR",
@@ -166,24 +169,47 @@ def answered(table: pa.Table, kinds: list[str]) -> tuple[list[dict[str, Any]], l
     """Schema and rows as the API tells them: all values are text, timestamps are microseconds."""
     schema, columns = [], []
     for name, kind, column in zip(table.column_names, kinds, table.columns, strict=True):
-        native = NATIVE.get(kind, "INT64" if kind in ("INTEGER", "HUGEINT") else "STRING").partition("(")[0]
-        schema.append({"name": name, "type": WIRE.get(native, native), "mode": "NULLABLE"})
-        if native == "TIMESTAMP":
-            column = column.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
         if isinstance(column.type, pa.BaseExtensionType):
             column = pa.chunked_array([each.storage for each in column.chunks], column.type.storage_type)
-        columns.append([_cell(native, value) for value in column.to_pylist()])
+        native = "JSON" if kind == "JSON" else None
+        schema.append(told := _told(name, column.type, native))
+        columns.append([_cell(told, value) for value in column.to_pylist()])
     return schema, [{"f": [{"v": value} for value in row]} for row in zip(*columns, strict=True)]
 
 
-def _cell(native: str, value: Any) -> str | None:
+def _told(name: str, kind: pa.DataType, native: str | None = None) -> dict[str, Any]:
+    """A column as the API tells it."""
+    if pa.types.is_list(kind):
+        return _told(name, kind.value_type) | {"mode": "REPEATED"}
+    if pa.types.is_struct(kind):
+        fields = [_told(each.name, each.type) for each in kind]
+        return {"name": name, "type": "RECORD", "mode": "NULLABLE", "fields": fields}
+    native = native or next((each for each, arrow in ARROW.items() if arrow == kind), None)
+    if native is None:
+        is_whole = pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale == 0)
+        native = "INT64" if is_whole else "DATETIME" if pa.types.is_timestamp(kind) else "STRING"
+    return {"name": name, "type": WIRE.get(native, native), "mode": "NULLABLE"}
+
+
+def _cell(field: dict[str, Any], value: Any) -> Any:
+    if field["mode"] == "REPEATED":
+        one = field | {"mode": "NULLABLE"}
+        return [{"v": _cell(one, each)} for each in value or ()]
     if value is None:
         return None
-    if native == "BOOL":
+    if field["type"] == "RECORD":
+        return {"f": [{"v": _cell(each, value[each["name"]])} for each in field["fields"]]}
+    if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Decimal):
         text = format(value, "f")
         return text.rstrip("0").rstrip(".") if "." in text else text
+    if field["type"] == "TIMESTAMP":
+        return str((value - EPOCH) // dt.timedelta(microseconds=1))
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, dt.date):
+        return value.isoformat()
     return value if isinstance(value, str) else repr(value) if isinstance(value, float) else str(value)
 
 

@@ -16,26 +16,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import urllib.parse
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import google.cloud.bigquery as bigquery  # noqa: PLR0402  # `from google.cloud` does not say what is missing
 import pyarrow as pa
-import requests
 from google.api_core import exceptions
 
 from tidegate import errors
-from tidegate.adapters import bigquery_sql, bigquery_stage, bigquery_trouble, bigquery_wire
+from tidegate.adapters import bigquery_scripts, bigquery_sql, bigquery_stage, bigquery_wire
 from tidegate.config import warehouses
-from tidegate.warehouse import base, ddl, desk, ledger, remote, staging, wire
-
-BATCH = 10_000
-"""Rows per page of a query."""
-
-ANSWER = 60.0
-"""Seconds after which the API answers that a query still runs, and is asked again."""
+from tidegate.warehouse import base, ddl, desk, ledger, staging
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +39,10 @@ class _Near(desk.Change):
     rows_stage: str
 
 
-class BigQuery(remote.Remote):
+class BigQuery(bigquery_scripts.Scripts):
     """A dataset of a project."""
 
     kind = "bigquery"
-    dialect = bigquery_sql.DIALECT
     types: ClassVar = {
         "BOOLEAN": "BOOL",
         "BIGINT": "INT64",
@@ -60,14 +52,9 @@ class BigQuery(remote.Remote):
         "JSON": "JSON",
         "VARCHAR": "STRING",
     }
-    alone: ClassVar[bool] = False
 
     def __init__(self, target: bigquery_wire.Target, schema: str, *, wait: float = 60.0) -> None:
-        super().__init__(schema, wait=wait)
-        self._target = target
-        self._connection: bigquery.Client | None = None
-        self._script: list[str] | None = None
-        self._parameters: list[Any] = []
+        super().__init__(target, schema, wait=wait)
         self._listed: dict[str, dict[str, ddl.Columns]] = {}
         self._absent: set[str] = set()
         """Datasets that do not exist."""
@@ -75,116 +62,27 @@ class BigQuery(remote.Remote):
         """The claims with the revision, as they were when this attempt began."""
         self._added: dict[str, list[str]] = {}
         """Columns that are to be added with the next statement, by table."""
-        self._job: bigquery.QueryJob | None = None
-
-    # Reaching
-
-    def where(self) -> str:
-        """The project."""
-        return f"BigQuery's project {self._target.project}"
-
-    def reach(self) -> str:
-        """Open a connection to the API's host."""
-        parts = urllib.parse.urlsplit(self._target.api_base)
-        return wire.reached(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
-
-    def connect(self) -> None:
-        """Make a client; what an earlier attempt knew is forgotten."""
-        self._forget()
-        if self._connection is None:
-            self._connection = bigquery_wire.client(self._target)
-
-    def disconnect(self) -> None:
-        """Let go of the client's connections."""
-        self._forget()
-        client, self._connection = self._connection, None
-        if client is not None:
-            with contextlib.suppress(Exception):
-                client.close()
+        self._wider: dict[str, dict[str, tuple[str, str]]] = {}
+        """Columns that are to become wider with the next statement, by table, with both types."""
 
     def _forget(self) -> None:
-        self._listed, self._absent, self._added = {}, set(), {}
-        self._claims, self._script, self._parameters = None, None, []
-
-    def explain(self, error: Exception) -> errors.TidegateError | None:
-        """What an error of Google's libraries means."""
-        email = getattr(self._connection and self._connection._credentials, "service_account_email", None)
-        datasets = (bigquery_wire.spelled(self.schema), bigquery_wire.spelled(self.live))
-        target = self._target
-        return bigquery_trouble.meaning(
-            error, bigquery_trouble.Place(target.project, datasets, target.api_base, email)
-        )
-
-    # Statements
+        super()._forget()
+        self._listed, self._absent, self._claims = {}, set(), None
+        self._added, self._wider = {}, {}
 
     def execute(self, text: str, parameters: Sequence[object] = ()) -> None:
-        """Run a statement, or note it for the script of the transaction."""
-        if self._script is not None:
-            self._script.append(text)
-            self._parameters += parameters
-            return
-        self._flush()
-        self._run(text, parameters)
-        self._listed, self._absent = {}, set()
-
-    def _run(self, text: str, parameters: Sequence[object] = ()) -> Any:
-        return self._open().query_and_wait(
-            text,
-            job_config=_settings(parameters),
-            page_size=BATCH,
-            retry=bigquery_wire.retry(),
-            job_retry=None,  # type: ignore[arg-type]  # None is documented, and not in its signature
-            api_timeout=ANSWER,
-            wait_timeout=None,
-        )
-
-    def fetch(
-        self, text: str, parameters: Sequence[object] = (), *, stream: bool = False
-    ) -> Iterator[pa.RecordBatch]:
-        """The rows of a query, page by page."""
-        del stream  # all of them are
-        if bigquery_sql.CATALOG.search(text):
-            tables = {schema: self.existing(schema) for schema in (self.schema, self.live)}
-            text, known = bigquery_sql.catalog(text, tables)
-            parameters = [*parameters, *known]
-        return _batches(self._run(text, parameters), ours=True)
-
-    def ask(self, text: str, parameters: Sequence[object] = ()) -> Iterator[pa.RecordBatch]:
-        """The rows of a user's query, as a job that `interrupt` can cancel."""
-        job = self._open().query(
-            text,
-            job_config=_settings(parameters),
-            retry=bigquery_wire.retry(),
-            job_retry=None,
-            timeout=ANSWER,
-        )
-        self._job = job
-        try:
-            yield from _batches(
-                job.result(page_size=BATCH, retry=bigquery_wire.retry(), job_retry=None), ours=False
-            )
-        finally:
-            self._job = None
-
-    def interrupt(self) -> None:
-        """Ask BigQuery to cancel the query that runs."""
-        job = self._job
-        if job is not None:
-            with contextlib.suppress(exceptions.GoogleAPICallError, requests.RequestException):
-                job.cancel(retry=None, timeout=bigquery_wire.PATIENCE)
+        """Run a statement once the tables are as they shall be, or note it for the script of the transaction."""
+        if self._script is None:
+            self._flush()
+        super().execute(text, parameters)
+        if self._script is None:
+            self._listed, self._absent = {}, set()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """All that is executed inside becomes one script with one transaction, run at the end."""
-        self._script, self._parameters = [], []
-        try:
+        with super().transaction():
             yield
-            statements, parameters = self._script, self._parameters
-        finally:
-            self._script, self._parameters = None, []
-        if statements:
-            whole = ["BEGIN TRANSACTION", *statements, "COMMIT TRANSACTION"]
-            self._run(";\n".join(whole) + ";", parameters)
         self._claims = None
 
     # Tables
@@ -243,7 +141,7 @@ class BigQuery(remote.Remote):
 
     @contextlib.contextmanager
     def evolving(self) -> Iterator[None]:
-        """Columns are added all at once."""
+        """Columns are added, and become wider, all at once."""
         yield
         self._flush()
 
@@ -251,22 +149,58 @@ class BigQuery(remote.Remote):
         """Add a column, in one statement with others: BigQuery takes five changes of a table in ten seconds."""
         self._added.setdefault(table, []).append(f"{self.column(column)} {self.types[kind]}")
 
+    def widen(self, table: str, column: str, there: str, kind: str) -> None:
+        """Change a column's type, in one statement with others."""
+        wider = self._wider.setdefault(table, {})
+        wider[column] = (wider.get(column, (there, kind))[0], kind)
+
+    def beyond_double(self, table: str, column: str) -> bool:
+        """Does a column of integers hold one that has no exact double?"""
+        self._flush()
+        self._claimed()  # what is found holds as long as nobody commits
+        return super().beyond_double(table, column)
+
     def _flush(self) -> None:
         added, self._added = self._added, {}
+        wider, self._wider = self._wider, {}
         for table, columns in added.items():
             told = ", ".join(f"ADD COLUMN IF NOT EXISTS {column}" for column in columns)
             self.execute(f"ALTER TABLE {self.name(table)} {told}")
+        for table, kinds in wider.items():
+            self._widen(table, kinds)
 
-    def widen(self, table: str, column: str, there: str, kind: str) -> None:
-        """Change a column's type."""
-        self._flush()
+    def _widen(self, table: str, kinds: Mapping[str, tuple[str, str]]) -> None:
+        """Change the types of columns in a script, while whose job runs nobody else commits.
+
+        The script raises the revision first, and says in it which job it is. Killed anywhere inside, the tables are
+        as before or as wanted, and the revision tells of a job that is over.
+        """
+        revision = self._revision()
         self._listed = {}
-        found = {name.lower(): columns for name, columns in self.existing(self.schema).items()}
-        self.execute(
-            bigquery_sql.widened(
-                self.name(table), found[table.lower()], column, there, kind, self.types[kind]
-            )
+        spelled = self._spelled.get(table.lower(), table)
+        columns = self.existing(self.schema).get(spelled, {})
+        if any(self.canonical(columns.get(column, "")) != there for column, (there, _) in kinds.items()):
+            raise errors.WarehouseBusy(f"Somebody else changed the table {table} of {self.where()}.")
+        key = self._rows(
+            f"SELECT column_name FROM {self._dataset(self.schema)}.INFORMATION_SCHEMA.COLUMNS "
+            "WHERE table_name = @p0 AND clustering_ordinal_position IS NOT NULL "
+            "ORDER BY clustering_ordinal_position",
+            [bigquery_wire.spelled(spelled)],
         )
+        wanted = {column: (there, kind, self.types[kind]) for column, (there, kind) in kinds.items()}
+        clustered = [bigquery_wire.unspelled(column) for (column,) in key]
+        changes = bigquery_sql.widened(self.name(table), columns, wanted, clustered)
+        job, number = f"tidegate_{uuid.uuid4().hex}", bigquery_sql.number(revision)
+        steps = (revision, f"{number + 1} {job} {self._location or ''}", f"{number + 2} ")
+        named = [
+            bigquery.ScalarQueryParameter(name, "STRING", step)
+            for name, step in zip(bigquery_sql.STEPS, steps, strict=True)
+        ]
+        self._run_as(job, bigquery_sql.alone(self.name(base.STATE), changes), named)
+        self._listed = {}
+        self._claims = [
+            (key, steps[-1] if key == bigquery_sql.REVISION else value) for key, value in self._claimed()
+        ]
 
     # Rows
 
@@ -315,6 +249,9 @@ class BigQuery(remote.Remote):
     def _add_rows(self, table: str, rows: pa.Table, stage: str) -> None:
         named = {name.lower(): columns for name, columns in self.existing(self.schema).items()}
         natives = {column.lower(): kind for column, kind in named[table.lower()].items()}
+        for column, kind in self._tables.get(table.lower(), {}).items():
+            if self.canonical(natives.get(column.lower(), "")) != kind:  # the rows are of another type
+                raise errors.WarehouseBusy(f"Somebody else changed the table {table} of {self.where()}.")
         names = ", ".join(map(self.column, rows.column_names))
         values = ", ".join(
             self._written(f"k.{self.column(column)}", natives[column.lower()]) for column in rows.column_names
@@ -367,18 +304,38 @@ class BigQuery(remote.Remote):
 
     # State
 
+    def _load(
+        self, staged: Sequence[staging.Staged], state: Mapping[str, str | None], fence: base.Fence | None
+    ) -> list[base.Loaded]:
+        with contextlib.suppress(exceptions.NotFound):  # the first load ever
+            self._claimed()  # before the tables are looked at: who changes them raises the revision
+        return super()._load(staged, state, fence)
+
     def _tokens(self) -> dict[str, tuple[int, str]]:
         return ledger.tokens((key, value) for key, value in self._claimed() if key != bigquery_sql.REVISION)
 
+    def _revision(self) -> str:
+        return next((value for key, value in self._claimed() if key == bigquery_sql.REVISION), "")
+
     def _claimed(self) -> list[tuple[str, str]]:
-        """All claims and the revision, read once per attempt: what is decided later is decided on no older rows."""
+        """All claims and the revision, read once per attempt: what is decided later is decided on no older rows.
+
+        Raises WarehouseBusy while somebody changes the types of columns.
+        """
         if self._claims is None:
             key = self.column("key")
             text = (
                 f"SELECT {key}, {self.column('value')} FROM {self.name(base.STATE)} "
                 f"WHERE STARTS_WITH({key}, @p0)"
             )
-            self._claims = self._rows(text, [base.FENCE])
+            claims = self._rows(text, [base.FENCE])
+            revision = next((value for key, value in claims if key == bigquery_sql.REVISION), "")
+            _, job, location = [*revision.split(" "), "", ""][:3]
+            if job and not self._is_over(job, location):
+                raise errors.WarehouseBusy(
+                    f"The job {job} gives columns of {self.where()} wider types; wait until it is done."
+                )
+            self._claims = claims
         return self._claims
 
     def _decided(
@@ -389,14 +346,14 @@ class BigQuery(remote.Remote):
 
     def _put(self, state: Mapping[str, str | None]) -> None:
         """Write texts under their keys, None removes; and raise the revision, which must be the one known."""
-        revision = next((value for key, value in self._claimed() if key == bigquery_sql.REVISION), "")
-        following = f"{int(revision.partition(' ')[0] or 0) + 1} "
+        revision = self._revision()
+        following = f"{bigquery_sql.number(revision) + 1} "
         written = dict(state.items()) | {bigquery_sql.REVISION: following}
         rows = pa.table(
             {"key": pa.array(written, pa.string()), "value": pa.array(written.values(), pa.string())}
         )
         source, parameters = self._source(rows, "")
-        name, known = self.name(base.STATE), "revision"
+        name, known = self.name(base.STATE), bigquery_sql.STEPS[0]
         assert self._script is not None, "State is written in a transaction."
         self._script.insert(0, bigquery_sql.unmoved(name, known))
         self._parameters.append(bigquery.ScalarQueryParameter(known, "STRING", revision))
@@ -405,12 +362,6 @@ class BigQuery(remote.Remote):
     def _check_sign_in(self) -> str:
         self._run("SELECT 1 AS `one`")
         return f"signed in to {self.where()}"
-
-    def _open(self) -> bigquery.Client:
-        if self._connection is None:
-            self.connect()
-        assert self._connection is not None, "It was just made."
-        return self._connection
 
 
 def open_warehouse(target: warehouses.BigQuery, *, wait: float = 60.0) -> BigQuery:
@@ -426,19 +377,3 @@ def open_warehouse(target: warehouses.BigQuery, *, wait: float = 60.0) -> BigQue
         target.schema_name,
         wait=wait,
     )
-
-
-def _settings(parameters: Sequence[object]) -> bigquery.QueryJobConfig:
-    return bigquery.QueryJobConfig(
-        query_parameters=[bigquery_wire.parameter(f"p{i}", each) for i, each in enumerate(parameters)]
-    )
-
-
-def _batches(rows: Any, *, ours: bool) -> Iterator[pa.RecordBatch]:
-    """The pages of an answer; one without rows at least."""
-    fields, count = list(rows.schema), 0
-    for page in rows.pages:
-        count += 1
-        yield bigquery_wire.batch(fields, page.raw_page.get("rows", ()), ours=ours)
-    if not count:
-        yield bigquery_wire.batch(fields, (), ours=ours)

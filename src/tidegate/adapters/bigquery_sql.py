@@ -37,22 +37,35 @@ def quoted(*names: str) -> str:
 
 
 def definition(columns: Mapping[str, str], key: Sequence[str]) -> str:
-    """Columns with native types, clustered by the key as far as it can be."""
+    """Columns with native types, clustered by the key as far as it can be; upper case is never lower case.
+
+    The last, as a dataset may have another default, under which the rows of two ids would be one's.
+    """
     told = ", ".join(f"{quoted(column)} {kind}" for column, kind in columns.items())
     by = [quoted(column) for column in key if columns[column] not in ("JSON", "FLOAT64")][:4]
-    return f"({told})" + (f" CLUSTER BY {', '.join(by)}" if by else "")
+    return f"({told}) DEFAULT COLLATE ''" + (f" CLUSTER BY {', '.join(by)}" if by else "")
 
 
-def widened(name: str, columns: Mapping[str, str], column: str, there: str, kind: str, native: str) -> str:
-    """A table with a column of the type of ours `there` as `kind`: in place where BigQuery can, else made anew."""
-    if (there, kind) in IN_PLACE:
-        return f"ALTER TABLE {name} ALTER COLUMN {quoted(column)} SET DATA TYPE {native}"
+def widened(
+    name: str, columns: Mapping[str, str], wider: Mapping[str, tuple[str, str, str]], key: Sequence[str]
+) -> list[str]:
+    """Statements that give columns wider types: in place where BigQuery can, else the table is made anew.
+
+    `wider`: by column the type of ours that it has, the one that it gets, and that one as BigQuery's. `key`: by
+    what the table is clustered, which must not change.
+    https://cloud.google.com/bigquery/docs/reference/standard-sql/data-definition-language#create_table_statement
+    """
+    if all((there, kind) in IN_PLACE for there, kind, _ in wider.values()):
+        return [
+            f"ALTER TABLE {name} ALTER COLUMN {quoted(column)} SET DATA TYPE {native}"
+            for column, (_, _, native) in wider.items()
+        ]
     values = {each: quoted(each) for each in columns}
-    values[column] = converted(quoted(column), there, kind)
+    values |= {column: converted(quoted(column), there, kind) for column, (there, kind, _) in wider.items()}
     chosen = ", ".join(f"{value} AS {quoted(each)}" for each, value in values.items())
-    key = [each for each in ("_account_id", "id") if each in columns]
-    made = definition({**columns, column: native}, key)
-    return f"CREATE OR REPLACE TABLE {name} {made} AS SELECT {chosen} FROM {name}"
+    natives = {column: native for column, (_, _, native) in wider.items()}
+    made = definition({**columns, **natives}, key)
+    return [f"CREATE OR REPLACE TABLE {name} {made} AS SELECT {chosen} FROM {name}"]
 
 
 def catalog(text: str, schemas: Mapping[str, Mapping[str, ddl.Columns]]) -> tuple[str, list[Any]]:
@@ -73,6 +86,36 @@ def catalog(text: str, schemas: Mapping[str, Mapping[str, ddl.Columns]]) -> tupl
 
 
 # State
+
+
+STEPS = ("revision", "locked", "unlocked")
+"""The parameters of a script that changes tables alone: the revision before, meanwhile and afterwards."""
+
+
+def number(revision: str) -> int:
+    """The number of a revision; after it may stand the job that nobody may interrupt."""
+    return int(revision.partition(" ")[0] or 0)
+
+
+def alone(name: str, statements: Sequence[str]) -> str:
+    """A script of statements that belong into no transaction, while which no load commits.
+
+    A load commits only at the revision that it knows, and nobody takes one for known whose job still runs.
+    """
+    known, locked, unlocked = STEPS
+    script = (
+        "BEGIN TRANSACTION",
+        unmoved(name, known),
+        put(name, _revision(locked)),
+        "COMMIT TRANSACTION",
+        *statements,
+        put(name, _revision(unlocked)),
+    )
+    return ";\n".join(script) + ";"
+
+
+def _revision(parameter: str) -> str:
+    return f"(SELECT '{REVISION}' AS `key`, @{parameter} AS `value`)"
 
 
 def unmoved(name: str, parameter: str) -> str:
@@ -111,6 +154,10 @@ def converted(column: str, there: str, kind: str) -> str:
     if kind == "JSON":
         text = f"CAST({column} AS STRING)" if there == "DECIMAL(38,12)" else f"TO_JSON_STRING({column})"
         return f"IF({column} IS NULL, NULL, {json_of(text)})"
+    if kind in ("DOUBLE", "DECIMAL(38,12)"):
+        return f"CAST({column} AS {'FLOAT64' if kind == 'DOUBLE' else 'BIGNUMERIC'})"
+    if there == "TIMESTAMP WITH TIME ZONE":  # else in the time zone that the project or the dataset has
+        return f"STRING({column}, 'UTC')"
     if there == "JSON":
         begins = r"""r'^[{\["0-9-]'"""
         return (

@@ -71,7 +71,10 @@ class Stages:
         fields = [
             bigquery.SchemaField(field.name, kind) for field, kind in zip(rows.schema, kinds, strict=True)
         ]
-        table = bigquery.Table(f"{self._dataset}.{name}", schema=fields)
+        # Joined with a text without regard to case, any other is compared so too.
+        table = bigquery.Table.from_api_repr(
+            bigquery.Table(f"{self._dataset}.{name}", schema=fields).to_api_repr() | {"defaultCollation": ""}
+        )
         table.expires = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=LIFETIME)
         self._client.create_table(table, retry=bigquery_wire.retry())
         self._stack.callback(drop, self._client, f"{self._dataset}.{name}")

@@ -10,17 +10,18 @@ from google.api_core import exceptions
 from google.auth import exceptions as refusals
 
 from tidegate import errors
-from tidegate.adapters import bigquery_sql
+from tidegate.adapters import bigquery_sql, bigquery_stage
 
 _CONFLICT = re.compile(
-    f"(?i)aborted due to concurrent|could not serialize|conflicting (?:with )?concurrent|{bigquery_sql.MOVED}"
+    "(?i)aborted due to concurrent|could not serialize|conflicting (?:with )?concurrent|"
+    f"too many DML statements outstanding|{bigquery_sql.MOVED}"
 )
 _PLACE = re.compile(r"(?:Syntax error|Unrecognized name|No matching signature)[^.;'\"\n]{0,160}")
 """What BigQuery says of the text of a statement, in which no values are."""
 
 # https://cloud.google.com/bigquery/docs/error-messages
 _QUOTA = ("quotaExceeded", "billingTierLimitExceeded")
-_BUSY = ("rateLimitExceeded", "jobRateLimitExceeded")
+_BUSY = ("rateLimitExceeded", "jobRateLimitExceeded", "resourceInUse", "tableUnavailable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,15 @@ def _refused(error: exceptions.GoogleAPICallError, place: Place) -> errors.Tideg
             f"{where} has no billing, without which BigQuery changes no rows; enable it in the "
             "Google Cloud console."
         )
+    if reason in ("accessNotConfigured", "SERVICE_DISABLED"):
+        return errors.ConfigError(
+            f"The API of BigQuery is not enabled in {place.project}; run `gcloud services enable "
+            f"bigquery.googleapis.com --project={place.project}`."
+        )
+    if reason == "responseTooLarge":
+        return errors.WarehouseError(
+            f"The query on {where} returns more than BigQuery gives at once ({reason}); let it read less."
+        )
     if reason == "stopped":
         return errors.WarehouseError(f"{where} ended the query, because somebody cancelled it.")
     if isinstance(error, exceptions.Forbidden):
@@ -94,7 +104,7 @@ def _refused(error: exceptions.GoogleAPICallError, place: Place) -> errors.Tideg
             f"{where} holds rows that somebody streamed into a table of Tidegate, which cannot be changed for up "
             "to 90 minutes; stop that, and run this again later."
         )
-    if isinstance(error, exceptions.ServerError):
+    if isinstance(error, exceptions.ServerError) and reason != "notImplemented":
         return errors.WarehouseUnreachable(f"{where} failed ({error.code}).")
     told = _PLACE.match(text)
     detail = told.group().rstrip(".") if told else reason or type(error).__name__
@@ -105,6 +115,8 @@ def _missing(text: str, place: Place) -> errors.TidegateError:
     """What there is none of."""
     found = re.search(r"Not found: (\w+ [\w:.`-]+)", text)
     what = found.group(1) if found else "something"
+    if bigquery_stage.PREFIX in what:
+        return errors.WarehouseBusy(f"Somebody else dropped the {what} of {place.where}.")
     if what.startswith("Project"):
         return errors.ConfigError(f"{place.where} has no {what}; check the name of the project.")
     return errors.WarehouseError(
@@ -118,7 +130,8 @@ def _forbidden(text: str, place: Place) -> str:
     missing = found.group() if found else ""
     who = f"serviceAccount:{place.email}" if place.email else "user:YOU"
     if missing.startswith(("bigquery.jobs.", "bigquery.datasets.create")) or "Access Denied: Project" in text:
-        role = "roles/bigquery.user" if "datasets" in missing else "roles/bigquery.jobUser"
+        roles = {"bigquery.datasets.create": "user", "bigquery.jobs.get": "resourceViewer"}
+        role = f"roles/bigquery.{roles.get(missing, 'jobUser')}"
         return (
             f"{place.where} forbids it ({missing or 'access to the project'} is missing); run `gcloud projects "
             f"add-iam-policy-binding {place.project} --member={who} --role={role}`."

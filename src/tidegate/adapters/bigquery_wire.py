@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import decimal
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from typing import Any
 
 import google.auth
 import google.cloud.bigquery as bigquery  # noqa: PLR0402  # `from google.cloud` does not say what is missing
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 from google.auth import credentials as identities
@@ -120,8 +123,9 @@ def spelled(name: str) -> str:
 
 
 def unspelled(name: str) -> str:
-    """The name behind a name of BigQuery's."""
-    return re.sub(r"_0x([0-9a-f]{1,6})_", lambda found: chr(int(found.group(1), 16)), name)
+    """The name behind a name of BigQuery's; one that somebody else gave stays as it is."""
+    made = re.sub(r"_0x(?!d[89a-f]..)(10[0-9a-f]{4}|[0-9a-f]{1,5})_", lambda it: chr(int(it[1], 16)), name)
+    return made if spelled(made) == name else name
 
 
 # Parameters
@@ -183,7 +187,7 @@ def batch(
     """Rows of an answer of the API, in which every value is text, as Arrow.
 
     `ours`: of tables of Tidegate's, with their names and JSON as they were written. Else with all that a table may
-    hold: arrays and structs are JSON, and so is what has no type in Arrow text.
+    hold: arrays and structs are JSON, and what has no type in Arrow is text.
     """
     told = []
     for i, field in enumerate(fields):
@@ -217,14 +221,21 @@ def _array(kind: str, values: Sequence[Any]) -> pa.Array:
 
 def _foreign(field: bigquery.SchemaField, values: Sequence[Any]) -> pa.Array:
     if _is_nested(field):
-        texts = [v if v is None else json.dumps(_plain(field, v), ensure_ascii=False) for v in values]
+        texts = [v if v is None else _json.encode(_plain(field, v)).decode() for v in values]
         return pa.array(texts, pa.string())
     if field.field_type == "NUMERIC":
         exact = [v if v is None else decimal.Decimal(v) for v in values]
         return pa.array(exact, pa.decimal128(38, 9))
+    if field.field_type == "BYTES":
+        return pa.array([v if v is None else base64.b64decode(v) for v in values], pa.binary())
+    if field.field_type == "DATETIME":
+        return pa.array(values, pa.string()).cast(pa.timestamp("us"))
     if field.field_type in ("BIGNUMERIC", "JSON"):
         return pa.array(values, pa.string())
     return _array(field.field_type, values)
+
+
+_json = msgspec.json.Encoder(decimal_format="number")
 
 
 def _is_nested(field: bigquery.SchemaField) -> bool:
@@ -232,7 +243,7 @@ def _is_nested(field: bigquery.SchemaField) -> bool:
 
 
 def _plain(field: bigquery.SchemaField, value: Any, *, each: bool = False) -> Any:
-    """A value of an array or a struct as JSON has it; `each`: it is one of the array's."""
+    """A value of an array or a struct as JSON has it, with all its digits; `each`: it is one of the array's."""
     if value is None:
         return None
     if field.mode == "REPEATED" and not each:
@@ -241,9 +252,15 @@ def _plain(field: bigquery.SchemaField, value: Any, *, each: bool = False) -> An
         parts = zip(field.fields, value["f"], strict=True)
         return {part.name: _plain(part, cell["v"]) for part, cell in parts}
     if field.field_type == "JSON":
-        return json.loads(value)
-    [scalar] = _array(field.field_type, [value]).to_pylist()
-    return scalar if isinstance(scalar, (bool, int, float)) else str(scalar)
+        return msgspec.Raw(value.encode())
+    if field.field_type in ("NUMERIC", "BIGNUMERIC"):
+        return decimal.Decimal(value)
+    [scalar] = _foreign(bigquery.SchemaField(field.name, field.field_type), [value]).to_pylist()
+    if isinstance(scalar, bytes):
+        return scalar.hex()
+    if isinstance(scalar, dt.date):
+        return scalar.isoformat()
+    return str(scalar) if isinstance(scalar, float) and not math.isfinite(scalar) else scalar
 
 
 def unwrapped(column: pa.Array) -> pa.Array:
