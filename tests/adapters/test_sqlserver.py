@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from decimal import Decimal
 
 import clusters
 import loads
+import mssql_python
 import pyarrow as pa
 import pytest
 import servers
@@ -228,6 +230,29 @@ def test_a_writer_that_waits_too_long_says_so(monkeypatch: pytest.MonkeyPatch) -
     second.close()
 
 
+def test_a_schema_has_one_lock_however_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = opened(servers.new_sqlserver())
+    second = sqlserver.SQLServer(first._address, "Stripe", wait=0)
+    first.load([loads.load(loads.row("a", 1))], {})
+    monkeypatch.setattr(sqlserver, "PATIENCE", 50)
+    with first.transaction(), pytest.raises(errors.WarehouseBusy):
+        second.load([loads.load(loads.row("a", 2))], {})
+    first.close()
+    second.close()
+
+
+def test_who_signs_in_as_no_bulk_copy_can_loads_as_many_rows(
+    url: str, warehouse: sqlserver.SQLServer
+) -> None:
+    warehouse.load([many(1, "old")], {"n": "1"})
+    # The session stands; only a bulk copy would sign in again.
+    warehouse._address = dataclasses.replace(
+        warehouse._address, authentication="ActiveDirectoryPassword", trust=True
+    )
+    warehouse.load([many(2, "new")], {"n": "2"})
+    assert_whole(url, 2)
+
+
 @pytest.mark.parametrize("name", ["k", "r", "t", "items]", "OpenJson"])
 def test_only_the_named_rows_go_from_a_table_of_any_name(warehouse: sqlserver.SQLServer, name: str) -> None:
     table = base.Table(name, loads.ITEMS.schema)
@@ -251,6 +276,17 @@ def test_documents_are_of_a_fair_size() -> None:
     assert list(sqlserver_wire.pieces(rows.slice(0, 0))) == []
 
 
+def test_batches_of_big_rows_have_few_of_them(warehouse: sqlserver.SQLServer) -> None:
+    n = 500
+    rows = pa.table({"id": [f"i{i:03}" for i in range(n)], "text": ["x" * 100_000] * n})
+    warehouse.load([base.Load(base.Table("things", rows.schema, ("id",), ""), rows)], {})
+    batches = list(warehouse.read("SELECT id, text FROM stripe.things ORDER BY id"))
+    assert pa.Table.from_batches(batches) == rows
+    assert max(batch.nbytes for batch in batches) <= sqlserver_wire.HELD
+    small = list(warehouse.read("SELECT id FROM stripe.things"))
+    assert [batch.num_rows for batch in small] == [sqlserver_wire.FIRST, n - sqlserver_wire.FIRST]
+
+
 # Trouble
 
 
@@ -267,6 +303,33 @@ def test_a_session_that_is_ended_within_a_load(url: str, warehouse: sqlserver.SQ
     assert (done.updated, done.inserted) == (n, 0)
     assert_whole(url, 2, n)
     assert stages(warehouse) == []
+
+
+def test_the_answer_to_any_statement_of_a_load_may_be_lost(
+    url: str, warehouse: sqlserver.SQLServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also that to COMMIT, after which nobody knows whether the load is there."""
+    warehouse.load([many(1, "old", 5)], {"n": "1"})
+    plain, told = warehouse.execute, list[str]()
+    left = [0]
+
+    def execute(text: str, parameters: Sequence[object] = ()) -> None:
+        plain(text, parameters)
+        told.append(text)
+        left[0] -= 1
+        if left[0] == 0:
+            warehouse.disconnect()
+            raise errors.WarehouseUnreachable("The answer was lost.")
+
+    monkeypatch.setattr(warehouse, "execute", execute)
+    warehouse.load([many(2, "new", 5)], {"n": "2"})
+    statements = len(told)
+    assert told[-1] == "COMMIT TRANSACTION"
+    for at in range(1, statements + 1):
+        left[0], version = at, 2 + at
+        warehouse.load([many(version, "newer", 5)], {"n": str(version)})
+        assert left[0] < 0
+        assert_whole(url, version, 5)
 
 
 @pytest.mark.parametrize("after", [0, 200, 2_000, 6_000, 50_000, 150_000])
@@ -510,11 +573,116 @@ def test_a_url_that_cannot_be_read_keeps_its_password(url: str) -> None:
     assert "#cret" not in str(told.value)
 
 
+def test_an_identity_that_is_missing_is_named() -> None:
+    """There is none on this machine, and the driver says so at once."""
+    given = {
+        "host": "127.0.0.1",
+        "port": servers.tds(),
+        "database": "master",
+        "trust_server_certificate": True,
+    }
+    target = warehouses_config("sqlserver", given | {"authentication": "ActiveDirectoryMSI"})
+    warehouse = warehouses.open_warehouse(target)
+    checks = warehouse.check()
+    assert [(check.name, check.ok) for check in checks] == [("reach", True), ("sign in", False)]
+    assert checks[-1].detail.startswith("Microsoft Entra ID gave no token for master on 127.0.0.1; check")
+    warehouse.close()
+
+
+SAID: list[tuple[str, type[errors.TidegateError], str]] = [
+    (
+        "Database 'w' on server 's' is not currently available. Please retry the connection later.",
+        errors.WarehouseUnreachable,
+        "takes no work at the moment",
+    ),
+    (
+        "The service has encountered an error processing your request. Please try again. Error code 4815.",
+        errors.WarehouseUnreachable,
+        "takes no work at the moment",
+    ),
+    (
+        "The service is currently busy. Retry the request after 10 seconds. Incident ID: 1. Code: 2",
+        errors.WarehouseUnreachable,
+        "takes no work at the moment",
+    ),
+    (
+        "Resource ID : 1. The request limit for the database is 60 and has been reached. See 'http://go' for help.",
+        errors.WarehouseUnreachable,
+        "takes no work at the moment",
+    ),
+    (
+        "Resource ID: 1. The request minimum guarantee is 0, maximum limit is 60 and the current usage for the "
+        "database is 61. However, the server is currently too busy to support requests greater than 60.",
+        errors.WarehouseUnreachable,
+        "takes no work at the moment",
+    ),
+    (
+        "Login failed for user 'me'. Reason: Server is in script upgrade mode. Only administrator can connect.",
+        errors.WarehouseUnreachable,
+        "takes no work at the moment",
+    ),
+    (
+        "The SQL pool is warming up. Please try again.",
+        errors.WarehouseUnreachable,
+        "takes no work at the moment",
+    ),
+    (
+        "Cannot continue the execution because the session is in the kill state.",
+        errors.WarehouseUnreachable,
+        "takes no work at the moment",
+    ),
+    (
+        "Can not connect to the SQL pool since it is paused. Please resume the SQL pool and try again.",
+        errors.WarehouseUnreachable,
+        "is paused; resume it",
+    ),
+    (
+        "Transaction (Process ID 52) was deadlocked on lock resources with another process and has been chosen as "
+        "the deadlock victim. Rerun the transaction.",
+        errors.WarehouseBusy,
+        "Somebody else changed",
+    ),
+    (
+        "The target database ('w') is in an availability group and is currently accessible for connections when "
+        "the application intent is set to read only.",
+        errors.WarehouseError,
+        "give the address of the primary",
+    ),
+    (
+        "Failed to authenticate the user 'me' in Active Directory. AADSTS7000215: Invalid client secret provided.",
+        errors.ConfigError,
+        "Microsoft Entra ID refused me",
+    ),
+]
+"""What servers say of themselves, and what becomes of it."""
+
+
+@pytest.mark.parametrize(("said", "kind", "told"), SAID)
+def test_what_a_server_says_of_itself_is_understood(
+    said: str, kind: type[errors.TidegateError], told: str
+) -> None:
+    error = mssql_python.OperationalError("Operation failed", said)
+    found = sqlserver_wire.meaning(error, "w on host", "stripe", "me")
+    assert type(found) is kind
+    assert told in str(found)
+
+
 def test_a_library_that_is_missing_is_named() -> None:
     error = RuntimeError("Failed to load the driver. Please verify that the driver exists.")
     told = sqlserver_wire.meaning(error, "w on host", "stripe", "me")
     assert "apt-get install libltdl7" in str(told)
     assert sqlserver_wire.meaning(ValueError("of ours"), "w on host", "stripe", "me") is None
+
+
+def test_a_column_that_the_driver_cannot_read_is_named() -> None:
+    error = RuntimeError(
+        "Unsupported data type for Arrow batch fetch for column - v, Type - -150, column ID - 1"
+    )
+    told = sqlserver_wire.meaning(error, "w on host", "stripe", "me")
+    assert isinstance(told, errors.WarehouseError)
+    assert str(told).startswith(
+        "The column v of the query on w on host has a type that the driver cannot read"
+    )
 
 
 @pytest.mark.parametrize("kind", ["sqlserver", "synapse"])
@@ -583,7 +751,7 @@ def test_the_names_of_the_catalog_are_in_capitals() -> None:
 
 
 def test_a_number_that_becomes_text_keeps_its_digits(warehouse: sqlserver.SQLServer) -> None:
-    numbers = [0.1, 1 / 3, 1e308, 5e-324, -2.5, 123456789.125, None]
+    numbers = [0.1, 1 / 3, 1e308, sys.float_info.max, -sys.float_info.max, 5e-324, -2.5, 123456789.125, None]
     rows = pa.table({"id": [str(i) for i in range(len(numbers))], "v": pa.array(numbers, pa.float64())})
     warehouse.load([base.Load(base.Table("things", rows.schema, ("id",), ""), rows)], {})
     texts = pa.schema([("id", pa.string()), ("v", pa.string())])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 
 import loads
 import pyarrow as pa
@@ -15,6 +16,9 @@ from tidegate import warehouse as warehouses
 from tidegate.adapters import sqlserver, synapse
 from tidegate.warehouse import base
 
+LOCKED = ["BEGIN TRANSACTION", "DELETE FROM [stripe].[_tidegate_state] WHERE [key] = ''"]
+"""How a writer keeps all others out."""
+
 THING = base.Table("things", pa.schema([("id", pa.string()), ("n", pa.int64())]), ("id",), "n")
 
 
@@ -24,9 +28,11 @@ class Recorded(synapse.Synapse):
     def __init__(self, other: synapse.Synapse) -> None:
         super().__init__(other._address, other.schema)
         self.told: list[str] = []
+        self.trap: Callable[[str], None] = lambda _: None
 
     def execute(self, text: str, parameters: Sequence[object] = ()) -> None:
         """Note a statement, and run it."""
+        self.trap(text)
         self.told.append(re.sub(r"_tidegate_stage_\w+", "STAGE", text))
         super().execute(text, parameters)
 
@@ -81,16 +87,17 @@ def test_what_a_pool_is_told_when_rows_change(pool: Recorded) -> None:
     pool.load([thing(("a", 2))], {"n": "2"})
     state = "OPENJSON(?) WITH ([key] NVARCHAR(4000) '$[0]') AS r"
     assert pool.told == [
-        "BEGIN TRANSACTION",
-        "UPDATE [stripe].[_tidegate_state] SET [value] = [value] WHERE [key] = ''",
+        *LOCKED,
         "DELETE [stripe].[things] FROM [stripe].[things] JOIN (SELECT [id] COLLATE Latin1_General_100_BIN2 AS [id] "
         "FROM OPENJSON(?) WITH ([id] NVARCHAR(4000) '$[0]') AS r) AS _tidegate_keys "
-        "ON _tidegate_keys.[id] = [stripe].[things].[id]",
+        "ON _tidegate_keys.[id] = [stripe].[things].[id] "
+        "AND DATALENGTH(_tidegate_keys.[id]) = DATALENGTH([stripe].[things].[id])",
         "INSERT INTO [stripe].[things] ([id], [n]) SELECT [id], [n] "
         "FROM OPENJSON(?) WITH ([id] NVARCHAR(MAX) '$[0]', [n] BIGINT '$[1]') AS r",
         "DELETE [stripe].[_tidegate_state] FROM [stripe].[_tidegate_state] "
         f"JOIN (SELECT [key] COLLATE Latin1_General_100_BIN2 AS [key] FROM {state}) AS _tidegate_keys "
-        "ON _tidegate_keys.[key] = [stripe].[_tidegate_state].[key]",
+        "ON _tidegate_keys.[key] = [stripe].[_tidegate_state].[key] "
+        "AND DATALENGTH(_tidegate_keys.[key]) = DATALENGTH([stripe].[_tidegate_state].[key])",
         "INSERT INTO [stripe].[_tidegate_state] ([key], [value], [updated_at]) SELECT [key], [value], [updated_at] "
         "FROM OPENJSON(?) WITH ([key] NVARCHAR(MAX) '$[0]', [value] NVARCHAR(MAX) '$[1]', "
         "[updated_at] DATETIMEOFFSET(6) '$[2]') AS r",
@@ -104,11 +111,10 @@ def test_what_a_pool_is_told_when_many_rows_come(pool: Recorded) -> None:
     pool.told.clear()
     pool.load([thing(*((str(n), n) for n in range(sqlserver.FEW + 1)))], {})
     assert pool.told == [
-        "BEGIN TRANSACTION",
-        "UPDATE [stripe].[_tidegate_state] SET [value] = [value] WHERE [key] = ''",
+        *LOCKED,
         "INSERT INTO [stripe].[things] ([id], [n]) SELECT [id], [n] FROM [stripe].[STAGE]",
         "COMMIT TRANSACTION",
-        "DROP TABLE IF EXISTS [stripe].[STAGE]",
+        "IF OBJECT_ID(N'[stripe].[STAGE]') IS NOT NULL DROP TABLE [stripe].[STAGE]",
     ]
     assert pool.stage("STAGE", {"id": "VARCHAR", "n": "BIGINT"}) == (
         "CREATE TABLE [stripe].[STAGE] ([id] NVARCHAR(MAX) COLLATE Latin1_General_100_BIN2 NULL, [n] BIGINT NULL) "
@@ -122,6 +128,7 @@ def test_what_a_pool_is_told_when_a_view_follows_its_table(pool: Recorded) -> No
     wider = loads.ITEMS.schema.append(pa.field("more", pa.bool_()))
     pool.prepare([base.Table("items", wider)])
     assert pool.told == [
+        *LOCKED,
         "ALTER TABLE [stripe].[items] ADD [more] BIT NULL",
         "DROP VIEW IF EXISTS [stripe_live].[items]",
         "CREATE VIEW [stripe_live].[items] AS SELECT * FROM [stripe].[items] WHERE [_deleted_at] IS NULL",
@@ -133,14 +140,26 @@ def test_what_a_pool_is_told_when_a_column_widens(pool: Recorded) -> None:
     pool.told.clear()
     pool.prepare([thing(kind=pa.string()).table])
     assert pool.told == [
-        "DROP TABLE IF EXISTS [stripe].[things_tidegate_wider]",
+        *LOCKED,
+        "IF OBJECT_ID(N'[stripe].[things_tidegate_wider]') IS NOT NULL DROP TABLE [stripe].[things_tidegate_wider]",
         "CREATE TABLE [stripe].[things_tidegate_wider] WITH (DISTRIBUTION = HASH([id]), HEAP) AS SELECT [id], "
         "CAST([n] AS NVARCHAR(MAX)) COLLATE Latin1_General_100_BIN2 AS [n] FROM [stripe].[things]",
         "RENAME OBJECT [stripe].[things] TO [things_tidegate_former]",
         "RENAME OBJECT [stripe].[things_tidegate_wider] TO [things]",
-        "DROP TABLE IF EXISTS [stripe].[things_tidegate_former]",
+        "IF OBJECT_ID(N'[stripe].[things_tidegate_former]') IS NOT NULL "
+        "DROP TABLE [stripe].[things_tidegate_former]",
     ]
     assert things(pool) == [("a", "1")]
+
+
+# Keys
+
+
+def test_blanks_at_the_end_of_a_key_count(pool: Recorded) -> None:
+    pool.load([thing(("a", 1), ("a ", 1), ("b", 1))], {"n": "1", "n ": "1"})
+    pool.load([thing(("a ", 2))], {"n ": "2"})
+    assert things(pool) == [("a", 1), ("a ", 2), ("b", 1)]
+    assert pool.state() == {"n": "1", "n ": "2"}
 
 
 # Kills
@@ -150,26 +169,39 @@ def test_what_a_pool_is_told_when_a_column_widens(pool: Recorded) -> None:
 def test_a_widening_that_was_killed_is_ended_by_the_next(pool: Recorded, done: int) -> None:
     """After each of its steps."""
     pool.load([thing(("a", 1), kind=pa.int64())], {})
-    plain = super(Recorded, pool).execute
     steps = iter(range(done + 1))
 
     class Killed(Exception):
         """As far as the pool can tell."""
 
-    def execute(text: str, parameters: Sequence[object] = ()) -> None:
+    def trap(text: str) -> None:
         if "things" in text and next(steps) >= done:
             raise Killed
-        plain(text, parameters)
 
-    pool.execute = execute  # type: ignore[method-assign]  # one that is killed
+    pool.trap = trap
     with pytest.raises(Killed):
         pool.prepare([thing(kind=pa.string()).table])
-    del pool.execute
+    pool.trap = lambda _: None
     pool.load([thing(("b", "zwei"), kind=pa.string())], {}, pool.claim("me", ["things"]))
     assert things(pool) == [("a", "1"), ("b", "zwei")]
     assert set(pool.existing("stripe")) == {"things", base.STATE, base.TOMBSTONES}
     left = pool._rows("SELECT o.name AS name FROM sys.objects AS o WHERE o.name LIKE 'things%'")
     assert left == [("things",)]
+
+
+def test_a_table_does_not_change_while_somebody_writes(pool: Recorded) -> None:
+    pool.load([thing(("a", 1), kind=pa.int64())], {})
+    other = synapse.Synapse(pool._address, pool.schema)
+    widening = threading.Thread(target=pool.prepare, args=[[thing(kind=pa.string()).table]])
+    with other.transaction():
+        widening.start()
+        widening.join(1)  # long enough for one that does not wait
+        other.append("things", pa.table({"id": ["b"], "n": [2]}))
+        assert other.columns("things")["n"] == "bigint"
+    widening.join()
+    assert things(pool) == [("a", "1"), ("b", "2")]
+    assert pool.columns("things")["n"].startswith("nvarchar(max)")
+    other.close()
 
 
 def test_a_table_whose_successor_is_gone_comes_back(pool: Recorded) -> None:
@@ -199,6 +231,7 @@ def test_a_widening_of_somebody_else_is_let_alone(pool: Recorded) -> None:
         ("CREATE TABLE s.t (id NVARCHAR(9) PRIMARY KEY) WITH (HEAP)", "refused a statement"),
         ("CREATE TABLE s.t (id NVARCHAR(MAX))", "refused a statement"),
         ("CREATE TABLE s.t (id NVARCHAR(MAX)) WITH (DISTRIBUTION = HASH([id]), HEAP)", "refused a statement"),
+        ("DROP TABLE IF EXISTS s.there", "refused a statement"),
         ("CREATE OR ALTER VIEW s.v AS SELECT 1 AS a", "refused a statement"),
         ("ALTER TABLE s.there ALTER COLUMN n NVARCHAR(MAX)", "refused a statement"),
     ],

@@ -2,9 +2,9 @@
 
 It is strict where DuckDB and sqlglot are not: what is no T-SQL is refused (`tsql_words`) with SQL Server's own
 numbers, as are texts that are too long, keys that stand there already or are longer than an index takes, and what
-a user was not granted (`tsql_catalog`). Every session acts as if XACT_ABORT were on. Not imitated: collations other
-than binary ones, blanks at the end of compared texts, blocking by row locks (who comes second is a deadlock's
-victim).
+a user was not granted (`tsql_catalog`). Columns are compared without the blanks at their end. Every session acts as
+if XACT_ABORT were on. Not imitated: collations other than binary ones, blocking by row locks (who comes second is a
+deadlock's victim).
 """
 
 from __future__ import annotations
@@ -127,6 +127,8 @@ class Session:
         except Trouble:
             self.roll_back()
             raise
+        except duckdb.InterruptException:
+            raise Cancelled from None
         except duckdb.Error as error:
             self.roll_back()
             raise translated(error) from None
@@ -286,6 +288,12 @@ class Session:
             self.catalog.rename(schema, name, found[2].strip("[]").replace("]]", "]"))
         yield Result()
 
+    def _if_there(self, found: re.Match[str], parameters: Mapping[str, object]) -> Iterator[Result]:
+        """A statement that depends on whether there is a table."""
+        if self.catalog.has(*words.two(exp.to_table(found[1].replace("''", "'"), dialect="tsql"))):
+            yield from self._sql(found[2], parameters)
+        yield Result()
+
     # Statements of SQL
 
     def _sql(self, text: str, parameters: Mapping[str, object]) -> Iterator[Result]:
@@ -321,8 +329,8 @@ class Session:
         right = {"insert": "INSERT", "delete": "DELETE", "update": "UPDATE"}[tree.key]
         schema, name = words.two(words.target_of(tree))
         self.catalog.may(right, schema, name)
-        # A pool lets one transaction at a time update a table, or delete from it.
-        is_locking = self.engine.synapse and self.descriptor and right != "INSERT"
+        # A pool lets one transaction at a time delete from a table; INSERT and UPDATE keep none of their kind out.
+        is_locking = self.engine.synapse and self.descriptor and right == "DELETE"
         if is_locking and not self._locked(f"table/{schema}.{name}".lower(), 60):
             raise Trouble(1222, "Lock request time out period exceeded.")
         had_begun = self.has_begun
@@ -423,6 +431,8 @@ def translated(error: duckdb.Error) -> Trouble:
         return Trouble(207, "Invalid column name.")
     if isinstance(error, duckdb.ConversionException):
         return Trouble(8114, "Error converting data type.")
+    if "Arithmetic overflow" in text:
+        return Trouble(8115, "Arithmetic overflow error converting expression to data type float.")
     return Trouble(50000, text)
 
 
@@ -448,6 +458,7 @@ SPECIAL: list[tuple[re.Pattern[str], Callable[..., Iterator[Result]]]] = [
         ),
         Session._applock,
     ),
+    (_pattern(r"IF OBJECT_ID\(N'(.+?)'\) IS NOT NULL (DROP TABLE .+)"), Session._if_there),
     (_pattern(r"WAITFOR DELAY '(\d\d:\d\d:\d\d)'"), Session._wait),
     (_pattern(r"SELECT @@TRANCOUNT; DECLARE @Column_Names.*?OBJECT_ID\(N'(.*?)'\);.*"), Session._metadata),
     (_pattern(r"RENAME OBJECT (\S.*?) TO (\[.*\]|\w+)"), Session._rename),

@@ -252,6 +252,8 @@ class Catalog:
         self.changed()
 
     def _drop(self, tree: exp.Drop, kind: str) -> None:
+        if self.synapse and kind == "TABLE" and tree.args.get("exists"):
+            raise Trouble(103010, "Parse error: Incorrect syntax near 'IF'.")
         for table in tree.args.get("tables") or [tree.this]:
             schema, name = words.two(table)
             if self._find(schema, name) is None:
@@ -352,6 +354,10 @@ class Catalog:
         )
         return rows[0][0] if rows else None
 
+    def has(self, schema: str, name: str) -> bool:
+        """Is there a table or view of this name?"""
+        return self._find(schema, name) is not None
+
     def object(self, schema: str, name: str) -> int:
         """The number of a table or view."""
         found = self._find(schema, name)
@@ -389,7 +395,6 @@ class Catalog:
                 told = f"Cannot insert the value NULL into column '{column}', {where}; column does not allow nulls."
                 wrong.append((515, told, f"{quoted} IS NULL"))
         if keys:
-            names = ", ".join(map(words.quoted, keys))
             size = " + ".join(f"2 * length(CAST({words.quoted(key)} AS VARCHAR))" for key in keys)
             told = f"Operation failed. The index entry exceeds the maximum length of {LONGEST_KEY} bytes."
             wrong.append((1946, told, f"{size} > {LONGEST_KEY}"))
@@ -400,6 +405,7 @@ class Catalog:
                 if failed:
                     raise Trouble(number, text)
         if keys:
+            names = ", ".join(f"rtrim(CAST({words.quoted(key)} AS VARCHAR), ' ')" for key in keys)
             [(rows, distinct)] = self.cursor.execute(
                 f"SELECT count(*), count(DISTINCT ({names})) FROM {table}"
             ).fetchall()

@@ -26,7 +26,7 @@ string_escape substring sum sysdatetimeoffset sysutcdatetime top trim try_cast t
 on and or not where then else when select join by having decimal datetimeoffset float varchar numeric char nchar
 datetime2 clustered nonclustered hash distribution rank dense_rank lag lead first_value last_value stdev var
 charindex patindex stuff datefromparts all any some union between like case end set except intersect is table index
-add distinct partition
+add distinct partition datalength
 """
 FUNCTIONS = frozenset(WORDS.split())
 """What may stand before a parenthesis."""
@@ -161,6 +161,28 @@ def _said(node: exp.Expression, documents: list[Document]) -> exp.Expression:
         return exp.to_table(f"sys.information_schema_{node.name.lower()}", alias=node.alias or None)
     if isinstance(node, exp.Collate):
         return node.this.transform(lambda inner: _said(inner, documents))
+    if (
+        isinstance(node, exp.EQ)
+        and isinstance(node.this, exp.Column)
+        and isinstance(node.expression, exp.Column)
+        and not isinstance(node.parent, exp.Update)
+    ):
+        # Blanks at the end of a text do not count.
+        sides = [
+            f"rtrim(CAST({side.sql('duckdb')} AS VARCHAR), ' ')" for side in (node.this, node.expression)
+        ]
+        return sqlglot.parse_one(" = ".join(sides), read="duckdb")
+    if isinstance(node, exp.Anonymous) and node.name.upper() == "DATALENGTH":
+        return exp.func("strlen", exp.cast(node.expressions[0], "VARCHAR"))
+    if isinstance(node, exp.Cast) and types.numbers(node.to)[0] == types.FLOAT:
+        # FLOAT has no infinity.
+        value = node.this.transform(lambda inner: _said(inner, documents)).sql("duckdb")
+        is_tried = isinstance(node, exp.TryCast)
+        number = f"{'TRY_CAST' if is_tried else 'CAST'}({value} AS DOUBLE)"
+        overflow = "NULL" if is_tried else "error('Arithmetic overflow')"
+        return sqlglot.parse_one(
+            f"CASE WHEN isinf({number}) THEN {overflow} ELSE {number} END", read="duckdb"
+        )
     if isinstance(node, exp.DataType):
         return exp.DataType.build(types.duck(("", *types.numbers(node))), dialect="duckdb")
     if isinstance(node, exp.NumberToStr):

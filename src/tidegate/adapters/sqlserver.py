@@ -51,6 +51,9 @@ BINARY = "Latin1_General_100_BIN2"
 JSON_BINARY = "Latin1_General_BIN2"
 """Marks columns of JSON."""
 
+TEXTS = ("VARCHAR", "JSON")
+"""Types of ours that are text there."""
+
 KEY = f"NVARCHAR(450) COLLATE {BINARY}"
 """Text in keys: 900 bytes, the most that a clustered index holds."""
 
@@ -131,6 +134,7 @@ class SQLServer(remote.Remote):
         del stream  # whichever it is
         with self._cursor() as cursor:
             _run(cursor, text, parameters)
+            self._go_on()
             for batch in sqlserver_wire.batches(cursor):
                 self._go_on()
                 yield batch
@@ -150,7 +154,7 @@ class SQLServer(remote.Remote):
                 self._sweep(self._staged.values())
             raise
         # Whoever had a table before the schema was locked for us is done with it, one way or the other.
-        with contextlib.suppress(mssql_python.Error):
+        with contextlib.suppress(mssql_python.Error, RuntimeError):
             self._sweep({*self._staged.values(), *self._left})
 
     def lock(self) -> None:
@@ -158,7 +162,7 @@ class SQLServer(remote.Remote):
         [(held,)] = self._rows(
             "DECLARE @held INT = 0; EXEC @held = sp_getapplock @Resource = ?, @LockMode = 'Exclusive', "
             f"@LockOwner = 'Transaction', @LockTimeout = {PATIENCE}; SELECT @held AS [held]",
-            [f"tidegate/{self.schema}"],
+            [f"tidegate/{self.schema.lower()}"],  # locks tell letters from capitals, schemas need not
         )
         if held < 0:
             raise errors.WarehouseBusy(
@@ -217,6 +221,10 @@ class SQLServer(remote.Remote):
         is_short = kind == "VARCHAR" and (is_key or (not key and column in desk.GRAVES))
         return f"{self.column(column)} {KEY if is_short else self.types[kind]} {'NOT NULL' if is_key else 'NULL'}"
 
+    def drop_if_there(self, table: str) -> None:
+        """Drop a table, where there is one."""
+        self.execute(f"DROP TABLE IF EXISTS {self.name(table)}")
+
     def add(self, table: str, column: str, kind: str) -> None:
         """Add a column."""
         self.execute(f"ALTER TABLE {self.name(table)} ADD {self.column(column)} {self.types[kind]} NULL")
@@ -256,16 +264,20 @@ class SQLServer(remote.Remote):
     def commit(self, changes: Sequence[desk.Change], state: Mapping[str, str | None]) -> None:
         """Apply changes and write state; what is copied in bulk comes near before any row is locked."""
         for change in changes:
-            if change.rows.num_rows > FEW or change.rows.nbytes > BYTES:
+            is_many = change.rows.num_rows > FEW or change.rows.nbytes > BYTES
+            if is_many and self._address.authentication != sqlserver_wire.UNCOPIED:
                 self._stage(change.table, change.rows)
         super().commit(changes, state)
 
     def remove(self, table: str, keys: pa.Table) -> None:
-        """Remove all rows under keys."""
+        """Remove all rows under keys, and none under one that differs by blanks at its end alone."""
         at = self.name(table)
-        same = " AND ".join(
-            f"{KEYS}.{self.column(name)} = {at}.{self.column(name)}" for name in keys.column_names
-        )
+        pairs = [(f"{KEYS}.{name}", f"{at}.{name}") for name in map(self.column, keys.column_names)]
+        told = [f"{given} = {there}" for given, there in pairs]
+        for (given, there), field in zip(pairs, keys.schema, strict=True):
+            if ddl.sql_type(field) in TEXTS:
+                told.append(f"DATALENGTH({given}) = DATALENGTH({there})")
+        same = " AND ".join(told)
         for some in sqlserver_wire.pieces(keys):
             with self.shown(some) as (source, parameters):
                 self.execute(f"DELETE {at} FROM {at} JOIN {source} AS {KEYS} ON {same}", parameters)
@@ -291,7 +303,7 @@ class SQLServer(remote.Remote):
     def shown(self, rows: pa.Table) -> Iterator[tuple[str, Sequence[object]]]:
         """Keys as a JSON document that the query unfolds; their text of a length that an index can be asked for."""
         ours = [ddl.sql_type(field) for field in rows.schema]
-        texts = [kind in ("VARCHAR", "JSON") for kind in ours]
+        texts = [kind in TEXTS for kind in ours]
         kinds = [
             "NVARCHAR(4000)" if is_text else self.types[kind]
             for kind, is_text in zip(ours, texts, strict=True)
@@ -341,7 +353,7 @@ class SQLServer(remote.Remote):
     def _sweep(self, stages: Iterable[str]) -> None:
         """Drop tables for rows on their way."""
         for name in stages:
-            self.execute(f"DROP TABLE IF EXISTS {self.name(name)}")
+            self.drop_if_there(name)
 
     # Connections
 

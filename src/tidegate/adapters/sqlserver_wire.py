@@ -16,7 +16,13 @@ from tidegate import errors
 from tidegate.config import warehouses
 
 BATCH = 10_000
-"""Rows per batch of a query."""
+"""Rows per batch of a query, at most."""
+
+FIRST = 100
+"""Rows of the first batch, which tells how big they are."""
+
+HELD = 16 * 1024 * 1024
+"""Bytes of a batch, about, where its rows are as big as those before; a single row may be bigger."""
 
 DOCUMENT = 5_000
 """Rows per document of JSON, at most."""
@@ -25,6 +31,12 @@ BYTES = 4 * 1024 * 1024
 """Of the rows of a document, but for a single row."""
 
 PORT = 1433
+
+UNCOPIED = "ActiveDirectoryPassword"
+"""The way of signing in that the driver's bulk copies have not learnt.
+
+https://github.com/microsoft/mssql-python/pull/573
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +158,11 @@ def check_finite(rows: pa.Table) -> None:
 
 def batches(cursor: mssql_python.Cursor) -> Iterator[pa.RecordBatch]:
     """The rows of the query that a cursor ran, at least one batch."""
-    batch = cursor.arrow_batch(BATCH)
+    size, batch = FIRST, cursor.arrow_batch(FIRST)
     yield _plain(batch)
-    while batch.num_rows == BATCH:
-        batch = cursor.arrow_batch(BATCH)
+    while batch.num_rows == size:
+        size = max(1, min(10 * size, BATCH, HELD * size // max(1, batch.nbytes)))
+        batch = cursor.arrow_batch(size)
         if batch.num_rows:
             yield _plain(batch)
 
@@ -189,8 +202,9 @@ def as_text(column: str, there: str, kind: str) -> str | None:
         return f"CASE WHEN {column} = 1 THEN 'true' WHEN {column} = 0 THEN 'false' END"
     if there == "DOUBLE":
         # Its own conversion keeps 6 digits; 15 are the most that are always as they were written, 17 always enough.
+        # Rounded to 15, the biggest numbers are none any more.
         short, long = (f"FORMAT({column}, '{digits}', 'en-US')" for digits in ("G15", "G17"))
-        return f"CASE WHEN CAST({short} AS FLOAT) = {column} THEN {short} ELSE {long} END"
+        return f"CASE WHEN TRY_CAST({short} AS FLOAT) = {column} THEN {short} ELSE {long} END"
     if there == "TIMESTAMP WITH TIME ZONE":
         text = f"CONVERT(NVARCHAR(40), {column}, 121)"
         return f"'\"' + {text} + '\"'" if kind == "JSON" else text
@@ -206,6 +220,11 @@ def meaning(error: Exception, where: str, schema: str, user: str) -> errors.Tide
         state, said = error.driver_error, error.ddbc_error
     elif isinstance(error, RuntimeError | ValueError | OSError) and _is_copying(error):
         state, said = "", str(error)
+    elif isinstance(error, RuntimeError) and (column := _UNREADABLE.search(str(error))):
+        return errors.WarehouseError(
+            f"The column {column['name']} of the query on {where} has a type that the driver cannot read, as it is "
+            "with SQL_VARIANT; cast it to another one."
+        )
     elif isinstance(error, RuntimeError | ImportError) and "driver" in str(error).lower():
         return errors.ConfigError(
             "The driver of SQL Server cannot be loaded; install the library it needs "
@@ -219,6 +238,9 @@ def meaning(error: Exception, where: str, schema: str, user: str) -> errors.Tide
             names = {name: value or "" for name, value in found.groupdict().items()}
             return kind(sentence.format(where=where, user=user, mine=schema, **names))
     return errors.WarehouseError(f"{where} refused a statement ({state or 'no reason given'}).")
+
+
+_UNREADABLE = re.compile(r"Unsupported data type .*for column - (?P<name>.{1,128}), Type - ", re.DOTALL)
 
 
 def _is_copying(error: Exception) -> bool:
@@ -238,6 +260,35 @@ _MEANINGS: list[tuple[re.Pattern[str], type[errors.TidegateError], str]] = [
             r"is not allowed to access the server|Connection was denied",
             errors.ConfigError,
             "{where} lets nobody in from this address; add it to the rules of the server's firewall.",
+        ),
+        (
+            r"AADSTS\d",
+            errors.ConfigError,
+            "Microsoft Entra ID refused {user}, who wanted to sign in to {where}; check `authentication`, the user "
+            "and the password.",
+        ),
+        (
+            r"Entra ID access token|Azure AD authentication failed|Failed to acquire token",
+            errors.WarehouseUnreachable,
+            "Microsoft Entra ID gave no token for {where}; check `authentication`, and that there is an identity "
+            "to sign in with on this machine.",
+        ),
+        (
+            # Resource limits, failovers and restarts, most of them Azure's: all of them end by themselves.
+            # https://learn.microsoft.com/en-us/azure/azure-sql/database/troubleshoot-common-errors-issues
+            r"not currently available|is currently busy|currently too busy|limit for the .{1,40} has been reached"
+            r"|encountered an error processing your request|not enough resources to process|is warming up"
+            r"|too many operations in progress|script upgrade mode|not ready to accept new|is in transition"
+            r"|being recovered|not been recovered yet|replica is not in the PRIMARY|SHUTDOWN is in progress"
+            r"|is in the kill state|obtain a LOCK resource|insufficient system memory",
+            errors.WarehouseUnreachable,
+            "{where} takes no work at the moment, since it is starting, moving or too busy; wait a little, or give "
+            "it more resources.",
+        ),
+        (
+            r"(?:since|when|because) it is paused",
+            errors.WarehouseUnreachable,
+            "{where} is paused; resume it.",
         ),
         (
             r"Cannot open (?:user default )?database|Cannot open server",
@@ -294,7 +345,7 @@ _MEANINGS: list[tuple[re.Pattern[str], type[errors.TidegateError], str]] = [
             "{where} forbids it; run GRANT ALTER ON SCHEMA::[{mine}] TO [{user}]; there.",
         ),
         (
-            r"read-only|READ_ONLY",
+            r"read[- _]only",
             errors.WarehouseError,
             "{where} only lets itself be read; give the address of the primary.",
         ),
@@ -306,7 +357,7 @@ _MEANINGS: list[tuple[re.Pattern[str], type[errors.TidegateError], str]] = [
         (
             r"Client unable to establish|Communication link failure|Connection is dead|connection was "
             r"|TCP Provider|connection (?:has been |is )?(?:closed|reset|not open|does not exist)|broken pipe|EOF"
-            r"|Timeout expired|not currently available|service is currently busy|Connection not open|is shut ?down"
+            r"|Timeout expired|Connection not open|is shut ?down"
             r"|Network|early eof|os error|timed? ?out",
             errors.WarehouseUnreachable,
             "No answer from {where}; check that it runs and can be reached from here.",

@@ -1,15 +1,15 @@
 """Azure Synapse, dedicated SQL pools: SQL Server's words with other tables, over the same driver.
 
 Nothing enforces keys there, and tables change outside of transactions only. A writer holds the pool's lock of the
-table of the state, by a change of it that changes nothing; what a load does is one transaction all the same. Tables
-are spread by their `id` and kept as heaps, since columnstores hold no NVARCHAR(MAX). Never run against the real
-thing.
+table of the state, by a deletion that deletes nothing; what a load does is one transaction all the same. While
+tables change, a transaction of another session holds the lock. Tables are spread by their `id` and kept as heaps,
+since columnstores hold no NVARCHAR(MAX). Never run against the real thing.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from tidegate.adapters import sqlserver, sqlserver_wire
@@ -32,19 +32,39 @@ class Synapse(sqlserver.SQLServer):
     """A pool knows neither lock timeouts nor levels of isolation beside its own."""
 
     def lock(self) -> None:
-        """Change no row of the state, which keeps all others from changing one until the transaction ends."""
-        key, value = self.column("key"), self.column("value")
-        self.execute(f"UPDATE {self.name(base.STATE)} SET {value} = {value} WHERE {key} = ''")
+        """Delete no row of the state, which keeps all others from deleting one until the transaction ends."""
+        # Two that INSERT or UPDATE may do so at once, on the appliance at least that pools come from.
+        # https://learn.microsoft.com/en-us/sql/analytics-platform-system/locking-behavior
+        self.execute(f"DELETE FROM {self.name(base.STATE)} WHERE {self.column('key')} = ''")
 
-    def evolving(self) -> contextlib.AbstractContextManager[None]:
-        """Each step stands for itself: a pool changes no tables in a transaction."""
-        return contextlib.nullcontext()
+    @contextlib.contextmanager
+    def evolving(self) -> Iterator[None]:
+        """Each step stands for itself; the lock is held beside, since a pool changes no tables in a transaction.
+
+        Else a load of somebody else could commit rows between a table's copy and its taking the table's place.
+        """
+        if base.STATE not in self._there():
+            yield
+            return
+        keeper = self.another()
+        try:
+            keeper.execute("BEGIN TRANSACTION")
+            keeper.lock()
+            yield
+        finally:
+            keeper.disconnect()
 
     def create(self, table: str, columns: ddl.Columns, key: Sequence[str]) -> None:
         """Make a table, spread by its key."""
         told = ", ".join(self.defined(column, kind, key) for column, kind in columns.items())
         by = next((column for column in key if column == "id"), key[-1] if key else "key")
         self.execute(f"CREATE TABLE {self.name(table)} ({told}) {self._kept(by)}")
+
+    def drop_if_there(self, table: str) -> None:
+        """Drop a table, where there is one; a pool's DROP TABLE does not look for itself."""
+        # https://learn.microsoft.com/en-us/sql/t-sql/statements/drop-table-transact-sql
+        at = self.name(table)
+        self.execute(f"IF OBJECT_ID(N{ddl.literal(at)}) IS NOT NULL DROP TABLE {at}")
 
     def stage(self, name: str, columns: ddl.Columns) -> str:
         """SQL that makes a table for rows on their way."""
@@ -56,8 +76,8 @@ class Synapse(sqlserver.SQLServer):
         Killed between the two names: `_ready` finds the new one, and ends it.
         """
         name = self._spelled.get(table.lower(), table)
-        wider, former = self.name(name + WIDER), self.name(name + FORMER)
-        self.execute(f"DROP TABLE IF EXISTS {wider}")
+        wider = self.name(name + WIDER)
+        self.drop_if_there(name + WIDER)
         native = self.types[kind]
         plain, _, collation = native.partition(" COLLATE ")
         columns = self.existing(self.schema)[name]
@@ -76,7 +96,7 @@ class Synapse(sqlserver.SQLServer):
         )
         self.execute(f"RENAME OBJECT {self.name(name)} TO {self.column(name + FORMER)}")
         self.execute(f"RENAME OBJECT {wider} TO {self.column(name)}")
-        self.execute(f"DROP TABLE IF EXISTS {former}")
+        self.drop_if_there(name + FORMER)
 
     def show_live(self, table: str) -> None:
         """Make the view of a table without its tombstones, anew."""
@@ -100,14 +120,14 @@ class Synapse(sqlserver.SQLServer):
         for former in (name for name in found if name.endswith(FORMER)):
             name = former.removesuffix(FORMER)
             if name in found:
-                self.execute(f"DROP TABLE IF EXISTS {self.name(former)}")
+                self.drop_if_there(former)
                 continue
             is_made = name + WIDER in found
             self.execute(
                 f"RENAME OBJECT {self.name(name + WIDER if is_made else former)} TO {self.column(name)}"
             )
             if is_made:
-                self.execute(f"DROP TABLE IF EXISTS {self.name(former)}")
+                self.drop_if_there(former)
         return super()._ready()
 
     def _spread(self, table: str) -> str:
