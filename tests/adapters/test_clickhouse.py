@@ -7,7 +7,7 @@ import json
 import re
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -22,7 +22,7 @@ from tidegate import config, errors, sources
 from tidegate import warehouse as warehouses
 from tidegate.adapters import clickhouse, clickhouse_wire
 from tidegate.sources import base as base_sources
-from tidegate.warehouse import base
+from tidegate.warehouse import base, desk
 
 
 @pytest.fixture
@@ -69,6 +69,24 @@ def queries(url: str) -> list[str]:
     with urllib.request.urlopen(door(url, "/queries")) as answer:
         found: list[str] = json.load(answer)
     return found
+
+
+def told(url: str) -> list[tuple[str, dict[str, str]]]:
+    """The queries that ran, and what the caller set for each."""
+    with urllib.request.urlopen(door(url, "/settings")) as answer:
+        return list(zip(queries(url), json.load(answer), strict=True))
+
+
+def moments(**values: int) -> base.Load:
+    """Rows of a table `things` whose `v` is a moment."""
+    table = base.Table("things", pa.schema([pa.field("id", pa.string())]), ("id",), "")
+    found = pa.array([loads.at(second) for second in values.values()], loads.TIME)
+    return base.Load(table, pa.table({"id": pa.array(values, pa.string()), "v": found}))
+
+
+def texts(**values: str) -> base.Load:
+    """Rows of the same table whose `v` is a text."""
+    return base.Load(moments().table, pa.table({"id": list(values), "v": list(values.values())}))
 
 
 def check(warehouse: base.Warehouse) -> base.Check:
@@ -201,6 +219,122 @@ def test_a_table_that_was_half_made_is_finished(warehouse: clickhouse.ClickHouse
     assert loads.items(warehouse) == [("a", "x", 1, None)]
 
 
+def test_what_somebody_wrote_while_a_table_was_written_anew_is_brought_over(
+    warehouse: clickhouse.ClickHouse, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One who was not shut out yet; of what goes he leaves marks."""
+    warehouse.load([moments(a=1, b=1)], {})
+    other = warehouses.open_url(url)
+    run = warehouse.execute
+
+    def meanwhile(text: str, parameters: Sequence[object] = ()) -> None:
+        if text.startswith("EXCHANGE"):
+            other.load([moments(a=2, c=2)], {})
+            other.load([base.Load(moments().table, pa.table({"id": ["b"]}), "drop")], {})
+        run(text, parameters)
+
+    monkeypatch.setattr(warehouse, "execute", meanwhile)
+    warehouse.load([texts(d="text")], {})
+    other.close()
+    assert loads.found(warehouse, "SELECT id, v FROM stripe.things ORDER BY id") == [
+        ("a", "1970-01-01 00:00:02+00"),
+        ("c", "1970-01-01 00:00:02+00"),
+        ("d", "text"),
+    ]
+
+
+def test_an_exchange_of_tables_that_a_driver_repeats_is_done_again(
+    warehouse: clickhouse.ClickHouse, outside: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse.load([moments(a=1)], {})
+    run, repeated = warehouse.execute, ["once"]
+
+    def twice(text: str, parameters: Sequence[object] = ()) -> None:
+        run(text, parameters)
+        if text.startswith("EXCHANGE") and repeated:
+            repeated.pop()
+            run(text, parameters)
+
+    monkeypatch.setattr(warehouse, "execute", twice)
+    warehouse.load([texts(b="text")], {})
+    assert loads.found(warehouse, "SELECT id, v FROM stripe.things ORDER BY id") == [
+        ("a", "1970-01-01 00:00:01+00"),
+        ("b", "text"),
+    ]
+    left = "SELECT name FROM system.tables WHERE database = 'stripe_parts' AND name LIKE 'things%'"
+    assert outside.query(left).result_rows == [("things",)]
+
+
+# Several writers and replicas
+
+
+def test_rows_of_one_who_was_shut_out_count_for_less_however_late_they_come(
+    warehouse: clickhouse.ClickHouse, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """He looked at his claim, slept, and was overtaken."""
+    warehouse.prepare([loads.ITEMS])
+    first, commit = warehouse.claim("one", ["items"]), warehouse.commit
+    other = warehouses.open_url(url)
+
+    def overtaken(changes: Sequence[desk.Change], state: Mapping[str, str | None]) -> None:
+        second = other.claim("two", ["items"])
+        other.load([loads.load(loads.row("a", 2, "new"), loads.row("b", 2, "new"))], {"n": "2"}, second)
+        other.load([loads.drop("b")], {"n": "3"}, second)
+        commit(changes, state)
+
+    monkeypatch.setattr(warehouse, "commit", overtaken)
+    with pytest.raises(errors.Fenced, match="taken over by two"):
+        warehouse.load([loads.load(loads.row("a", 1, "old"), loads.row("b", 1, "old"))], {"n": "1"}, first)
+    assert loads.items(other) == [("a", "new", 2, None)]
+    assert other.state() == {"n": "3"}
+    other.close()
+
+
+def test_replicas_of_a_cluster_hold_the_same_rows(url: str) -> None:
+    """Plain tables of a replicated database are there on every replica, but what is in them is not."""
+    opened = warehouses.open_url(changed(url, user="cluster"))
+    opened.load([loads.load(loads.row("a", 1))], {"n": "1"})
+    opened.load([moments(a=1)], {})
+    opened.load([texts(a="text")], {})
+    assert loads.items(opened) == [("a", None, 1, None)]
+    opened.close()
+    made = [query for query in queries(url) if query.startswith("CREATE TABLE")][-5:]
+    assert [re.findall(r"ENGINE = (\w+)", query) for query in made] == [["ReplicatedReplacingMergeTree"]] * 5
+    writing = [settings for query, settings in told(url) if query.startswith("INSERT")][-6:]
+    assert {(each["insert_quorum"], each["insert_quorum_parallel"]) for each in writing} == {("auto", "0")}
+
+
+@pytest.mark.parametrize("user", ["limited", "cached"])
+def test_a_profile_that_an_administrator_has_changed_changes_no_row(url: str, user: str) -> None:
+    opened = warehouses.open_url(changed(url, user=user))
+    for version in (1, 2):
+        fence = opened.claim(f"writer {version}", ["items"])
+        rows = [loads.row(id, version, f"v{version}") for id in "abcde"]
+        opened.load([loads.load(*rows)], {"n": str(version)}, fence)
+        assert opened.state() == {"n": str(version)}
+        assert loads.items(opened) == [(id, f"v{version}", version, None) for id in "abcde"]
+    opened.close()
+
+
+def test_a_limit_of_a_profile_is_an_error_instead_of_a_part_of_the_rows(
+    warehouse: clickhouse.ClickHouse, url: str, outside: Client
+) -> None:
+    opened = warehouses.open_url(changed(url, user="limited"))
+    ids = [f"id_{n:05}" for n in range(5_000)]
+    warehouse.load([loads.load(*(loads.row(id, 5, "new") for id in ids))], {"n": "5"})
+    with pytest.raises(errors.WarehouseError, match="SET_SIZE_LIMIT_EXCEEDED"):
+        opened.load([loads.load(*(loads.row(id, 4, "old") for id in ids))], {"n": "4"})
+    with pytest.raises(errors.WarehouseError, match="raise max_result_rows"):
+        loads.items(opened)
+    opened.close()
+    source = sources.open_source(config.warehouse(changed(url, user="limited"), "stripe"))
+    with pytest.raises(errors.WarehouseError, match="raise max_result_rows"):
+        list(source.read(base_sources.Query(sql="SELECT id FROM stripe.items")))
+    source.close()
+    old = "SELECT count(), uniqExact(id), countIf(name = 'old') FROM stripe.items"
+    assert outside.query(old).result_rows == [(5_000, 5_000, 0)]
+
+
 # Trouble
 
 
@@ -244,6 +378,7 @@ def test_a_missing_grant_is_named(warehouse: clickhouse.ClickHouse, url: str) ->
         (243, errors.WarehouseFull, "disk of ClickHouse on .* is full"),
         (201, errors.WarehouseFull, "quota of this user"),
         (241, errors.WarehouseFull, "no memory left"),
+        (452, errors.WarehouseError, "loosen the constraints of this user's profile"),
         (53, errors.WarehouseError, "refused a statement"),
     ],
 )
@@ -258,6 +393,14 @@ def test_a_full_disk_is_one_sentence_without_values(
     assert caught.value.__cause__ is None
     assert loads.items(warehouse) == [("a", None, 1, None)]
     assert warehouse.state() == {"n": "1"}
+
+
+@pytest.mark.parametrize("code", [159, 202, 225, 236, 242, 252, 279, 285, 286, 289, 319, 473, 517, 999])
+def test_what_passes_is_tried_again(warehouse: clickhouse.ClickHouse, url: str, code: int) -> None:
+    warehouse.load([loads.load(loads.row("a", 1))], {})
+    fault(url, match="INSERT INTO .*items", code=code, text="Not now")
+    assert warehouse.load([loads.load(loads.row("a", 2))], {})[0].updated == 1
+    assert loads.items(warehouse) == [("a", None, 2, None)]
 
 
 @pytest.mark.parametrize("cut", ["before", "after"])
@@ -344,6 +487,13 @@ def test_a_profile_that_lets_nothing_be_changed_is_told_of(url: str) -> None:
     opened.close()
     assert last.ok is False
     assert last.detail.endswith("only lets itself be read; let this user change settings and write.")
+
+
+def test_a_profile_that_cuts_answers_short_is_no_source(url: str) -> None:
+    source = sources.open_source(config.warehouse(changed(url, user="capped"), "stripe"))
+    with pytest.raises(errors.ConfigError, match="set result_overflow_mode = 'throw' in the user's profile"):
+        list(source.read(base_sources.Query(sql="SELECT number FROM numbers(100000)")))
+    source.close()
 
 
 def test_a_query_that_takes_too_long_is_cut(url: str) -> None:

@@ -9,10 +9,12 @@ import re
 import sys
 import threading
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 import databricks_api
+import databricks_sql
 import loads
 import pyarrow as pa
 import pytest
@@ -21,9 +23,9 @@ from databricks import sql as driver
 
 from tidegate import config, errors, sources
 from tidegate import warehouse as warehouses
-from tidegate.adapters import databricks
+from tidegate.adapters import databricks, databricks_words
 from tidegate.sources import base as base_sources
-from tidegate.warehouse import base
+from tidegate.warehouse import base, desk
 
 
 @pytest.fixture
@@ -157,6 +159,74 @@ def test_a_connection_that_is_cut_in_a_load_doubles_and_loses_nothing(
     assert warehouse.state() == {"n": "2"}
 
 
+def test_a_statement_is_waited_for_however_often_nobody_answers(
+    warehouse: databricks.Databricks, workspace: databricks_api.Workspace
+) -> None:
+    warehouse.load([loads.load(loads.row("a", 1))], {})
+    before = len(workspace.ran)
+    fault("GET /api/2.0/sql/statements/", cut="before")
+    fault("GET /api/2.0/sql/statements/", "Upstream is gone", status=502)
+    assert warehouse.load([loads.load(loads.row("a", 2))], {"n": "2"})[0].updated == 1
+    merges = [each.split()[2] for each in workspace.ran[before:] if each.startswith("MERGE")]
+    assert merges == ["`stripe`.`items`", "`stripe`.`_tidegate_state`"]
+    assert workspace.canceled == []
+    assert workspace.faults == []
+
+
+def test_a_merge_that_gets_its_turn_after_a_later_claim_does_nothing(
+    warehouse: databricks.Databricks, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who sent it had looked at his claim, slept, and was overtaken."""
+    warehouse.prepare([loads.ITEMS])
+    first, commit = warehouse.claim("one", ["items", "others"]), warehouse.commit
+    warehouse.load([loads.load(loads.row("a", 0, "first"))], {"n": "0"}, first)
+    other = warehouses.open_url(url)
+
+    def overtaken(changes: Sequence[desk.Change], state: Mapping[str, str | None]) -> None:
+        second = other.claim("two", ["items"])
+        other.load([loads.load(loads.row("a", 2, "new"), loads.row("b", 2, "new"))], {"n": "2"}, second)
+        other.load([loads.drop("b")], {"n": "3"}, second)
+        commit(changes, state)
+
+    monkeypatch.setattr(warehouse, "commit", overtaken)
+    with pytest.raises(errors.Fenced, match="taken over by two"):
+        warehouse.load([loads.load(loads.row("a", 1, "old"), loads.row("b", 1, "old"))], {"n": "1"}, first)
+    assert loads.items(other) == [("a", "new", 2, None)]
+    assert other.state() == {"n": "3"}
+    other.close()
+
+
+def test_a_chunk_that_nobody_told_of_is_missed(
+    warehouse: databricks.Databricks, workspace: databricks_api.Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse.load([many(25_000)], {})
+    links = workspace.links
+
+    def fewer(number: str, index: int, count: int, total: int) -> dict[str, Any]:
+        return links(number, index, min(count, 2), total)
+
+    monkeypatch.setattr(workspace, "links", fewer)
+    with pytest.raises(errors.WarehouseUnreachable):
+        loads.items(warehouse)
+
+
+def test_a_schema_in_which_different_keys_are_equal_is_refused(
+    warehouse: databricks.Databricks, workspace: databricks_api.Workspace
+) -> None:
+    connection = list(workspace.computes.values())[-1].connection
+    [view] = [each for each in databricks_sql.PREPARED if "unity_columns" in each]
+    told = "coalesce(map"
+    connection.execute(
+        view.replace("CREATE", "CREATE OR REPLACE").replace(told, "'string collate UTF8_LCASE' || " + told)
+    )
+    with pytest.raises(errors.ConfigError, match="run ALTER SCHEMA `stripe` DEFAULT COLLATION UTF8_BINARY"):
+        warehouse.load([loads.load(loads.row("a", 1))], {})
+
+
+def test_an_address_shows_no_token(warehouse: databricks.Databricks) -> None:
+    assert "dapi" not in repr(warehouse._address)
+
+
 def test_a_chunk_that_breaks_off_is_read_again(
     warehouse: databricks.Databricks, workspace: databricks_api.Workspace
 ) -> None:
@@ -181,7 +251,7 @@ def test_names_that_unity_catalog_forbids_are_written_otherwise(
     assert loads.found(warehouse, 'SELECT max("x.y") AS m FROM stripe."a b.c/d%"') == [(count - 1,)]
     assert list(warehouse.columns("a b.c/d%")) == ["id", "x.y"]
     assert any("`a%20b%2ec%2fd%25`" in each for each in workspace.ran)
-    assert databricks.unfolded(databricks.folded("a b.c/d%20")) == "a b.c/d%20"
+    assert databricks_words.unfolded(databricks_words.folded("a b.c/d%20")) == "a b.c/d%20"
 
 
 def test_tables_are_serializable(
@@ -200,17 +270,21 @@ def test_a_moment_that_becomes_text_is_the_same_moment(warehouse: databricks.Dat
     field = pa.field("v", pa.string(), metadata=base.JSON if kind == "json" else None)
     table = base.Table("things", pa.schema([pa.field("id", pa.string())]), ("id",), "")
     moments = [dt.datetime(2026, 1, 2, 10, 20, 30, each, dt.UTC) for each in (0, 500_000, 123_456)]
-    warehouse.load(
-        [base.Load(table, pa.table({"id": ["a", "b", "c"], "v": pa.array(moments, loads.TIME)}))], {}
-    )
+    moments += [dt.datetime(2026, 3, 8, 2, 30, tzinfo=dt.UTC)]  # New York's clocks skip that
+    moments += [dt.datetime(1899, 12, 31, 23, 59, 59, 999_999, dt.UTC), None]
+    ids = list("abcdef")
+    warehouse.load([base.Load(table, pa.table({"id": ids, "v": pa.array(moments, loads.TIME)}))], {})
     wider = pa.schema([pa.field("id", pa.string()), field])
-    warehouse.load([base.Load(table, pa.table({"id": ["d"], "v": ["1"]}, schema=wider))], {})
+    warehouse.load([base.Load(table, pa.table({"id": ["g"], "v": ["1"]}, schema=wider))], {})
     found = [text for _, text in loads.found(warehouse, "SELECT id, v FROM stripe.things ORDER BY id")]
     quote = '"' if kind == "json" else ""
     assert found == [
         f"{quote}2026-01-02 10:20:30+00{quote}",
         f"{quote}2026-01-02 10:20:30.5+00{quote}",
         f"{quote}2026-01-02 10:20:30.123456+00{quote}",
+        f"{quote}2026-03-08 02:30:00+00{quote}",
+        f"{quote}1899-12-31 23:59:59.999999+00{quote}",
+        None,
         "1",
     ]
 

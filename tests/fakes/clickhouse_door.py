@@ -4,10 +4,13 @@ Run by a Python that has chdb: `python clickhouse_door.py FOLDER`; prints the po
 knows what the HTTP interface knows (https://clickhouse.com/docs/interfaces/http): the query in the address or the
 body, settings and `param_` values in the address, external tables as a form, signing in, codes of errors in a
 header. What a query means and what an INSERT does is the engine's own matter. Users: `tidegate` may do everything,
-`reader` lacks the grants to write, `analyst` has a profile with `readonly = 2`, `viewer` one with `readonly = 1`.
+`reader` lacks the grants to write, `analyst` has a profile with `readonly = 2`, `viewer` one with `readonly = 1`,
+`limited`, `cached` and `capped` (which is read-only too) those of an administrator who has changed what he could
+(`PROFILES`). To `cluster` all databases are replicated; there is but this one replica.
 
 `POST /fault` with JSON makes a later request fail: `match` (a pattern of the query), `code` and `text`; with `cut`
-the connection ends, `before` or `after` the query ran. `GET /queries` tells of the queries that ran.
+the connection ends, `before` or `after` the query ran. `GET /queries` tells of the queries that ran, and
+`GET /settings` of what the caller set for each.
 """
 
 from __future__ import annotations
@@ -28,10 +31,31 @@ from pathlib import Path
 
 from chdb import session
 
-USERS = {"tidegate": "s3cret", "reader": "s3cret", "analyst": "s3cret", "viewer": "s3cret"}
-FIXED = {"analyst": "name = 'readonly'", "viewer": "true"}
+USERS = dict.fromkeys(
+    ("tidegate", "reader", "analyst", "viewer", "limited", "cached", "capped", "cluster"), "s3cret"
+)
+FIXED = {"analyst": "name = 'readonly'", "viewer": "true", "capped": "true"}
 """Which settings those whose profile is read-only cannot change."""
 
+PROFILES = {
+    "limited": {
+        "max_rows_in_set": "1000",
+        "set_overflow_mode": "break",
+        "max_result_rows": "3000",
+        "result_overflow_mode": "break",
+        "max_rows_to_read": "50000",
+        "read_overflow_mode": "break",
+    },
+    "capped": {"max_result_rows": "3000", "result_overflow_mode": "break"},
+    "cached": {
+        "async_insert": "1",
+        "wait_for_async_insert": "0",
+        "data_type_default_nullable": "1",
+        "use_query_cache": "1",
+        "query_cache_nondeterministic_function_handling": "save",
+        "query_cache_system_table_handling": "save",
+    },
+}
 STATUS = {60: 404, 81: 404, 516: 403, 497: 403, 192: 403}
 TRANSPORT = {
     "query", "database", "session_id", "compress", "decompress", "session_timeout", "session_check", "query_id",
@@ -65,6 +89,7 @@ class Engine:
         self.known = set(self.run("SELECT name FROM system.settings", "TSV").decode().split())
         self.faults: list[dict] = []
         self.queries: list[str] = []
+        self.told: list[dict[str, str]] = []
         self.settings: dict[str, str] = {"database": "default"}
 
     def run(self, query: str, form: str, parameters: dict[str, str] | None = None) -> bytes:
@@ -86,8 +111,11 @@ class Engine:
             raise Refused(
                 115, f"Setting {unknown[0]} is neither a builtin setting nor started with the prefix"
             )
+        if user == "cluster":
+            seen = "(SELECT * REPLACE ('Replicated' AS engine) FROM system.databases)"
+            text = text.replace("FROM system.databases", f"FROM {seen}")
         if user in FIXED:
-            if user == "viewer":
+            if FIXED[user] == "true":
                 changed = [name for name in told if name == "readonly" or name in settings]
             else:
                 changed = [name for name in told if name == "readonly"]
@@ -115,7 +143,10 @@ class Engine:
                 if fault["cut"] == "before":
                     raise ConnectionAbortedError
             self.queries.append(text)
-            self.set({"database": told.get("database", "default"), **settings})
+            self.told.append(settings)
+            profile = PROFILES.get(user, {})
+            self.set({"database": told.get("database", "default"), **profile, **settings})
+            text = text.replace("ReplicatedReplacingMergeTree", "ReplacingMergeTree")
             try:
                 for name, data in files.items():
                     path = Path(folder, name)
@@ -169,6 +200,8 @@ class Door(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/queries":
             self.reply(200, json.dumps(self.engine.queries).encode())
+        elif self.path == "/settings":
+            self.reply(200, json.dumps(self.engine.told).encode())
         elif self.path == "/ping":
             self.reply(200, b"Ok.\n")
         else:

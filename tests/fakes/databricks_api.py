@@ -2,9 +2,9 @@
 
 It answers as the documentation says (https://docs.databricks.com/api/workspace/statementexecution), and is harsh
 where the service is: statements may be pending before they are done and go on when nobody waits any more, results
-come in chunks behind signed links that refuse a token, names with dots and spaces are refused, and properties of
-tables that nobody knows. What SQL means is DuckDB's matter, once it is translated (`databricks_sql`); every SQL
-warehouse is a DuckDB of its own.
+come in chunks behind signed links that refuse a token and want a key, names with dots and spaces are refused, and
+properties of tables that nobody knows. What SQL means is DuckDB's matter, once it is translated (`databricks_sql`);
+every SQL warehouse is a DuckDB of its own, in whose sessions it is New York's time.
 
 `Workspace.faults` makes requests fail: see `Fault`. The `reader` may only read, the `loader` make no schemas.
 """
@@ -35,6 +35,8 @@ import sqlglot
 from databricks_sql import PREPARED, Refused, translated
 
 TOKENS = {f"dapi-{who}": f"{who}@example.com" for who in ("writer", "loader", "reader")}
+KEY = {"x-stand-in-customer-key": "k3y"}
+"""A header that a link says is to be sent with it."""
 CHUNK = 10_000
 """Rows of a chunk."""
 PAGE = 2
@@ -85,7 +87,6 @@ class Workspace:
             self.computes.pop(old).connection.close()
         name = f"w{next(self.numbers)}"
         connection = duckdb.connect(":memory:", config={"threads": 2})
-        connection.execute("SET TimeZone = 'UTC'")
         for each in PREPARED:
             connection.execute(each)
         self.computes[name] = Compute(Path(self.folder.name, name), connection)
@@ -136,7 +137,9 @@ class Workspace:
         if fault is not None and fault.cut == "after":
             job.result()
             raise ConnectionAbortedError
-        if wait and next(self.numbers) % 7:
+        if not wait:
+            return {"statement_id": number, "status": {"state": "PENDING"}}
+        if next(self.numbers) % 7:
             with contextlib.suppress(TimeoutError):
                 job.result(wait)
         return self.statements[number]
@@ -165,9 +168,10 @@ class Workspace:
     def cancel(self, number: str) -> dict[str, Any]:
         """POST /api/2.0/sql/statements/ID/cancel"""
         self.canceled.append(number)
-        if self.statements[number]["status"]["state"] == "PENDING":
+        while self.statements[number]["status"]["state"] == "PENDING":  # it may not have begun yet
             for compute in self.computes.values():
                 compute.connection.interrupt()
+            time.sleep(0.01)
         return {}
 
     def run(self, compute: Compute, text: str, parameters: list[dict[str, Any]], user: str) -> pa.Table:
@@ -252,6 +256,7 @@ class Workspace:
             "row_offset": index * CHUNK,
             "row_count": min(CHUNK, total - index * CHUNK),
             "byte_count": len(self.chunks[number, index]),
+            "http_headers": KEY,
             "external_link": f"http://127.0.0.1:{self.port}/cloud/{number}/{index}?signature=x",
             "expiration": expires.isoformat().replace("+00:00", "Z"),
         }
@@ -366,6 +371,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if path.startswith("/cloud/"):
             if self.headers.get("Authorization"):
                 raise Refused("InvalidArgument", "Only one auth mechanism allowed", 400)
+            if any(self.headers.get(name) != value for name, value in KEY.items()):
+                raise Refused("InvalidRequest", "The object was stored using a form of encryption", 400)
             _, _, number, index = path.split("/")
             chunk, fault = space.chunks[number, int(index)], space.fault(f"GET {path}")
             if fault is not None:
@@ -394,6 +401,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if found := re.fullmatch(r"/api/2\.0/sql/statements/([^/]+)/cancel", path):
             return space.cancel(found[1])
         if found := re.fullmatch(r"/api/2\.0/sql/statements/([^/]+)", path):
+            fault = space.fault(f"{method} {path}")
+            if fault is not None and fault.cut:
+                raise ConnectionAbortedError
+            if fault is not None:
+                raise Refused(fault.code, fault.text, fault.status)
             return space.statements[found[1]] if method == "GET" else {}
         if found := re.fullmatch(r"/api/2\.0/fs/(files|directories)(/Volumes/.+)", path):
             return self.filed(found[1], found[2], body, user)

@@ -14,7 +14,10 @@ from collections.abc import Callable
 import sqlglot
 from sqlglot import exp
 
-EXPLODED = re.compile(r"explode\(from_json\(:(\w+), 'array<struct<([^>]*)>>'\)\)")
+# What cannot be parsed is NULL without the mode, and so no rows.
+EXPLODED = re.compile(r"explode\(from_json\(:(\w+), 'array<struct<([^>]*)>>', map\('mode', 'FAILFAST'\)\)\)")
+ZONE = "America/New_York"
+"""The time zone of every session, since an administrator may have set one."""
 FILE = re.compile(r"parquet\.`(/Volumes/[^`]+)`")
 NATIVE = {
     "VARCHAR": "string",
@@ -39,8 +42,8 @@ PREPARED = (
     lower(table_name) AS table_name, table_type FROM information_schema.tables WHERE table_schema <> 'main'""",
     """CREATE VIEW main.unity_schemata AS SELECT lower(schema_name) AS schema_name FROM duckdb_schemas()
     WHERE database_name = current_database() AND NOT internal""",
-    "CREATE MACRO to_utc_timestamp(moment, zone) AS moment AT TIME ZONE zone",
-    "CREATE MACRO current_timezone() AS 'Etc/UTC'",
+    f"SET TimeZone = '{ZONE}'",
+    "CREATE MACRO pmod(a, b) AS ((a % b) + b) % b",
 )
 """What a new DuckDB is told, so that it knows what a Unity catalog knows."""
 

@@ -6,9 +6,12 @@ marks in place of rows that go, each numbered higher than any before), and a vie
 `<schema>`, which reads it with FINAL. Whoever reads the view reads exact rows; nobody has to think of FINAL.
 
 State is written last: a kill between leaves rows that the state does not tell of, which the next load finds and
-writes again. Every number is new, so that a replicated table, which drops blocks that it has seen, never takes a
-row that came back for one that is there already; the driver may repeat a request whose answer was lost, which
-leaves the rows as they are. What was replaced or removed stays in old parts on disk until ClickHouse merges them.
+writes again. A load takes its number from the server's clock before it looks at its fence. So what is still on its
+way when a later writer has the tables, be it from one that was shut out or by a request that nobody waits for any
+more, counts for less than whatever the later one wrote. The driver may repeat a request whose answer was lost: the
+same rows under the same number. No number comes twice, so that a replicated table, which drops blocks that it has
+seen, never takes a row that came back for one that is there already. What was replaced or removed stays in old
+parts on disk until ClickHouse merges them.
 
 JSON is text: ClickHouse's own JSON type takes objects alone, and has numbers as Int64 or Float64, which loses
 digits.
@@ -21,54 +24,22 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Sequence
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import pyarrow as pa
 from clickhouse_connect.driver import external
 
 from tidegate import config, errors
-from tidegate.adapters import clickhouse_types, clickhouse_wire
-from tidegate.warehouse import base, ddl, desk, remote, sql, wire
+from tidegate.adapters import clickhouse_settings, clickhouse_types, clickhouse_wire
+from tidegate.warehouse import base, ddl, desk, remote, sql, staging, wire
 
 NUMBER, GONE = "_tidegate_number", "_tidegate_gone"
 """The columns of a table's parts that say which of several rows of a key counts, and whether it is there at all."""
 
 PARTS = "_parts"
-
-BATCH = 10_000
-"""Rows per batch of a query."""
-
-ARROW: dict[str, Any] = {
-    "output_format_arrow_string_as_string": 1,
-    "output_format_arrow_fixed_string_as_fixed_byte_array": 0,
-    "output_format_arrow_low_cardinality_as_dictionary": 0,
-    "output_format_arrow_compression_method": "none",
-}
-READING = {
-    # As SQL has it: what a join does not find is NULL, and so is the greatest of no values; WHERE knows no aliases.
-    "join_use_nulls": 1,
-    "prefer_column_name_to_alias": 1,
-    "aggregate_functions_null_for_empty": 1,
-    "cast_keep_nullable": 1,
-    "select_sequential_consistency": 1,
-    **ARROW,
-}
-STREAMING = {
-    "readonly": 2,
-    "max_block_size": BATCH,
-    # https://clickhouse.com/docs/operations/settings/settings#cancel_http_readonly_queries_on_client_close
-    "cancel_http_readonly_queries_on_client_close": 1,
-}
-WRITING = {
-    # One block, whatever its size: https://clickhouse.com/docs/guides/inserting-data#inserts-are-atomic
-    "async_insert": 0,
-    "max_insert_block_size": 2**40,
-    "min_insert_block_size_rows": 2**40,
-    "min_insert_block_size_bytes": 2**50,
-    "max_insert_threads": 1,
-    "input_format_parallel_parsing": 0,
-}
 
 
 class ClickHouse(remote.Remote):
@@ -92,6 +63,8 @@ class ClickHouse(remote.Remote):
         super().__init__(schema, wait=wait)
         self.parts = f"{schema}{PARTS}"
         self._address = address
+        self._number: int | None = None
+        """The number of the load that is being written."""
         self._connection: clickhouse_wire.Connection | None = None
 
     def where(self) -> str:
@@ -126,22 +99,33 @@ class ClickHouse(remote.Remote):
     def execute(self, text: str, parameters: Sequence[object] = ()) -> None:
         """Run a statement."""
         told = clickhouse_wire.typed(text, parameters)
-        self._open().client.command(told, clickhouse_wire.bound(parameters), settings=READING)
+        self._open().client.command(
+            told, clickhouse_wire.bound(parameters), settings=clickhouse_settings.CHANGING
+        )
 
     def fetch(
         self, text: str, parameters: Sequence[object] = (), *, stream: bool = False
     ) -> Iterator[pa.RecordBatch]:
         """The rows of a query, as the server sends them."""
-        settings = READING | (self._open().allowed(STREAMING) if stream else {})
+        settings = clickhouse_settings.READING
+        if stream:
+            settings = settings | self._open().allowed(clickhouse_settings.STREAMING)
         for batch in self._answer(text, parameters, settings):
             yield clickhouse_types.common(batch)
 
     def ask(self, text: str, parameters: Sequence[object] = ()) -> Iterator[pa.RecordBatch]:
         """The rows of a user's query, with the settings of the user."""
         connection = self._open()
-        settings = connection.allowed(ARROW | STREAMING)
+        for name in connection.fixed(clickhouse_settings.WHOLE):
+            raise errors.ConfigError(
+                f"{self.where()} cuts this user's answers short where they pass a limit; set {name} = 'throw' "
+                "in the user's profile."
+            )
+        settings = connection.allowed(clickhouse_settings.ARROW | clickhouse_settings.STREAMING)
         # Arrow has numbers for moments, addresses and names of an Enum.
-        described = self._answer(f"DESCRIBE TABLE (\n{text}\n)", parameters, connection.allowed(ARROW))
+        described = self._answer(
+            f"DESCRIBE TABLE (\n{text}\n)", parameters, connection.allowed(clickhouse_settings.ARROW)
+        )
         kinds = {row["name"]: row["type"] for batch in described for row in batch.to_pylist()}
         for batch in self._answer(text, parameters, settings):
             yield clickhouse_types.meant(batch, kinds)
@@ -259,13 +243,12 @@ class ClickHouse(remote.Remote):
             gone = self.stored(change.table, ["table_name", "key", "_version", "_deleted_at"], gone)
         if not gone.num_rows and not rows.num_rows:
             return
-        name = self.column(NUMBER)
-        [(last,)] = self._rows(f"SELECT max({name}) AS {name} FROM {self._parts(change.table)}")
+        number = self._number or self._next([change.table])
         both = [
-            part.append_column(
-                NUMBER, pa.array([(last or 0) + n] * part.num_rows, pa.uint64())
-            ).append_column(GONE, pa.array([2 - n] * part.num_rows, pa.uint8()))
-            for n, part in ((1, gone), (2, rows))
+            part.append_column(NUMBER, pa.repeat(pa.scalar(n, pa.uint64()), part.num_rows)).append_column(
+                GONE, pa.repeat(pa.scalar(is_gone, pa.uint8()), part.num_rows)
+            )
+            for n, is_gone, part in ((number, 1, gone), (number + 1, 0, rows))
             if part.num_rows
         ]
         block = pa.concat_tables(both, promote_options="default")
@@ -279,8 +262,33 @@ class ClickHouse(remote.Remote):
             f"{self._parts(change.table)} ({columns})",
             insert_block=buffer.getvalue(),
             fmt="ArrowStream",
-            settings=WRITING,
+            settings=clickhouse_settings.WRITING,
         )
+
+    @contextlib.contextmanager
+    def uploaded(self, changes: Sequence[desk.Change]) -> Iterator[Sequence[desk.Change]]:
+        """Give the load its number, before its fence is looked at."""
+        self._number = self._next([*(change.table for change in changes), base.STATE])
+        try:
+            yield changes
+        finally:
+            self._number = None
+
+    def _next(self, tables: Sequence[str]) -> int:
+        """A number beyond all that the tables hold, and all that the server gave unless its clock was set back."""
+        name, now = self.column(NUMBER), self.column("now")
+        every = " UNION ALL ".join(f"SELECT max({name}) AS {name} FROM {self._parts(t)}" for t in tables)
+        [(last, clock)] = self._rows(
+            f"SELECT max({name}) AS {name}, toUnixTimestamp64Micro(now64(6)) AS {now} FROM ({every})"
+        )
+        return int(max((last or 0) + 1, clock))
+
+    def _load(
+        self, staged: Sequence[staging.Staged], state: Mapping[str, str | None], fence: base.Fence | None
+    ) -> list[base.Loaded]:
+        done = super()._load(staged, state, fence)
+        self._hold(fence)  # what was written after a later claim counts for nothing
+        return done
 
     def stored(self, table: str, columns: Sequence[str], by: pa.Table) -> pa.Table:
         """The stored rows that share values with a row of `by`, found by the order of the parts."""
@@ -293,7 +301,11 @@ class ClickHouse(remote.Remote):
         with self.shown(by) as (source, _):
             same = f"({keys}) IN (SELECT {keys} FROM {source})"
             text = f"SELECT {chosen} FROM {self._parts(table)} FINAL WHERE {same}"
-            batches = list(map(clickhouse_types.common, self._answer(text, (), READING, self._beside)))
+            batches = list(
+                map(
+                    clickhouse_types.common, self._answer(text, (), clickhouse_settings.READING, self._beside)
+                )
+            )
         return pa.Table.from_batches([batch.rename_columns(list(columns)) for batch in batches]).cast(wanted)
 
     @contextlib.contextmanager
@@ -323,10 +335,14 @@ class ClickHouse(remote.Remote):
 
     def _create_parts(self, name: str, columns: ddl.Columns, order: Sequence[str]) -> None:
         told = ", ".join(f"{self.column(column)} {kind}" for column, kind in columns.items())
+        engines = self._rows("SELECT engine FROM system.databases WHERE name = {p0:Tidegate}", [self.parts])
+        # Else each replica would keep the rows that it was sent, and no others.
+        # https://clickhouse.com/docs/engines/database-engines/replicated
+        engine = "ReplicatedReplacingMergeTree" if ("Replicated",) in engines else "ReplacingMergeTree"
         self.execute(
             f"CREATE TABLE IF NOT EXISTS {name} ({told}, "
             f"{self.column(NUMBER)} UInt64 CODEC(Delta, ZSTD), {self.column(GONE)} UInt8) "
-            f"ENGINE = ReplacingMergeTree({self.column(NUMBER)}, {self.column(GONE)}) "
+            f"ENGINE = {engine}({self.column(NUMBER)}, {self.column(GONE)}) "
             f"ORDER BY ({', '.join(map(self.column, order))}) SETTINGS allow_nullable_key = 1"
         )
 
@@ -359,10 +375,18 @@ class ClickHouse(remote.Remote):
         )
 
     def _rewrite(self, table: str, kinds: ddl.Columns, key: Sequence[str], *, quoted: bool = False) -> None:
-        """Write all parts anew with other types of some columns, and put them in the old ones' place at once."""
-        fresh = self.name(f"{self._spelled.get(table.lower(), table)}~", self.parts)
+        """Write all parts anew with other types of some columns, and put them in the old ones' place at once.
+
+        What somebody else wrote meanwhile is brought over afterwards, marks and all.
+        """
+        name = self._spelled.get(table.lower(), table)
+        told = self._rows("SELECT name FROM system.tables WHERE database = {p0:Tidegate}", [self.parts])
+        for (left,) in told:
+            if re.fullmatch(re.escape(name) + "~[0-9a-f]{8}", left):
+                self.execute(f"DROP TABLE IF EXISTS {self.name(left, self.parts)} SYNC")
+        fresh = self.name(f"{name}~{random.randrange(16**8):08x}", self.parts)
         columns = self._described(table)
-        self.execute(f"DROP TABLE IF EXISTS {fresh} SYNC")
+        [(last,)] = self._rows(f"SELECT max({self.column(NUMBER)}) AS last FROM {self._parts(table)}")
         self._create_parts(fresh, columns | kinds, key)
         names = ", ".join(map(self.column, columns))
         values = ", ".join(
@@ -372,10 +396,16 @@ class ClickHouse(remote.Remote):
             for c in columns
         )
         own = f"{self.column(NUMBER)}, {self.column(GONE)}"
-        self.execute(
-            f"INSERT INTO {fresh} ({names}, {own}) SELECT {values}, {own} FROM {self._parts(table)} FINAL"
-        )
+        copied = f"({names}, {own}) SELECT {values}, {own} FROM"
+        self.execute(f"INSERT INTO {fresh} {copied} {self._parts(table)} FINAL")
         self.execute(f"EXCHANGE TABLES {fresh} AND {self._parts(table)}")
+        there = self._described(table)
+        if any(there[column] != kind for column, kind in kinds.items()):
+            # A driver that repeats a request whose answer was lost has changed them back.
+            raise errors.WarehouseBusy(f"Somebody else changed {table} of {self.where()} at the same moment.")
+        self.execute(
+            f"INSERT INTO {self._parts(table)} {copied} {fresh} WHERE {self.column(NUMBER)} > {last or 0}"
+        )
         self.execute(f"DROP TABLE {fresh} SYNC")
 
     def _open(self) -> clickhouse_wire.Connection:

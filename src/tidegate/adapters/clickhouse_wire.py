@@ -9,7 +9,7 @@ import threading
 import urllib.parse
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import clickhouse_connect
@@ -29,7 +29,7 @@ class Address:
     host: str
     port: int
     user: str = "default"
-    password: str = ""
+    password: str = field(default="", repr=False)
     database: str = "default"
     secure: bool = True
 
@@ -124,6 +124,15 @@ class Connection:
         known = self.client.server_settings
         return {name: value for name, value in settings.items() if name in known and not known[name].readonly}
 
+    def fixed(self, settings: dict[str, Any]) -> list[str]:
+        """Of settings those that are otherwise, and that this user may not change."""
+        known = self.client.server_settings
+        return [
+            name
+            for name, value in settings.items()
+            if name in known and known[name].readonly and known[name].value != str(value)
+        ]
+
     def _noting(self, kind: Any) -> Any:
         """A kind of pool whose connections note their sockets; there are none any more once they were cut."""
         sockets, is_cut = self._sockets, self._is_cut
@@ -193,15 +202,30 @@ _FATAL: dict[int, tuple[type[errors.TidegateError], str]] = {
         errors.WarehouseError,
         "{where} only lets itself be read; let this user change settings and write.",
     ),
+    452: (
+        errors.WarehouseError,
+        "{where} holds a setting that Tidegate needs otherwise; loosen the constraints of this user's profile.",
+    ),
     243: (errors.WarehouseFull, "The disk of {where} is full; this load was not written."),
     201: (errors.WarehouseFull, "The quota of this user on {where} is used up; raise it, or wait."),
     241: (errors.WarehouseFull, "{where} has no memory left for this (max_memory_usage)."),
+    158: (errors.WarehouseError, "{where} lets this user read no more rows; raise max_rows_to_read."),
+    396: (errors.WarehouseError, "{where} gives this user no more rows; raise max_result_rows."),
     252: (errors.WarehouseBusy, "{where} has more parts to merge than it takes inserts for."),
     202: (errors.WarehouseBusy, "{where} runs as many queries as it may."),
+    286: (errors.WarehouseBusy, "{where} still waits for a quorum of its replicas."),
+    473: (errors.WarehouseBusy, "{where} avoided a deadlock."),
+    517: (errors.WarehouseBusy, "{where} was changed by somebody else at the same moment."),
     159: (errors.WarehouseUnreachable, "{where} took longer than it may for a statement."),
     209: (errors.WarehouseUnreachable, "{where} did not answer in time."),
     210: (errors.WarehouseUnreachable, "{where} lost a connection."),
     225: (errors.WarehouseUnreachable, "{where} cannot reach its Keeper now."),
+    999: (errors.WarehouseUnreachable, "{where} has trouble with its Keeper now."),
+    236: (errors.WarehouseUnreachable, "{where} is shutting down."),
+    279: (errors.WarehouseUnreachable, "{where} reaches none of its replicas now."),
+    285: (errors.WarehouseUnreachable, "{where} has too few replicas now to keep what is written."),
+    289: (errors.WarehouseUnreachable, "{where} answered by a replica that lags behind."),
+    319: (errors.WarehouseUnreachable, "{where} cannot say whether it wrote the rows."),
     242: (errors.WarehouseUnreachable, "{where} only lets tables be read now (is its Keeper there?)."),
     394: (errors.WarehouseUnreachable, "{where} ended the query."),
 }

@@ -5,7 +5,8 @@ into Delta tables: what goes and what comes, atomic per table. Delta has no tran
 state is written last: a kill between leaves rows that the state does not tell of, which the next load finds and
 writes again. Every key of a MERGE first removes all that stands under it, so that a statement that went on after
 its connection was lost doubles nothing when the load is done again; of two at the same moment Delta refuses one,
-since the tables are Serializable.
+since the tables are Serializable. A MERGE looks at the load's fence itself: one that gets its turn when somebody
+else has claimed the tables does nothing.
 
 JSON is text: VARIANT holds numbers beyond 38 digits as doubles only, and needs runtime 15.3; `metadata:path` and
 `parse_json(metadata)` work on the text. Unity Catalog allows no dot, space or slash in a name: `a.b` is `a%2eb`.
@@ -20,10 +21,9 @@ import contextlib
 import datetime as dt
 import io
 import json
-import re
 import urllib.parse
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -32,9 +32,9 @@ import pyarrow.parquet
 import urllib3
 
 from tidegate import config, errors
-from tidegate.adapters import databricks_wire
+from tidegate.adapters import databricks_wire, databricks_words
 from tidegate.adapters.databricks_wire import Refused
-from tidegate.warehouse import ddl, desk, remote, sql, wire
+from tidegate.warehouse import base, ddl, desk, remote, sql, staging, wire
 
 GONE = "_tidegate_gone"
 VOLUME = "tidegate_stage"
@@ -56,22 +56,6 @@ A MERGE that adds a key would else not meet one that adds it at the same moment.
 https://docs.databricks.com/aws/en/optimizations/isolation-level
 """
 
-FORBIDDEN = re.compile(r"[\x00-\x20./%\x7f]")
-"""What Unity Catalog allows in no name, and the sign that stands for it.
-
-https://docs.databricks.com/aws/en/sql/language-manual/sql-ref-names
-"""
-
-
-def folded(name: str) -> str:
-    """A name as Unity Catalog can hold it."""
-    return FORBIDDEN.sub(lambda found: f"%{ord(found.group()):02x}", name)
-
-
-def unfolded(name: str) -> str:
-    """The name that was folded."""
-    return re.sub(r"%([0-9a-f]{2})", lambda found: chr(int(found.group(1), 16)), name)
-
 
 @dataclass(frozen=True, slots=True)
 class Near(desk.Change):
@@ -85,7 +69,7 @@ class Databricks(remote.Remote):
     """A schema of a Unity catalog."""
 
     kind = "databricks"
-    dialect = sql.Dialect("databricks", ":p{}", fold=folded)
+    dialect = sql.Dialect("databricks", ":p{}", fold=databricks_words.folded)
     types: ClassVar = {
         "BOOLEAN": "BOOLEAN",
         "BIGINT": "BIGINT",
@@ -103,6 +87,8 @@ class Databricks(remote.Remote):
         self._address = address
         self._connection: databricks_wire.Workspace | None = None
         self._has_swept = False
+        self._fence: base.Fence | None = None
+        """The fence of the load that is being written."""
 
     def where(self) -> str:
         """The workspace."""
@@ -136,8 +122,8 @@ class Databricks(remote.Remote):
         return databricks_wire.explained(error, self.where())
 
     def execute(self, text: str, parameters: Sequence[object] = ()) -> None:
-        """Run a statement."""
-        self._open().run(text, parameters)
+        """Run a statement, whose number is known at once, so that it can be asked for and cancelled."""
+        self._open().run(text, parameters, wait="0s")
 
     def fetch(
         self, text: str, parameters: Sequence[object] = (), *, stream: bool = False
@@ -178,12 +164,21 @@ class Databricks(remote.Remote):
             "SELECT table_name, column_name, full_data_type, comment "
             f"FROM {self._catalog()}.information_schema.columns "
             "WHERE table_schema = :p0 ORDER BY table_name, ordinal_position",
-            [folded(schema).lower()],
+            [databricks_words.folded(schema).lower()],
         )
         tables: dict[str, ddl.Columns] = {}
         for table, column, kind, comment in rows:
+            if table == base.STATE and "COLLATE" in kind.upper() and "UTF8_BINARY" not in kind.upper():
+                # Every table of ours then has it, and takes cus_a for cus_A.
+                raise errors.ConfigError(
+                    f"By the default collation of the schema {schema} of {self.where()} different keys are equal; "
+                    f"run ALTER SCHEMA {sql.quoted(self.dialect, schema)} DEFAULT COLLATION UTF8_BINARY, and drop "
+                    f"the table {base.STATE} there."
+                )
             told = " COMMENT 'JSON'" if comment == "JSON" else ""
-            tables.setdefault(unfolded(table), {})[unfolded(column)] = kind.upper() + told
+            tables.setdefault(databricks_words.unfolded(table), {})[databricks_words.unfolded(column)] = (
+                kind.upper() + told
+            )
         return tables
 
     def create_schema(self, schema: str) -> None:
@@ -191,7 +186,7 @@ class Databricks(remote.Remote):
         there = self._rows(
             f"SELECT 1 AS {self.column('one')} FROM {self._catalog()}.information_schema.schemata "
             "WHERE schema_name = :p0",
-            [folded(schema).lower()],
+            [databricks_words.folded(schema).lower()],
         )
         if not there:
             super().create_schema(schema)
@@ -208,7 +203,9 @@ class Databricks(remote.Remote):
         """
         known = self._there()[table.lower()]
         values = ", ".join(
-            f"{self._wider(column, there, kind)} AS {self.column(c)}" if c == column else self.column(c)
+            f"{databricks_words.wider(self.column(c), there, self.types[kind])} AS {self.column(c)}"
+            if c == column
+            else self.column(c)
             for c in known
         )
         self.execute(
@@ -242,9 +239,10 @@ class Databricks(remote.Remote):
             rows = near.rows.column_names if near.rows.num_rows else []
             if not near.source:
                 return
+            source, parameters = self._fenced(near.source, near.parameters)
             if key:
                 text = (
-                    f"MERGE INTO {self.name(near.table)} AS t USING {near.source} AS k "
+                    f"MERGE INTO {self.name(near.table)} AS t USING {source} AS k "
                     f"ON k.{gone} AND {self._same(key)} WHEN MATCHED THEN DELETE"
                 )
                 if rows:
@@ -253,8 +251,8 @@ class Databricks(remote.Remote):
                     text += f" WHEN NOT MATCHED AND NOT k.{gone} THEN INSERT ({names}) VALUES ({values})"
             else:
                 names = ", ".join(map(self.column, rows))
-                text = f"INSERT INTO {self.name(near.table)} ({names}) SELECT {names} FROM {near.source} AS k"
-            self.execute(text, near.parameters)
+                text = f"INSERT INTO {self.name(near.table)} ({names}) SELECT {names} FROM {source} AS k"
+            self.execute(text, parameters)
 
     @contextlib.contextmanager
     def shown(self, rows: pa.Table) -> Iterator[tuple[str, Sequence[object]]]:
@@ -262,13 +260,49 @@ class Databricks(remote.Remote):
         with contextlib.ExitStack() as files:
             yield self._source(rows, files)
 
+    def _load(
+        self, staged: Sequence[staging.Staged], state: Mapping[str, str | None], fence: base.Fence | None
+    ) -> list[base.Loaded]:
+        self._fence = fence
+        try:
+            done = super()._load(staged, state, fence)
+            self._hold(fence)  # a statement that came after a later claim did nothing
+        finally:
+            self._fence = None
+        return done
+
+    def _fenced(self, source: str, parameters: Sequence[object]) -> tuple[str, Sequence[object]]:
+        """The rows of a source if the load's fence still holds when they are read, else none."""
+        if self._fence is None:
+            return source, parameters
+        tokens = self._fence.tokens
+        claims = pa.table(
+            {
+                "key": pa.array([base.FENCE + table for table in tokens], pa.string()),
+                "value": pa.array(
+                    [f"{token} {self._fence.writer}" for token in tokens.values()], pa.string()
+                ),
+            }
+        )
+        held, claimed = self._few(claims, len(parameters))
+        key, count = self.column("key"), self.column("n")
+        holds = (
+            f"SELECT count(DISTINCT t.{key}) AS {count} FROM {self.name(base.STATE)} AS t "
+            f"JOIN {held} AS k ON {self._same(claims.column_names)}"
+        )
+        text = f"(SELECT s.* FROM {source} AS s CROSS JOIN ({holds}) AS h WHERE h.{count} = {len(tokens)})"
+        return text, (*parameters, *claimed)
+
     # Rows on their way
 
     def _near(self, change: desk.Change, files: contextlib.ExitStack) -> Near:
         """The keys that go, with those of the rows that come, and the rows, as one source."""
         gone, rows = change.gone, change.rows
         if gone.column_names and rows.num_rows:
-            keys = [part.select(gone.column_names).cast(_keys(rows, gone)) for part in (gone, rows)]
+            keys = [
+                part.select(gone.column_names).cast(databricks_words.keys(rows, gone))
+                for part in (gone, rows)
+            ]
             gone = pa.concat_tables(keys).group_by(gone.column_names, use_threads=False).aggregate([])
         parts = [
             part.append_column(GONE, pa.array([is_gone] * part.num_rows, pa.bool_()))
@@ -282,29 +316,40 @@ class Databricks(remote.Remote):
 
     def _source(self, rows: pa.Table, files: contextlib.ExitStack) -> tuple[str, Sequence[object]]:
         """What to write after FROM; a file lives until `files` are closed."""
-        numbered = _numbered(rows)
+        if rows.nbytes <= SMALL:
+            return self._few(rows)
+        names = map(self.column, rows.column_names)
+        told = ", ".join(
+            f"{number} AS {name}" for number, name in zip(databricks_words.numbered(rows), names, strict=True)
+        )
+        return f"(SELECT {told} FROM parquet.`{self._upload(rows, files)}`)", ()
+
+    def _few(self, rows: pa.Table, parameter: int = 0) -> tuple[str, Sequence[object]]:
+        """Rows as the parameter of a number; text that could not be read would be an error, not no rows."""
+        numbered = databricks_words.numbered(rows)
         kinds = [self.types[ddl.sql_type(field)].partition(" ")[0] for field in rows.schema]
         names = [self.column(name) for name in rows.column_names]
-        if rows.nbytes > SMALL:
-            told = ", ".join(f"{number} AS {name}" for number, name in zip(numbered, names, strict=True))
-            return f"(SELECT {told} FROM parquet.`{self._upload(rows, files)}`)", ()
-        texts = [_texts(column) for column in rows.columns]
+        texts = [databricks_words.texts(column) for column in rows.columns]
         given = json.dumps([dict(zip(numbered, each, strict=True)) for each in zip(*texts, strict=True)])
         shape = ",".join(f"{number}:string" for number in numbered)
         told = ", ".join(
             f"CAST(r.{number} AS {kind}) AS {name}"
             for number, kind, name in zip(numbered, kinds, names, strict=True)
         )
-        exploded = f"SELECT explode(from_json(:p0, 'array<struct<{shape}>>')) AS r"
+        parsed = f"from_json({self._parameter(parameter)}, 'array<struct<{shape}>>', map('mode', 'FAILFAST'))"
+        exploded = f"SELECT explode({parsed}) AS r"
         return f"(SELECT {told} FROM ({exploded}))", [given]
 
     def _upload(self, rows: pa.Table, files: contextlib.ExitStack) -> str:
         """Put rows into a file of the volume, and say where."""
-        folder = f"/Volumes/{self._address.catalog}/{folded(self.schema).lower()}/{VOLUME}"
+        folder = f"/Volumes/{self._address.catalog}/{databricks_words.folded(self.schema).lower()}/{VOLUME}"
         path = f"{folder}/{uuid.uuid4()}.parquet"
         buffer = io.BytesIO()
         pa.parquet.write_table(
-            rows.rename_columns(_numbered(rows)), buffer, compression="zstd", coerce_timestamps="us"
+            rows.rename_columns(databricks_words.numbered(rows)),
+            buffer,
+            compression="zstd",
+            coerce_timestamps="us",
         )
         connection = self._open()
         try:
@@ -347,37 +392,7 @@ class Databricks(remote.Remote):
     def _catalog(self) -> str:
         return sql.quoted(self.dialect, self._address.catalog)
 
-    def _wider(self, column: str, there: str, kind: str) -> str:
-        """SQL for a value in a wider type; a moment as text, as DuckDB writes it, whatever zone the session has."""
-        name = self.column(column)
-        if there != "TIMESTAMP WITH TIME ZONE":
-            return f"CAST({name} AS {self.types[kind].partition(' ')[0]})"
-        moment = f"date_format(to_utc_timestamp({name}, current_timezone()), 'yyyy-MM-dd HH:mm:ss.SSSSSS')"
-        text = f"concat(regexp_replace({moment}, '[.]?0+$', ''), '+00')"
-        return f"concat('\"', {text}, '\"')" if kind == "JSON" else text
-
 
 def open_warehouse(target: config.Databricks, *, wait: float = 60.0) -> Databricks:
     """The warehouse that a configuration describes; nothing is opened yet."""
     return Databricks(databricks_wire.address(target), target.schema_name, wait=wait)
-
-
-def _numbered(rows: pa.Table) -> list[str]:
-    return [f"c{number}" for number in range(rows.num_columns)]
-
-
-def _texts(column: pa.ChunkedArray) -> list[str | None]:
-    """Values as texts that CAST takes back."""
-    if pa.types.is_timestamp(column.type):
-        return [None if v is None else v.astimezone(dt.UTC).isoformat(" ") for v in column.to_pylist()]
-    if pa.types.is_boolean(column.type):
-        return [None if v is None else str(v).lower() for v in column.to_pylist()]
-    if pa.types.is_floating(column.type):
-        return [None if v is None else repr(v) for v in column.to_pylist()]
-    if pa.types.is_decimal(column.type):
-        return [None if v is None else f"{v:f}" for v in column.to_pylist()]
-    return [None if v is None else str(v) for v in column.to_pylist()]
-
-
-def _keys(rows: pa.Table, gone: pa.Table) -> pa.Schema:
-    return pa.schema([pa.field(name, rows.schema.field(name).type) for name in gone.column_names])

@@ -11,9 +11,10 @@ import datetime as dt
 import json
 import re
 import threading
+import time
 import urllib.parse
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -27,6 +28,9 @@ FILES, FOLDERS = "/api/2.0/fs/files", "/api/2.0/fs/directories"
 
 WAIT = "10s"
 """How long a request waits for its statement; what takes longer is asked for by its number."""
+
+PATIENCE = 60.0
+"""How many seconds a statement is asked for without an answer, before it is given up."""
 
 
 ARROW: dict[str, pa.DataType] = {
@@ -57,6 +61,10 @@ EXACT: dict[str, pa.DataType] = {
 NESTED = ("ARRAY", "MAP", "STRUCT", "VARIANT")
 
 
+PASSING = (429, 500, 502, 503, 504)
+"""HTTP's words for "not now"."""
+
+
 class Refused(Exception):
     """What the service answered instead of doing it; `text` may quote values."""
 
@@ -73,7 +81,7 @@ class Address:
     """With its scheme: `https://dbc-1234.cloud.databricks.com`."""
     compute: str
     """The SQL warehouse's id."""
-    token: str
+    token: str = field(repr=False)
     catalog: str = "main"
 
 
@@ -164,7 +172,7 @@ class Workspace:
                 if self._is_stopped.wait(pause):
                     raise Refused(200, "CANCELED", "")
                 pause = min(pause * 1.5, 2.0)
-                answer = self.call("GET", number)
+                answer = self._asked(number)
         except BaseException:
             with contextlib.suppress(Refused, urllib3.exceptions.HTTPError):
                 self.call("POST", f"{number}/cancel")
@@ -176,21 +184,43 @@ class Workspace:
             raise Refused(200, "TRUNCATED", "")
         return answer
 
+    def _asked(self, number: str) -> dict[str, Any]:
+        """How a statement is doing, which does not mind when nobody can be reached for a while."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self.call("GET", number)
+            except (Refused, urllib3.exceptions.HTTPError) as error:
+                passes = not isinstance(error, Refused) or error.status in PASSING
+                if not passes or time.monotonic() > deadline or self._is_stopped.wait(0.5):
+                    raise
+
     def batches(self, answer: dict[str, Any]) -> Iterator[pa.RecordBatch]:
         """The rows of a statement, chunk by chunk, as the service sends them; at least one batch."""
-        if not answer["manifest"].get("total_row_count"):
+        if not answer["manifest"].setdefault("total_row_count", 0):
             yield pa.RecordBatch.from_pylist([], schema=exact(answer))
-        links = answer.get("result", {}).get("external_links", [])
+        links, left = (
+            answer.get("result", {}).get("external_links", []),
+            answer["manifest"]["total_row_count"],
+        )
         while links:
             for link in links:
-                yield from self._chunk(link["external_link"])
+                for batch in self._chunk(link["external_link"], link.get("http_headers")):
+                    left -= batch.num_rows
+                    yield batch
             # Links are good for minutes only, so each is asked for when the one before was read.
             following = links[-1].get("next_chunk_internal_link")
             links = self.call("GET", following).get("external_links", []) if following else []
+        if left:
+            raise Refused(503, "CHUNK", "")
 
-    def _chunk(self, link: str) -> Iterator[pa.RecordBatch]:
-        """A chunk from where the cloud keeps it; the link is signed, and the token must not go there."""
-        with contextlib.closing(self._pool.request("GET", link, preload_content=False)) as answer:
+    def _chunk(self, link: str, headers: dict[str, str] | None) -> Iterator[pa.RecordBatch]:
+        """A chunk from where the cloud keeps it; the link is signed, and the token must not go there.
+
+        `headers` are those that the service wants to be sent, say with the key that the chunk is encrypted by.
+        """
+        asked = self._pool.request("GET", link, headers=headers, preload_content=False)
+        with contextlib.closing(asked) as answer:
             if answer.status >= 300:
                 raise Refused(503, "CHUNK", "")
             try:
@@ -281,7 +311,7 @@ def explained(error: Exception, where: str) -> errors.TidegateError | None:
         return errors.ConfigError(f"{where} has no such SQL warehouse; check `http_path`.")
     if error.status in (301, 302, 303, 307, 308, 404) and not error.text:
         return errors.ConfigError(f"What answers as {where} is no Databricks workspace; check `host`.")
-    if error.status in (429, 500, 502, 503, 504):
+    if error.status in PASSING:
         return errors.WarehouseUnreachable(f"{where} does not answer now ({error.status}).")
     for pattern, fault, text in _FATAL:
         found = pattern.search(f"{error.code} {error.text}")
