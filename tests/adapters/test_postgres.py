@@ -105,6 +105,35 @@ def test_a_connection_that_is_cut(cluster: clusters.Cluster, database: str, afte
     assert_whole(direct, 2)
 
 
+@pytest.mark.parametrize("answer", [False, True], ids=["lost", "unanswered"])
+def test_a_connection_that_is_cut_at_any_statement(
+    cluster: clusters.Cluster, database: str, answer: bool
+) -> None:
+    """Each in its turn, COMMIT too; who lost its answer cannot know whether the load is there, and loads again."""
+    url = cluster.url(database)
+    warehouse = opened(url)
+    warehouse.load([loads.load(*(loads.row(id, 1) for id in "ab"))], {"n": "1"})
+    piece, cut = 0, clusters.Cut(0)
+    while piece < 3 or cut.happened:
+        version, cut = piece + 2, clusters.Cut(piece, answer=answer)
+        rows = [loads.row("a", version, f"{version}", notes="{}"), loads.row(f"new {piece:02}", version)]
+        work = [loads.load(*rows), loads.versions(("a", version, "x"), seen=version)]
+        work += [loads.mark(loads.dead("b", version), hard=True, history=loads.HISTORY)]
+        with clusters.wire(cluster.port, [cut]) as port:
+            other = opened(url.replace(str(cluster.port), str(port)))
+            other.load(work, {"n": f"{version}", f"{version - 1}": None, f"{version}": "here"})
+            other.close()
+        expected = [("a", f"{version}", version, None)]
+        expected += [(f"new {n:02}", None, n + 2, None) for n in range(piece + 1)]
+        assert loads.items(warehouse) == expected
+        assert loads.graves(warehouse) == [('["acct_1","b"]', version, 2)]
+        assert warehouse.state() == {"n": f"{version}", f"{version}": "here"}
+        assert loads.history(warehouse)[0][1:] == ("x", 2, None)
+        piece += 1
+    warehouse.close()
+    assert piece > 15  # statements are there
+
+
 def test_a_server_that_stays_away_is_told_of() -> None:
     warehouse = opened(f"postgresql://postgres:secret@127.0.0.1:{clusters.free_port()}/x", wait=0.2)
     with pytest.raises(
@@ -210,6 +239,37 @@ def test_defaults_of_a_database_that_nobody_expects(cluster: clusters.Cluster, d
     warehouse.close()
 
 
+def test_whoever_reads_may_take_long(cluster: clusters.Cluster, database: str) -> None:
+    """Between two batches of rows their transaction is idle, which a server may take amiss."""
+    run(cluster.url(), f"ALTER DATABASE {database} SET idle_in_transaction_session_timeout = '1min'")
+    warehouse = opened(cluster.url(database))
+    query = "SELECT current_setting('idle_in_transaction_session_timeout') AS told"
+    for read in (warehouse.read, warehouse.asked):
+        assert [batch.to_pylist() for batch in read(query)] == [[{"told": "0"}]]
+    warehouse.close()
+
+
+def test_a_name_that_the_server_would_cut(cluster: clusters.Cluster, database: str) -> None:
+    """It would keep 63 bytes of each, and so take two streams, or two columns, for one."""
+    warehouse = opened(cluster.url(database))
+    long = "ä" * 31 + "bc"
+
+    def table(name: str, *columns: str) -> base.Table:
+        return base.Table(
+            name, pa.schema([(column, pa.string()) for column in ("id", *columns)]), ("id",), ""
+        )
+
+    warehouse.prepare([table(long[:-1], long[:-1])])
+    for wrong in (table(long), table("things", long), table(long[:-1], long[:-1], long)):
+        with pytest.raises(errors.ConfigError, match=f"no name of more than 63 bytes; shorten {long}"):
+            warehouse.prepare([wrong])
+    warehouse.close()
+    elsewhere = warehouses.open_url(cluster.url(database), "s" * 60)
+    with pytest.raises(errors.ConfigError, match=r"shorten s+_live"):
+        elsewhere.prepare([loads.ITEMS])
+    elsewhere.close()
+
+
 def test_a_view_of_somebody_elses_that_stands_in_the_way(cluster: clusters.Cluster, database: str) -> None:
     url = cluster.url(database)
     warehouse = opened(url)
@@ -219,6 +279,13 @@ def test_a_view_of_somebody_elses_that_stands_in_the_way(cluster: clusters.Clust
     with pytest.raises(errors.WarehouseError, match=r"used by a view .* drop it first"):
         warehouse.load([base.Load(table, pa.table({"id": ["b"], "v": ["drei"]}))], {})
     run(url, "DROP VIEW stripe.mine")
+    warehouse.load([loads.load(loads.row("a", 1))], {})
+    run(url, "CREATE VIEW stripe.mine AS SELECT id FROM stripe_live.items")
+    wider = base.Table("items", loads.ITEMS.schema.set(4, pa.field("notes", pa.string())))
+    with pytest.raises(errors.WarehouseError, match=r"drop view stripe_live\.items .* drop it first"):
+        warehouse.prepare([wider])
+    run(url, "DROP VIEW stripe.mine")
+    warehouse.prepare([wider])
     warehouse.load([base.Load(table, pa.table({"id": ["b"], "v": ["drei"]}))], {})
     assert sorted(loads.found(warehouse, "SELECT id, v FROM stripe.things")) == [("a", "1"), ("b", "drei")]
     warehouse.close()
@@ -287,6 +354,22 @@ def test_a_privilege_that_is_missing_is_named(
     owner.close()
 
 
+def test_schemas_that_somebody_else_made_are_enough(cluster: clusters.Cluster, database: str) -> None:
+    """Postgres asks for the right to make a schema even of those who name one that is there already."""
+    user = f"u_{database}"
+    run(cluster.url(), f"CREATE ROLE {user} LOGIN PASSWORD 'pw'")
+    run(
+        cluster.url(database),
+        f"CREATE SCHEMA stripe AUTHORIZATION {user}",
+        f"CREATE SCHEMA stripe_live AUTHORIZATION {user}",
+    )
+    warehouse = opened(cluster.url(database, user, "pw"))
+    assert all(check.ok for check in warehouse.check())
+    warehouse.load([loads.load(loads.row("a", 1, "Ann"))], {"n": "1"})
+    assert loads.items(warehouse) == [("a", "Ann", 1, None)]
+    warehouse.close()
+
+
 def test_the_right_to_make_schemas(cluster: clusters.Cluster, database: str) -> None:
     run(cluster.url(), "CREATE ROLE nobody LOGIN PASSWORD 'pw'")
     warehouse = opened(cluster.url(database, "nobody", "pw"))
@@ -327,6 +410,24 @@ def test_a_sign_in_that_fails_says_why(
     assert says in str(told.value)
     assert "secret" not in str(told.value)
     assert [(check.name, check.ok) for check in warehouse.check()] == [("reach", True), ("sign in", False)]
+
+
+@pytest.mark.parametrize("limited", ["ROLE u_{database}", "DATABASE {database}"])
+def test_a_server_with_no_room_is_tried_again(cluster: clusters.Cluster, database: str, limited: str) -> None:
+    run(cluster.url(), f"CREATE ROLE u_{database} LOGIN PASSWORD 'pw'")
+    run(cluster.url(), f"ALTER {limited.format(database=database)} CONNECTION LIMIT 0")
+    with pytest.raises(errors.WarehouseUnreachable, match="no room for this now"):
+        opened(cluster.url(database, f"u_{database}", "pw"), wait=0.0).state()
+
+
+def test_a_server_that_is_gone_without_a_word_is_missed(cluster: clusters.Cluster, database: str) -> None:
+    for url in (cluster.url(database), servers.new_redshift()):
+        warehouse = warehouses.open_url(url)
+        assert isinstance(warehouse, postgres.Postgres)
+        asked = warehouse._open().info.get_parameters()
+        patience = [asked[f"keepalives_{word}"] for word in ("idle", "interval", "count")]
+        assert patience == ["30", "10", "6"]
+        warehouse.close()
 
 
 def test_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
+import gzip
 import json
 import logging
 import urllib.parse
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import boto3
@@ -261,6 +263,34 @@ def test_files_that_cannot_be_brought(
     assert_whole(staged, 1)
 
 
+def test_numbers_and_nulls_stand_in_files_as_copy_reads_them() -> None:
+    column = pa.chunked_array([pa.array([Decimal("1e-12"), None, Decimal("0.5")], pa.decimal128(38, 12))])
+    numbers = redshift_rows.written(column, "numeric(38,12)")
+    assert numbers == ["0.000000000001", None, "0.500000000000"]
+    [packed] = redshift_rows.files(["numeric(38,12)", "super"], zip(numbers, '"{', strict=False), "~null~")
+    assert gzip.decompress(packed).decode() == '"0.000000000001",""""\n~null~,"{"\n'
+
+
+def test_a_database_that_ignores_case_is_refused(staged: str) -> None:
+    """Ids differ in case, and there `=` takes them for one."""
+    name = address(staged)["dbname"]
+    with psycopg.connect(servers.postgres(), autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} SET stand_in.ignores_case = 'on'")
+    warehouse = opened(staged)
+    with pytest.raises(errors.ConfigError, match="COLLATE CASE_SENSITIVE"):
+        warehouse.load([loads.load(loads.row("a", 1))], {})
+    assert [check.ok for check in warehouse.check()] == [True, True, True, True, False]
+    warehouse.close()
+
+
+def test_a_name_that_the_server_would_cut(staged: str) -> None:
+    warehouse = opened(staged)
+    table = base.Table("n" * 128, pa.schema([("id", pa.string())]), ("id",), "")
+    with pytest.raises(errors.ConfigError, match="no name of more than 127 bytes"):
+        warehouse.prepare([table])
+    warehouse.close()
+
+
 def test_files_lie_in_s3_only() -> None:
     with pytest.raises(errors.ConfigError, match="s3://BUCKET/PREFIX"):
         warehouses.open_url("redshift://u:p@h/db?staging=/tmp/files")
@@ -365,6 +395,29 @@ def test_a_connection_that_is_cut(staged: str, after: int) -> None:
         warehouse.load([many(2, "new")], {"n": "2"})
         warehouse.close()
     assert_whole(staged, 2)
+
+
+def test_a_connection_that_is_cut_before_any_answer(staged: str) -> None:
+    """Each in its turn, that to COMMIT too: who lost it cannot know whether the load is there, and loads again."""
+    warehouse, port = opened(staged), servers.redshift()
+    warehouse.load([loads.load(loads.row("b", 1))], {"n": "1"})
+    piece, cut = 0, clusters.Cut(0)
+    while piece < 3 or cut.happened:
+        version, cut = piece + 2, clusters.Cut(piece, answer=True)
+        rows = [loads.row(f"{n}", version, f"{version}") for n in range(redshift.FEW + 1)]
+        work = [loads.load(*rows), loads.mark(loads.dead("b", version), hard=True)]
+        with clusters.wire(port, [cut]) as door:
+            other = opened(staged.replace(f":{port}/", f":{door}/"))
+            other.load(work, {"n": f"{version}", f"{version - 1}": None, f"{version}": "here"})
+            other.close()
+        found = loads.items(warehouse)
+        assert len(found) == len({id for id, *_ in found}) == len(rows)
+        assert {(name, stored) for _, name, stored, _ in found} == {(f"{version}", version)}
+        assert loads.graves(warehouse) == [('["acct_1","b"]', version, 2)]
+        assert warehouse.state() == {"n": f"{version}", f"{version}": "here"}
+        piece += 1
+    warehouse.close()
+    assert piece > 15  # answers are there
 
 
 def test_two_writers_at_once_lose_and_double_nothing(url: str) -> None:
@@ -514,6 +567,6 @@ def test_names_lose_their_case_unless_a_session_asks(staged: str) -> None:
 
 def test_a_place_in_an_insert_holds_any_length() -> None:
     text, values = redshift_rows.place("super", json.dumps(LONG))
-    assert text.startswith("JSON_PARSE(TO_VARBYTE(%s, 'utf8') || ")
+    assert text.startswith("JSON_PARSE(TO_VARBYTE(\0, 'utf8') || ")
     assert "".join(map(str, values)) == json.dumps(LONG)
     assert all(len(str(value).encode()) <= redshift_rows.VARCHAR for value in values)

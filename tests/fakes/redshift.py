@@ -92,6 +92,10 @@ BEGIN
 END $$;
 CREATE FUNCTION redshift.from_varbyte(value redshift.varbyte, coding varchar) RETURNS redshift.varchar65535
   LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT convert_from(decode(value::text, 'hex'), 'UTF8') $$;
+CREATE FUNCTION redshift.db_collation() RETURNS varchar LANGUAGE sql STABLE AS $$
+  SELECT CASE WHEN current_setting('stand_in.ignores_case', true) = 'on'
+    THEN 'case_insensitive' ELSE 'case_sensitive' END
+$$;
 CREATE FUNCTION redshift.format_type(kind oid, modifier integer) RETURNS varchar LANGUAGE sql STABLE AS $$
   SELECT CASE kind
     WHEN 'redshift.super'::regtype THEN 'super'
@@ -364,10 +368,7 @@ class Session:
         rows = b"".join(map(gzip.decompress, files))
         self.check(rows)
         columns = found["columns"]
-        begin = (
-            f"COPY {found['table']} ({columns}) FROM STDIN "
-            f"(FORMAT csv, NULL '{found['null']}', FORCE_NULL ({columns}))"
-        )
+        begin = f"COPY {found['table']} ({columns}) FROM STDIN (FORMAT csv, NULL '{found['null']}')"
         data = [packed(b"d", rows[at : at + 65536]) for at in range(0, len(rows), 65536)]
         return packed(b"Q", begin.encode() + b"\0") + b"".join(data) + packed(b"c", b"")
 

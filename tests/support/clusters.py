@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 
@@ -172,20 +172,38 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
+class Cut:
+    """Where a connection breaks: before a piece gets to the server, or before the answer to it comes back."""
+
+    def __init__(self, piece: int, *, answer: bool = False) -> None:
+        self.piece, self.answer = piece, answer
+        self.happened = False
+        self._count = 0
+
+    def asked(self) -> bool:
+        """Is this piece, which goes to the server, one too many?"""
+        self._count += 1
+        self.happened |= self._count > self.piece and not self.answer
+        return self.happened
+
+    def answered(self) -> bool:
+        """Is this piece, which comes from the server, one too many?"""
+        self.happened |= self.answer and self._count > self.piece
+        return self.happened
+
+
 @contextlib.contextmanager
-def wire(port: int, cuts: Sequence[int]) -> Iterator[int]:
-    """A port that passes everything on, and breaks the first connections after so many bytes to the server."""
+def wire(port: int, cuts: Sequence[int | Cut]) -> Iterator[int]:
+    """A port that passes everything on, and breaks the first connections, after so many bytes to the server."""
     left = list(cuts)
     threads: list[threading.Thread] = []
     ends: list[socket.socket] = []
 
-    def pump(source: socket.socket, target: socket.socket, budget: int | None) -> None:
+    def pump(source: socket.socket, target: socket.socket, spent: Callable[[bytes], bool]) -> None:
         try:
             while data := source.recv(65536):
-                if budget is not None:
-                    budget -= len(data)
-                    if budget < 0:
-                        break
+                if spent(data):
+                    break
                 target.sendall(data)
         except OSError:
             pass
@@ -200,9 +218,10 @@ def wire(port: int, cuts: Sequence[int]) -> Iterator[int]:
             except OSError:
                 return
             far = socket.create_connection(("127.0.0.1", port))
-            budget = left.pop(0) if left else None
+            cut = left.pop(0) if left else None
             ends.extend((near, far))
-            for pair in ((near, far, budget), (far, near, None)):
+            asked, answered = _limits(cut)
+            for pair in ((near, far, asked), (far, near, answered)):
                 thread = threading.Thread(target=pump, args=pair)
                 thread.start()
                 threads.append(thread)
@@ -222,6 +241,19 @@ def wire(port: int, cuts: Sequence[int]) -> Iterator[int]:
                 thread.join()
             for end in ends:
                 end.close()
+
+
+def _limits(cut: int | Cut | None) -> tuple[Callable[[bytes], bool], Callable[[bytes], bool]]:
+    """What tells, of each piece to and from the server, whether the connection breaks instead."""
+    if isinstance(cut, Cut):
+        return lambda _: cut.asked(), lambda _: cut.answered()
+    sizes: list[int] = []
+
+    def is_too_much(data: bytes) -> bool:
+        sizes.append(len(data))
+        return cut is not None and sum(sizes) > cut
+
+    return is_too_much, lambda _: False
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from tidegate import warehouse as warehouses
 from tidegate.warehouse import base
 
 SHARE = {
-    "bigquery": 2,
+    "bigquery": 4,
     "clickhouse": 2,
     "databricks": 2,
     "delta": 2,

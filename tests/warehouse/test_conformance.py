@@ -368,6 +368,7 @@ def test_preparing_with_a_narrower_type_keeps_the_wider(warehouse: base.Warehous
         "semi;colon--",
         "a\\b",
         "1st",
+        "100% %s {} ?",
     ],
 )
 def test_a_name_may_be_anything(warehouse: base.Warehouse, name: str) -> None:
@@ -379,6 +380,23 @@ def test_a_name_may_be_anything(warehouse: base.Warehouse, name: str) -> None:
     assert stored(warehouse, "id", name, table=name) == [("a", "x")]
     assert warehouse.state() == {name: name}
     assert list(warehouse.columns(name)) == ["id", name]
+
+
+def test_a_key_with_what_a_warehouse_cannot_hold_is_the_same_key_again(warehouse: base.Warehouse) -> None:
+    table = base.Table("things", pa.schema([("id", pa.string()), ("v", pa.int64())]), ("id",), "v")
+    for version in (1, 2):
+        warehouse.load([base.Load(table, pa.table({"id": ["a\0b"], "v": [version]}))], {})
+    assert stored(warehouse, "id", "v", table="things") == [(kept(warehouse, "a\0b"), 2)]
+    assert warehouse.find(table, pa.table({"id": ["a\0b"]}), ["v"]).column("v").to_pylist() == [2]
+
+
+def test_a_text_that_is_no_json_is_refused_and_not_repeated(warehouse: base.Warehouse) -> None:
+    table = simple(pa.field("doc", pa.string(), metadata=base.JSON))
+    warehouse.load([load({"id": "a", "doc": "{}"}, table=table)], {})
+    with pytest.raises(errors.WarehouseError) as refused:
+        warehouse.load([base.Load(table, pa.table({"id": ["b"], "doc": ["jenny@example.com"]}))], {})
+    assert "jenny" not in str(refused.value)
+    assert stored(warehouse, "id", "doc", table="things") == [("a", "{}")]
 
 
 def test_a_table_needs_a_name_of_its_own(warehouse: base.Warehouse) -> None:

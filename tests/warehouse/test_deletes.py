@@ -5,6 +5,7 @@ Runs once per adapter (see conftest). Versions are whole seconds, so two things 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -139,6 +140,18 @@ def test_a_hard_mark_takes_a_tombstone_away_and_remembers_when_it_died(warehouse
     warehouse.load([loads.load(loads.dead("a", 5))], {})
     assert warehouse.load([loads.mark(loads.dead("a", 5, deleted=7), hard=True)], {})[0].updated == 0
     assert (loads.items(warehouse), loads.graves(warehouse)) == ([], [(GRAVE, 5, 5)])
+
+
+def test_rows_of_several_tables_come_back_in_one_load(warehouse: base.Warehouse) -> None:
+    others = base.Table("others", loads.ITEMS.schema)
+
+    def both(load: base.Load) -> list[base.Load]:
+        return [load, dataclasses.replace(load, table=others)]
+
+    warehouse.load(both(loads.mark(loads.dead("a", 5), hard=True)), {})
+    assert loads.graves(warehouse) == loads.graves(warehouse, "others") == [(GRAVE, 5, 5)]
+    warehouse.load(both(loads.load(loads.row("a", 6))), {})
+    assert loads.graves(warehouse) == loads.graves(warehouse, "others") == []
 
 
 def test_a_row_that_left_the_table_comes_back_within_the_second(warehouse: base.Warehouse) -> None:

@@ -8,8 +8,9 @@ in its escaped form: they are left out.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import psycopg
@@ -45,7 +46,7 @@ class Postgres(remote.Remote):
     """A schema of a Postgres database."""
 
     kind = "postgres"
-    dialect = sql.Dialect("postgres", "%s")
+    dialect = sql.Dialect("postgres", postgres_wire.PARAMETER)
     types: ClassVar = {
         "BOOLEAN": "boolean",
         "BIGINT": "bigint",
@@ -58,6 +59,8 @@ class Postgres(remote.Remote):
     nul: ClassVar[str] = ""
     port: ClassVar[int] = 5432
     """The usual one."""
+    longest: ClassVar[int] = 63
+    """Bytes of a name at most; of a longer one the server silently keeps the beginning."""
     through: tunnel.Tunnel | None = None
     """The way to the server, where it cannot be reached from here."""
 
@@ -88,7 +91,7 @@ class Postgres(remote.Remote):
             return
         # Settings go with every transaction: PgBouncer takes none at the start and forgets them after each.
         asked: dict[str, Any] = {"connect_timeout": 10, "application_name": "tidegate"} | self._address
-        asked |= {"client_encoding": "UTF8", "keepalives": 1, "keepalives_idle": 30} | self._routed()
+        asked |= {"client_encoding": "UTF8"} | postgres_wire.KEPT_ALIVE | self._routed()
         self._connection = psycopg.connect(**asked, autocommit=True, prepare_threshold=None)
         # Another default would have a load look at the tables before it holds their lock.
         self._connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
@@ -167,26 +170,43 @@ class Postgres(remote.Remote):
             f"{base.quoted(self.schema)} TO {user}`"
         )
 
+    def load(
+        self,
+        loads: Sequence[base.Load],
+        state: Mapping[str, str | None],
+        fence: base.Fence | None = None,
+    ) -> list[base.Loaded]:
+        """Merge rows and write state in one transaction; keys lose what no text holds, before they are compared."""
+        bare = [
+            dataclasses.replace(load, rows=postgres_copy.bare(load.rows, (*load.table.key, "_parent_id")))
+            for load in loads
+        ]
+        return super().load(bare, state, fence)
+
+    def find(self, table: base.Table, keys: pa.Table, columns: Sequence[str] = ()) -> pa.Table:
+        """What is stored or buried under keys."""
+        return super().find(table, postgres_copy.bare(keys, table.key), columns)
+
     def execute(self, text: str, parameters: Sequence[object] = ()) -> None:
         """Run a statement."""
-        self._open().execute(text, list(parameters) or None)
+        self._open().execute(*postgres_wire.filled(text, parameters))
 
     def fetch(
         self, text: str, parameters: Sequence[object] = (), *, stream: bool = False
     ) -> Iterator[pa.RecordBatch]:
         """The rows of a query; `stream` by a cursor of the server's, in a transaction that only reads."""
-        connection = self._open()
+        connection, query = self._open(), postgres_wire.filled(text, parameters)
         if not stream:
             is_within = connection.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS
             with contextlib.nullcontext() if is_within else connection.transaction():
                 if not is_within:
                     connection.execute(SETTINGS)
-                found = connection.execute(text, list(parameters) or None)
+                found = connection.execute(*query)
                 batch = postgres_wire.batch(found.description or [], found.fetchall())
             yield batch
             return
         with self._reading(connection), connection.cursor("tidegate") as cursor:
-            cursor.execute(text, list(parameters) or None)
+            cursor.execute(*query)
             rows = cursor.fetchmany(BATCH)
             batch = postgres_wire.batch(cursor.description or [], rows)
             yield batch
@@ -211,10 +231,10 @@ class Postgres(remote.Remote):
 
     @contextlib.contextmanager
     def _reading(self, connection: psycopg.Connection[tuple[Any, ...]]) -> Iterator[None]:
-        """A transaction that only reads."""
+        """A transaction that only reads, for as long as that takes."""
         with connection.transaction():
             connection.execute("SET TRANSACTION READ ONLY")
-            connection.execute(SETTINGS)
+            connection.execute(f"{SETTINGS}, set_config('idle_in_transaction_session_timeout', '0', true)")
             yield
 
     def interrupt(self) -> None:
@@ -255,8 +275,16 @@ class Postgres(remote.Remote):
                 columns[column] = kind
         return tables
 
+    def create_schema(self, schema: str) -> None:
+        """Make a schema, where there is none; of one that is there Postgres asks for the right to make it, too."""
+        self._check_length(schema)
+        found = self._open().execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [schema])
+        if found.fetchone() is None:
+            super().create_schema(schema)
+
     def create(self, table: str, columns: ddl.Columns, key: Sequence[str]) -> None:
         """Make a table, with an index of its key."""
+        self._check_length(table, *columns)
         told = [f"{self.column(column)} {self.types[kind]}" for column, kind in columns.items()]
         if key:
             told.append(f"PRIMARY KEY ({', '.join(map(self.column, key))})")
@@ -267,6 +295,19 @@ class Postgres(remote.Remote):
                 f"CREATE INDEX IF NOT EXISTS {index} ON {self.name(table)} "
                 f"({self.column('table_name')}, {self.column('key')})"
             )
+
+    def add(self, table: str, column: str, kind: str) -> None:
+        """Add a column."""
+        self._check_length(column)
+        super().add(table, column, kind)
+
+    def _check_length(self, *names: str) -> None:
+        """Raises ConfigError for a name that the server would cut, and take for another of the same beginning."""
+        for name in names:
+            if len(name.encode()) > self.longest:
+                raise errors.ConfigError(
+                    f"{self.where()} takes no name of more than {self.longest} bytes; shorten {name}."
+                )
 
     def widen(self, table: str, column: str, _: str, kind: str) -> None:
         """Change a column's type in place."""
@@ -293,7 +334,7 @@ class Postgres(remote.Remote):
         """Rows as arrays that the query unfolds."""
         kinds = [ddl.sql_type(field) for field in rows.schema]
         names = ", ".join(map(self.column, rows.column_names))
-        arrays = ", ".join(f"%s::{ARRAYS[kind]}" for kind in kinds)
+        arrays = ", ".join(f"{postgres_wire.PARAMETER}::{ARRAYS[kind]}" for kind in kinds)
         yield (
             f"(SELECT * FROM unnest({arrays}) AS u ({names}))",
             [postgres_copy.array(column) for column in rows.columns],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -71,6 +71,16 @@ def _data(column: pa.Array) -> pa.Buffer:
     ends = memoryview(offsets).cast("i")
     start, end = ends[column.offset], ends[column.offset + len(column)]
     return data.slice(start, end - start)
+
+
+def bare(rows: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """Rows whose texts in these columns, where there are any, have nothing that text cannot hold."""
+    for i, field in enumerate(rows.schema):
+        if field.name not in columns or not pa.types.is_string(field.type):
+            continue
+        if pc.any(pc.match_substring(rows.column(i), "\0")).as_py():
+            rows = rows.set_column(i, field, pc.replace_substring(rows.column(i), "\0", ""))
+    return rows
 
 
 def array(column: pa.ChunkedArray) -> object:

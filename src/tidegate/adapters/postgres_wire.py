@@ -14,6 +14,9 @@ import pyarrow.compute as pc
 from tidegate import config, errors
 from tidegate.config import warehouses
 
+PARAMETER = "\0"
+"""What stands for a parameter in our SQL: no name may hold it, but one may hold what psycopg has for it."""
+
 ARROW: dict[int, pa.DataType] = {
     16: pa.bool_(),
     20: pa.int64(),
@@ -46,6 +49,17 @@ def address(target: config.Postgres | warehouses.Redshift) -> dict[str, Any]:
     if target.password is not None:
         found["password"] = target.password.get_secret_value()
     return found
+
+
+KEPT_ALIVE = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 6}
+"""What libpq asks of TCP: a server that is gone without a word is missed after 90 seconds, not after hours."""
+
+
+def filled(text: str, parameters: Sequence[object]) -> tuple[str, list[object] | None]:
+    """A statement of ours as psycopg wants it, and its parameters."""
+    if not parameters:
+        return text, None
+    return text.replace("%", "%%").replace(PARAMETER, "%s"), list(parameters)
 
 
 def batch(
@@ -130,10 +144,20 @@ FATAL: dict[str, tuple[type[errors.TidegateError], str]] = {
         errors.WarehouseError,
         "{where} cannot do that ({detail}); if a view of yours uses a column that has to change, drop it first.",
     ),
+    "2BP01": (
+        errors.WarehouseError,
+        "{where} cannot do that ({detail}); if a view of yours uses a column that has to change, drop it first.",
+    ),
     "25006": (
         errors.WarehouseError,
         "{where} only lets itself be read ({detail}); give the address of the primary.",
     ),
+    "25P03": (errors.WarehouseUnreachable, "{where} ended the connection ({detail})."),
+    "25P04": (
+        errors.WarehouseError,
+        "{where} gave up a transaction ({detail}); raise transaction_timeout for this user (ALTER ROLE ... SET).",
+    ),
+    "54": (errors.WarehouseError, "{where} refused a statement: {detail}. Nothing of this load was written."),
     "40": (errors.WarehouseBusy, "Somebody else changed {where} at the same moment ({detail})."),
     "55P03": (errors.WarehouseBusy, "Somebody else locks a table of {where} for longer than a minute."),
     "22": (errors.WarehouseError, "{where} refused a value ({detail}); nothing of this load was written."),
@@ -143,6 +167,11 @@ FATAL: dict[str, tuple[type[errors.TidegateError], str]] = {
 
 
 REFUSALS: tuple[tuple[type[errors.TidegateError], str, tuple[str, ...]], ...] = (
+    (
+        errors.WarehouseUnreachable,
+        "{where} has no room for this now; have the connection limit of the user or of the database raised.",
+        ("too many connections for",),
+    ),
     (
         errors.ConfigError,
         "{where} asks for TLS or does not let this user in from here; "

@@ -43,7 +43,7 @@ class Redshift(postgres.Postgres):
     """A schema of a Redshift database."""
 
     kind = "redshift"
-    dialect = sql.Dialect("redshift", "%s")
+    dialect = sql.Dialect("redshift", postgres_wire.PARAMETER)
     types: ClassVar = {
         "BOOLEAN": "boolean",
         "BIGINT": "bigint",
@@ -54,6 +54,7 @@ class Redshift(postgres.Postgres):
         "VARCHAR": f"character varying({rows_of.VARCHAR})",
     }
     port: ClassVar[int] = 5439
+    longest: ClassVar[int] = 127
 
     def __init__(
         self,
@@ -78,9 +79,10 @@ class Redshift(postgres.Postgres):
         if self._connection is not None and not self._connection.closed:
             return
         asked: dict[str, Any] = {"connect_timeout": 30, "application_name": "tidegate"} | self._address
+        asked |= postgres_wire.KEPT_ALIVE
         # Left to itself Redshift calls its encoding UNICODE: https://github.com/psycopg/psycopg/issues/122
         self._connection = psycopg.connect(
-            **asked, client_encoding="UTF8", keepalives=1, autocommit=True, prepare_threshold=None
+            **asked, client_encoding="UTF8", autocommit=True, prepare_threshold=None
         )
         for kind in (rows_of.SUPER, rows_of.VARBYTE, "date", "timestamp", "timestamptz"):
             self._connection.adapters.register_loader(kind, postgres_wire.Text)
@@ -105,18 +107,18 @@ class Redshift(postgres.Postgres):
         self, text: str, parameters: Sequence[object] = (), *, stream: bool = False
     ) -> Iterator[pa.RecordBatch]:
         """The rows of a query; `stream` as they arrive, in a transaction that only reads."""
-        given = rows_of.plain(parameters)
+        query, given = postgres_wire.filled(text, rows_of.plain(parameters))
         if stream:
-            return self._streamed(text, given, rows_of.batch)
-        found = self._open().execute(text, given or None)
+            return self._streamed(query, given, rows_of.batch)
+        found = self._open().execute(query, given)
         return iter([rows_of.batch(found.description or [], found.fetchall())])
 
     def ask(self, text: str, parameters: Sequence[object] = ()) -> Iterator[pa.RecordBatch]:
         """The rows of a user's query, as they arrive, in types that lose nothing."""
-        return self._streamed(text, rows_of.plain(parameters), rows_of.exact)
+        return self._streamed(text, rows_of.plain(parameters) or None, rows_of.exact)
 
     def _streamed(
-        self, text: str, parameters: list[object], made: Callable[..., pa.RecordBatch]
+        self, text: str, parameters: list[object] | None, made: Callable[..., pa.RecordBatch]
     ) -> Iterator[pa.RecordBatch]:
         """Rows as they come over the wire: a cursor would first lay all of them on the leader node."""
         connection = self._open()
@@ -124,7 +126,7 @@ class Redshift(postgres.Postgres):
         try:
             cursor, schema = connection.cursor(), None
             size = postgres.BATCH if psycopg.capabilities.has_stream_chunked() else 1
-            rows = cast("Generator[Any]", cursor.stream(text, parameters or None, size=size))
+            rows = cast("Generator[Any]", cursor.stream(text, parameters, size=size))
             with contextlib.closing(rows):
                 while chunk := list(itertools.islice(rows, postgres.BATCH)):
                     batch = made(cursor.description or [], chunk, schema)
@@ -132,7 +134,7 @@ class Redshift(postgres.Postgres):
                     yield batch
             if schema is None:  # of no rows psycopg does not tell the columns
                 none = connection.execute(
-                    f"SELECT * FROM ({text.rstrip().rstrip(';')}\n) AS q LIMIT 0", parameters or None
+                    f"SELECT * FROM ({text.rstrip().rstrip(';')}\n) AS q LIMIT 0", parameters
                 )
                 yield made(none.description or [], [])
         finally:
@@ -141,7 +143,7 @@ class Redshift(postgres.Postgres):
 
     def execute(self, text: str, parameters: Sequence[object] = ()) -> None:
         """Run a statement."""
-        self._open().execute(text, rows_of.plain(parameters) or None)
+        self._open().execute(*postgres_wire.filled(text, rows_of.plain(parameters)))
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -159,6 +161,8 @@ class Redshift(postgres.Postgres):
 
     def _ready(self) -> dict[str, ddl.Columns]:
         """The tables, once the schema and Tidegate's own tables are there."""
+        if base.STATE not in self._tables and base.STATE not in self._there():
+            self._check_case()
         there = super()._ready()
         if base.STATE not in there or base.TOMBSTONES not in there:
             # Somebody made them since this transaction began: they are there, and it does not see them.
@@ -166,6 +170,16 @@ class Redshift(postgres.Postgres):
                 f"Somebody else makes the tables of {self.where()} at the same moment."
             )
         return there
+
+    def _check_case(self) -> None:
+        """Raises ConfigError for a database to which two ids that differ in case are one."""
+        # https://docs.aws.amazon.com/redshift/latest/dg/r_DB_COLLATION.html
+        [(collation,)] = self._open().execute("SELECT db_collation()").fetchall()
+        if collation == "case_insensitive":
+            raise errors.ConfigError(
+                f"{self.where()} takes ids that differ in case for one; make another database for Stripe's rows "
+                "(CREATE DATABASE ... COLLATE CASE_SENSITIVE)."
+            )
 
     def existing(self, schema: str) -> dict[str, ddl.Columns]:
         """Every table and view of a schema with its columns."""
@@ -176,6 +190,7 @@ class Redshift(postgres.Postgres):
 
     def create(self, table: str, columns: ddl.Columns, key: Sequence[str]) -> None:
         """Make a table; Redshift would believe a key and not enforce it, so none is declared."""
+        self._check_length(table, *columns)
         self._natives = None
         remote.Remote.create(self, table, columns, key)
 
@@ -238,9 +253,9 @@ class Redshift(postgres.Postgres):
         kinds = {field.name: self.types[ddl.sql_type(field)] for field in rows.schema}
         if rows.num_rows <= INLINE:
             values = [rows_of.written(rows.column(name), kind) for name, kind in kinds.items()]
-            first = ", ".join(f"%s::{kind} AS {self.column(name)}" for name, kind in kinds.items())
-            other = ", ".join(f"%s::{kind}" for kind in kinds.values())
-            selects = " UNION ALL SELECT ".join([first] + [other] * (rows.num_rows - 1))
+            other = [f"{postgres_wire.PARAMETER}::{kind}" for kind in kinds.values()]
+            first = [f"{each} AS {self.column(name)}" for each, name in zip(other, kinds, strict=True)]
+            selects = " UNION ALL SELECT ".join(map(", ".join, [first] + [other] * (rows.num_rows - 1)))
             yield f"(SELECT {selects})", [value for row in zip(*values, strict=True) for value in row]
             return
         name = f"_tidegate_shown_{next(self._numbers)}"
@@ -353,6 +368,7 @@ class Redshift(postgres.Postgres):
         return f"{str(self._staging).rstrip('/')}/tidegate/{digest}/{use}"
 
     def _check_write(self) -> str:
+        self._check_case()
         done = super()._check_write()
         if self._staging is None:
             return f"{done}; rows go in by INSERT, `staging: s3://...` makes it fast"

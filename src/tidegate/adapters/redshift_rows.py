@@ -6,7 +6,7 @@ goes in by pieces of its text, `{"_tidegate_pieces": ["...", "..."]}`, and is pu
 
 from __future__ import annotations
 
-import csv
+import decimal
 import gzip
 import io
 import json
@@ -33,6 +33,7 @@ FILE = 64 * 1024 * 1024
 PIECES = "_tidegate_pieces"
 PIECE = VARCHAR // 4
 """Characters of a piece, none of which has more than four bytes."""
+PARAMETER = postgres_wire.PARAMETER
 SUPER, VARBYTE = 4000, 6551
 """Numbers of types in pg_type."""
 LONG = "varbyte(16777216)"
@@ -65,6 +66,9 @@ def written(column: pa.ChunkedArray, kind: str) -> list[str | None]:
     values: list[str | None] = texts.to_pylist()
     if kind == "super":
         return [value if value is None else _document(value) for value in values]
+    if pa.types.is_decimal(column.type):
+        # Arrow writes 0.000000000001 as 1E-12, in which COPY finds an invalid digit.
+        return [value if value is None else format(decimal.Decimal(value), "f") for value in values]
     if not pa.types.is_string(column.type):
         return values
     return [value if value is None else value.replace("\0", "") for value in values]
@@ -84,18 +88,20 @@ def place(kind: str, value: str | None) -> tuple[str, list[str | None]]:
     What is longer than a VARCHAR is put together from bytes.
     """
     if value is None or (kind not in ("super", "varbyte")):
-        return f"%s::{LONG if kind == 'varbyte' else kind}", [value]
+        return f"{PARAMETER}::{LONG if kind == 'varbyte' else kind}", [value]
     if kind == "super" and len(value.encode()) <= VARCHAR:
-        return f"JSON_PARSE(%s::character varying({VARCHAR}))", [value]
+        return f"JSON_PARSE({PARAMETER}::character varying({VARCHAR}))", [value]
     parts: list[str | None] = [value[start : start + PIECE] for start in range(0, len(value) or 1, PIECE)]
-    put = " || ".join(["TO_VARBYTE(%s, 'utf8')"] * len(parts))
+    put = " || ".join([f"TO_VARBYTE({PARAMETER}, 'utf8')"] * len(parts))
     return (f"JSON_PARSE({put})" if kind == "super" else put), parts
 
 
 def files(kinds: Sequence[str], rows: Iterable[Sequence[str | None]], null: str) -> Iterator[bytes]:
-    """Rows as CSV files, packed; raises WarehouseError for a row that no COPY takes."""
+    """Rows as CSV files, packed; raises WarehouseError for a row that no COPY takes.
+
+    What is NULL has no quotes: in quotes it might be taken for a text.
+    """
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
     long = [i for i, kind in enumerate(kinds) if kind == "varbyte"]
     for values in rows:
         begin = file.tell()
@@ -103,7 +109,8 @@ def files(kinds: Sequence[str], rows: Iterable[Sequence[str | None]], null: str)
         for i in long:
             value = row[i]
             row[i] = value if value is None else value.encode().hex()
-        writer.writerow([null if value is None else value for value in row])
+        told = (null if value is None else '"' + value.replace('"', '""') + '"' for value in row)
+        file.write(",".join(told) + "\n")
         if file.tell() - begin > ROW // 4 and len(file.getvalue()[begin:].encode()) > ROW:
             raise errors.WarehouseError(
                 "A row is longer than the 4 MB that Redshift's COPY takes; exclude its longest column. "

@@ -11,6 +11,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import os
+import tempfile
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -71,10 +74,10 @@ def decided(
         named = [name for one in staged for name in _tables(one)]
         if all(one.load.mode == "replace" for one in staged) and len(set(named)) == len(named):
             parts = [_replaced(desk, one, reader) for one in staged]
-            return [done for done, _ in parts], [
-                *(change for _, change in parts if change is not None),
-                *_changed(desk, base.TOMBSTONES, GRAVES),
-            ]
+            changes = [change for _, change in parts if change is not None]
+            if not buried.isdisjoint(named):  # else no grave was laid, and none goes
+                changes += _changed(desk, base.TOMBSTONES, GRAVES)
+            return [done for done, _ in parts], changes
         _lay(desk, staged, reader)
         keys = {_lower(table): table.key for one in staged for table in _both(one)}
         done = [modes.apply(desk, one) for one in staged]
@@ -119,12 +122,16 @@ class _Desk(staging.Place):
 
 @functools.cache
 def _duckdb() -> duckdb.DuckDBPyConnection:
-    """The DuckDB in which every desk is a database of its own: to open another takes 30 times as long."""
+    """The DuckDB in which every desk is a database of its own: to open another takes 30 times as long.
+
+    What has no room in memory goes to the system's temporary files, not into whatever folder this runs in.
+    """
     connection = duckdb.connect(
         ":memory:",
         config={
             "memory_limit": f"{MEMORY}B",
             "threads": 1,
+            "temp_directory": os.path.join(tempfile.gettempdir(), f"tidegate-{uuid.uuid4().hex}"),
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
             "python_enable_replacements": False,
@@ -140,6 +147,9 @@ def _opened(there: dict[str, ddl.Columns], buried: set[str]) -> _Desk:
     session = duckdb_file.Session(connection, database, MEMORY)
     desk = _Desk(session, SCHEMA, {name: dict(columns) for name, columns in there.items()}, set(buried))
     _create(desk, base.TOMBSTONES)
+    desk.session.connection.execute(
+        f"CREATE TABLE {_before(desk, base.TOMBSTONES)} AS FROM {desk.name(base.TOMBSTONES)}"
+    )
     return desk
 
 
@@ -249,19 +259,20 @@ def _union(parts: Sequence[pa.Table]) -> pa.Table | None:
 
 
 def _exhume(desk: _Desk, table: base.Table, rows: pa.Table, key: Sequence[str], reader: Reader) -> None:
-    """Lay the graves of keys on the desk."""
-    if _lower(table) in desk.buried:
-        with desk.shown(staging.STAGE, rows):
-            text = tombstones.key(base.quoted(column) for column in key)
-            by = desk.query(
-                f"SELECT DISTINCT {ddl.literal(_lower(table))} AS table_name, {text} AS key FROM {staging.STAGE}"
-            )
-        graves = reader.stored(base.TOMBSTONES, list(desk.there[base.TOMBSTONES]), by)
-        _insert(desk, base.TOMBSTONES, graves, None)
-    name = _before(desk, base.TOMBSTONES)
-    desk.session.connection.execute(
-        f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM {desk.name(base.TOMBSTONES)}"
-    )
+    """Lay the graves of keys on the desk, also among what was there before; each table's only once."""
+    if _lower(table) not in desk.buried:
+        return
+    with desk.shown(staging.STAGE, rows):
+        text = tombstones.key(base.quoted(column) for column in key)
+        by = desk.query(
+            f"SELECT DISTINCT {ddl.literal(_lower(table))} AS table_name, {text} AS key FROM {staging.STAGE}"
+        )
+    graves = reader.stored(base.TOMBSTONES, list(desk.there[base.TOMBSTONES]), by)
+    _insert(desk, base.TOMBSTONES, graves, None)
+    with desk.shown(staging.STAGE, graves):
+        desk.session.connection.execute(
+            f"INSERT INTO {_before(desk, base.TOMBSTONES)} BY NAME FROM {staging.STAGE}"
+        )
 
 
 def _changed(desk: _Desk, name: str, key: Sequence[str]) -> list[Change]:

@@ -20,7 +20,7 @@ _MARK = "TIDEGATE_PARAMETER"
 class Dialect:
     """How a warehouse wants its SQL.
 
-    `name` is sqlglot's, `parameter` what stands for one ("?", "%s", ":{}" with the number from 0 on). `fold` turns
+    `name` is sqlglot's, `parameter` what stands for one ("?", ":{}" with the number from 0 on). `fold` turns
     the names of schemas, tables and columns into those that the warehouse stores, say upper case. `finish` says
     what sqlglot leaves as only others understand it, node by node.
     """
@@ -31,6 +31,7 @@ class Dialect:
     finish: Callable[[exp.Expression], exp.Expression] | None = None
 
 
+@functools.lru_cache(maxsize=4096)
 def quoted(dialect: Dialect, *names: str) -> str:
     """A name, or several with a dot between."""
     return ".".join(
@@ -47,8 +48,6 @@ def translated(text: str, dialect: Dialect) -> str:
 
 def placed(text: str, dialect: Dialect) -> str:
     """Text with marks where the parameters belong, each mark as the driver wants it."""
-    if dialect.parameter == "%s":
-        text = text.replace("%", "%%")
     pieces = text.split(_MARK)
     if "{}" not in dialect.parameter:
         return dialect.parameter.join(pieces)

@@ -14,10 +14,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self, TypeVar
 
+import duckdb
 import pyarrow as pa
 
 from tidegate import errors
-from tidegate.warehouse import ddl, patience, sql
+from tidegate.warehouse import ddl, faults, patience, sql
 
 T = TypeVar("T")
 
@@ -253,6 +254,8 @@ class Wire(abc.ABC):
             raise
         except Exception as error:
             told = self.explain(error)
+            if told is None and isinstance(error, duckdb.Error):  # of `desk`, which decides in memory
+                told = faults.explain(error, self.where())
             if told is None:
                 raise
             self.disconnect()
