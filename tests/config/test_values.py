@@ -183,6 +183,8 @@ def test_a_percentage_needs_its_sign(value: object) -> None:
             {"cron": "0 6 * * 1-5", "timezone": "Europe/Berlin"},
             values.Cron(cron="0 6 * * 1-5", timezone="Europe/Berlin"),
         ),
+        ({"after": "everything"}, values.After(after=("everything",))),
+        ({"after": ["pull:eu", "push:us-2"]}, values.After(after=("pull:eu", "push:us-2"))),
     ],
 )
 def test_every_form_of_a_schedule_is_understood(value: object, schedule: object) -> None:
@@ -201,6 +203,9 @@ def test_every_form_of_a_schedule_is_understood(value: object, schedule: object)
         ({"every": "6h", "anchor": "26:00"}, "write a time of day"),
         ({"every": "6h", "anchor": 120}, "write a time of day"),
         ({"every": 6}, "write a number and a unit"),
+        ({"every": "367d"}, "every 10s to every 366d"),
+        ({"every": timedelta(seconds=1)}, "every 10s to every 366d"),
+        ({"every": timedelta(minutes=1, microseconds=5)}, "every 10s to every 366d"),
         ({"cron": "0 6 * *"}, "has 5 fields"),
         ({"cron": "60 6 * * *"}, "the minute field"),
         ({"cron": "0 6 0 * *"}, "the day of the month field"),
@@ -208,7 +213,19 @@ def test_every_form_of_a_schedule_is_understood(value: object, schedule: object)
         ({"cron": "0 6 * * 8"}, "the day of the week field"),
         ({"cron": "0 9-6 * * *"}, "the hour field"),
         ({"cron": "*/0 * * * *"}, "the minute field"),
+        ({"cron": "*/ * * * *"}, "the minute field"),
+        ({"cron": "٣ 6 * * *"}, "the minute field"),
+        ({"cron": "*/٣ 6 * * *"}, "the minute field"),
+        ({"cron": "0 6 L * *"}, "the day of the month field"),
+        ({"cron": "0 0 30 2 *"}, "no month of this cron line has such a day"),
+        ({"cron": "0 0 31 apr,jun */2"}, "no month of this cron line has such a day"),
         ({"cron": "0 6 * * *", "timezone": "Europe/Berln"}, "did you mean 'Europe/Berlin'?"),
+        ({"after": []}, "at least 1 item"),
+        ({"after": "a b"}, "write the name of a pull, pipeline or push"),
+        ({"after": ["a", "model:b"]}, "write the name of a pull, pipeline or push"),
+        ({"after": "pull:"}, "write the name of a pull, pipeline or push"),
+        ({"after": "a", "every": "6h"}, "Extra inputs"),
+        ("after everything", "or {after: NAME}"),
     ],
 )
 def test_a_schedule_that_cannot_be_is_refused(value: object, says: str) -> None:
@@ -216,7 +233,18 @@ def test_a_schedule_that_cannot_be_is_refused(value: object, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["* * * * *", "*/15 * * * *", "0 0,12 1-15 jan-mar mon", "5-55/10 * * * 7", "0 6 * * SUN"]
+    "line",
+    [
+        "* * * * *",
+        "*/15 * * * *",
+        "0 0,12 1-15 jan-mar mon",
+        "5-55/10 * * * 7",
+        "0 6 * * SUN",
+        "0 0 29 2 *",
+        "0 0 29 feb */7",
+        "0 0 30 2 mon",
+        "0 0 31 4-5 *",
+    ],
 )
 def test_cron_lines_of_every_kind_pass(line: str) -> None:
     assert read(values.Schedule, {"cron": line}).cron == line

@@ -5,7 +5,8 @@ describes the file for editors. The docstring under a field is its documentation
 `docs/configuration.md` alike. Relative paths count from the folder that holds the file.
 
 Rooms: `document` reads YAML and JSON and knows every value's position, `values` parses the notations,
-`warehouses` and `flows` are the models, `problems` phrases what is wrong.
+`warehouses` and `flows` are the models, `chains` knows which flow runs after which, `problems` phrases what is
+wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import pydantic
 from pydantic import Field, SecretStr
 
 from tidegate import catalog, errors
-from tidegate.config import document, flows, problems, values, warehouses
+from tidegate.config import chains, document, flows, problems, values, warehouses
 from tidegate.config.flows import (
     Alerts,
     Connection,
@@ -33,11 +34,12 @@ from tidegate.config.flows import (
     Retention,
     StreamOptions,
 )
-from tidegate.config.values import Cron, Every, RateLimit
+from tidegate.config.values import After, Cron, Every, RateLimit
 from tidegate.config.warehouses import AnyWarehouse, ClickHouse, Databricks, DuckDB, Postgres, Warehouse
 
 __all__ = [
     "DEFAULT_FILE",
+    "After",
     "Alerts",
     "AnyWarehouse",
     "ClickHouse",
@@ -240,7 +242,8 @@ def _check(
         columns = {
             name: [field.name for field in each.fields] for name, each in catalog.load().streams.items()
         }
-    for place, what in (*_dangling(doc.data), *_unknown_names(doc.data, columns)):
+    named = (*_dangling(doc.data), *chains.problems(doc.data), *_unknown_names(doc.data, columns))
+    for place, what in named:
         # An alias or a default may put a reference where nothing is written.
         shown = what if place not in doc.filled else what.partition(";")[0]
         if place not in bad:

@@ -233,7 +233,7 @@ class Pull(values.Base):
     lookback: values.Lookback = Field(default=values.DEFAULT_LOOKBACK, json_schema_extra={"default": "7d"})
     """How far back to read again what Stripe sends no events for: `0d` to `600d`."""
     schedule: values.Schedule = "manual"
-    """When: `continuous`, `manual`, `every 15m`, a cron line, or a pace with an anchor."""
+    """When: `continuous`, `manual`, `every 15m`, a cron line, a pace with an anchor, or after others."""
     retention: Retention = Field(default_factory=Retention, json_schema_extra={"default": {}})
     """How long events, history, deleted rows and runs are kept."""
     streams: Mapping[str, Annotated[StreamOptions, BeforeValidator(_or_empty)]] = Field(

@@ -16,6 +16,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import cronsim
 import pydantic
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, SecretStr, StringConstraints, Tag
 
@@ -25,6 +26,7 @@ DEFAULT_LOOKBACK = timedelta(days=7)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _WORDS = {"second": "s", "sec": "s", "minute": "m", "min": "m", "hour": "h", "day": "d", "week": "w"}
 _DURATION = re.compile(r"\s*(\d{1,9})\s*([a-z]+)\s*\Z", re.IGNORECASE)
+_FLOW = re.compile(r"(?:(?:pull|pipeline|push):)?[A-Za-z0-9][A-Za-z0-9_-]{0,62}\Z")
 _CRON = (
     ("minute", 0, 59, ()),
     ("hour", 0, 23, ()),
@@ -217,17 +219,22 @@ def _cron(text: str) -> str:
                 [low, high] if span == "*" else [_cron_number(end, low, names) for end in span.split("-", 1)]
             )
             right = all(low <= end <= high for end in ends) and ends[0] <= ends[-1]
-            if not right or (slash and not (step.isdecimal() and int(step) > 0)):
+            if not right or (slash and not re.fullmatch(r"0*[1-9][0-9]{0,3}", step)):
                 raise ValueError(
                     f"the {name} field of the cron line is not understood; it counts {low}-{high}"
                 )
-    return " ".join(parts)
+    line = " ".join(parts)
+    try:
+        next(cronsim.CronSim(line, datetime(2000, 1, 1)))
+    except (cronsim.CronSimError, StopIteration):
+        raise ValueError("no month of this cron line has such a day, so that it would never run") from None
+    return line
 
 
 def _cron_number(text: str, low: int, names: tuple[str, ...]) -> int:
     if text.lower() in names:
         return names.index(text.lower()) + low
-    return int(text) if re.fullmatch(r"\d{1,2}", text) else -1
+    return int(text) if re.fullmatch(r"[0-9]{1,2}", text) else -1
 
 
 def _timezone(name: str) -> str:
@@ -253,14 +260,18 @@ def _anchor(value: Any) -> time:
 
 
 def _every(value: Any) -> timedelta:
-    if isinstance(value, timedelta):
-        return value
-    if not isinstance(value, str):
+    if not isinstance(value, str | timedelta):
         raise ValueError("write a number and a unit: 15m, 6h or 1d")
-    found = duration(value)
-    if not timedelta(seconds=10) <= found <= timedelta(days=366):
+    found = duration(value) if isinstance(value, str) else value
+    if not timedelta(seconds=10) <= found <= timedelta(days=366) or found.microseconds:
         raise ValueError("a schedule repeats every 10s to every 366d; `continuous` never pauses")
     return found
+
+
+def _flow_name(text: str) -> str:
+    if not _FLOW.match(text):
+        raise ValueError("write the name of a pull, pipeline or push, such as everything or pull:everything")
+    return text
 
 
 Timezone = Annotated[str, AfterValidator(_timezone)]
@@ -286,6 +297,20 @@ class Every(Base):
     """The zone of the anchor."""
 
 
+class After(Base):
+    """When another flow has ended well: `{after: everything}`, or one of several: `{after: [pull:eu, pull:us]}`."""
+
+    after: Annotated[
+        tuple[Annotated[str, AfterValidator(_flow_name)], ...],
+        Field(min_length=1),
+        BeforeValidator(
+            lambda value: (value,) if isinstance(value, str) else value,
+            json_schema_input_type=str | list[str],
+        ),
+    ]
+    """A pull, pipeline or push, or several; `pull:NAME` where several kinds have one of that name."""
+
+
 def _schedule(value: Any) -> Any:
     """Text becomes one of the forms; a mapping is left for the models to judge."""
     if not isinstance(value, str):
@@ -298,27 +323,28 @@ def _schedule(value: Any) -> Any:
     if text.startswith("every "):
         return Every(every=_every(text.removeprefix("every ")))
     raise ValueError(
-        'write continuous, manual, every 15m, {cron: "0 6 * * *"} or {every: 6h, anchor: "02:00"}'
+        "write continuous, manual, every 15m, "
+        '{cron: "0 6 * * *"}, {every: 6h, anchor: "02:00"} or {after: NAME}'
         + suggestion(text, ("continuous", "manual"))
     )
 
 
 def _schedule_kind(value: Any) -> str | None:
-    if isinstance(value, (str, Cron, Every)):
-        return "<cron>" if isinstance(value, Cron) else "<every>" if isinstance(value, Every) else "<word>"
     if isinstance(value, dict):
-        return "<cron>" if "cron" in value else "<every>"
-    return None
+        return "<cron>" if "cron" in value else "<after>" if "after" in value else "<every>"
+    kinds: dict[type, str] = {str: "<word>", Every: "<every>", Cron: "<cron>", After: "<after>"}
+    return kinds.get(type(value))
 
 
 Schedule = Annotated[
     Annotated[Literal["continuous", "manual"], Tag("<word>")]
     | Annotated[Every, Tag("<every>")]
-    | Annotated[Cron, Tag("<cron>")],
+    | Annotated[Cron, Tag("<cron>")]
+    | Annotated[After, Tag("<after>")],
     Discriminator(_schedule_kind),
-    BeforeValidator(_schedule, json_schema_input_type=str | Every | Cron),
+    BeforeValidator(_schedule, json_schema_input_type=str | Every | Cron | After),
 ]
-"""`continuous`, `manual` (also `off`), `every 15m`, a cron line, or a pace with an anchor."""
+"""`continuous`, `manual` (also `off`), `every 15m`, a cron line, a pace with an anchor, or after other flows."""
 
 
 def _http_url(value: str) -> str:
