@@ -67,6 +67,28 @@ def test_a_model_that_cannot_be_read_says_why(folder: Path, model: str, says: st
     assert "ada@" not in done.stdout
 
 
+@pytest.mark.parametrize("name", ["[dbo]", "[/b]"])
+def test_words_in_brackets_are_shown_as_they_are(folder: Path, name: str) -> None:
+    """SQL Server's names stand in them, and so do those in the GRANT that it lacks."""
+    done = check(folder, FILE.format(model=f"sql: 'select \"{name}\" as id from people', key: id"))
+    assert done.returncode == 3, done.stderr
+    assert f'"{name}"' in done.stdout
+
+
+def test_a_model_without_its_driver_does_not_keep_the_others_from_being_checked(folder: Path) -> None:
+    text = FILE.format(model="table: people, key: id").replace(
+        "models:", "  sheet: {type: google_sheets, spreadsheet: x, credentials: geheim}\nmodels:"
+    )
+    done = check(folder, text + "  vips: {warehouse: sheet, sheet: S, key: id}\n", "--json")
+    assert done.returncode == 3, done.stderr
+    people, vips = json.loads(done.stdout)["models"]
+    assert all(step["ok"] for step in people["source"])
+    [step] = vips["source"]
+    assert (step["step"], step["ok"]) == ("open", False)
+    assert "is no JSON; write `credentials: ${file:/path/key.json}`" in step["detail"]
+    assert "geheim" not in done.stdout + done.stderr
+
+
 def test_a_source_that_cannot_be_reached_is_asked_nothing_more(tmp_path: Path) -> None:
     text = FILE.replace("{{type: duckdb, path: w.duckdb}}", "{{url: 'postgres://u:geheim@127.0.0.1:1/d'}}")
     done = check(tmp_path, text.format(model="table: people, key: id"), "--json")

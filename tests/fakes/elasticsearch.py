@@ -321,7 +321,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     ) -> dict[str, Any]:
         index, number, source = document
         hit: dict[str, Any] = {"_index": index, "_id": number, "_score": None, "sort": [place]}
-        if told.get("_source", True) is not False:
+        kept = self.cluster.indices[index].mappings.get("_source", {})
+        if told.get("_source", True) is not False and kept.get("enabled", True):
+            source = {name: one for name, one in source.items() if name not in kept.get("excludes", ())}
             hit["_source"] = _included(source, told["_source"]["includes"], "")
         fields = {}
         for asked in told.get("docvalue_fields", ()):

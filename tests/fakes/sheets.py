@@ -46,6 +46,8 @@ class Google:
     shared_with: set[str] = field(default_factory=lambda: {"reader@project.iam.gserviceaccount.com"})
     busy: int = 0
     """How many of the next requests are told to come back later."""
+    shrinks: str = ""
+    """A sheet that somebody empties once its values were read."""
     asked: list[str] = field(default_factory=list)
     tokens: dict[str, tuple[str, float]] = field(default_factory=dict)
     is_enabled: bool = True
@@ -151,7 +153,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def reply(self) -> dict[str, Any]:
         url = urllib.parse.urlsplit(self.path)
-        query = {name: one[0] for name, one in urllib.parse.parse_qs(url.query).items()}
+        told = urllib.parse.parse_qs(url.query)
+        query = {name: one[0] for name, one in told.items()}
         who = self.google.tokens.get(self.headers.get("Authorization", "").removeprefix("Bearer "))
         if who is None or who[1] < time.time():
             raise Refused(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.")
@@ -165,8 +168,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             raise Refused(403, "PERMISSION_DENIED", "The caller does not have permission")
         if rest:
             assert rest[0] == "values"
-            return self.values(urllib.parse.unquote(rest[1]), query)
-        return self.grid(query)
+            found = self.values(urllib.parse.unquote(rest[1]), query)
+            if self.google.shrinks:
+                self.google.sheets[self.google.shrinks].clear()
+            return found
+        return self.grid(query, told.get("ranges", []))
 
     def values(self, place: str, query: dict[str, str]) -> dict[str, Any]:
         rendering = query.get("valueRenderOption", "FORMATTED_VALUE")
@@ -180,7 +186,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         found = {"range": place, "majorDimension": query.get("majorDimension", "ROWS")}
         return found | ({"values": rows} if rows else {})
 
-    def grid(self, query: dict[str, str]) -> dict[str, Any]:
+    def grid(self, query: dict[str, str], places: list[str]) -> dict[str, Any]:
         fields = query.get("fields", "")
         if fields == "sheets.properties(title,sheetType)":
             return {
@@ -189,10 +195,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                     for title in self.google.sheets
                 ]
             }
-        wanted = "sheets.data.rowData.values(effectiveValue.numberValue,effectiveFormat.numberFormat.type)"
-        assert fields == wanted
-        rows = [{"values": [_cell(cell) for cell in row]} for row in self.cells(query["ranges"])]
-        return {"sheets": [{"data": [{"rowData": rows}]}]}
+        cell = "effectiveValue.numberValue,effectiveFormat.numberFormat.type"
+        assert fields == f"sheets.data(startColumn,rowData.values({cell}))"
+        assert places
+        data = []
+        for place in places:
+            rows = [{"values": [_cell(cell) for cell in row]} for row in self.cells(place)]
+            corner = re.search(r"!([A-Z]+)\d", place)
+            left = _number(corner[1]) - 1 if corner else 0
+            # Zeros are left out, as Google's APIs do with all that is a default.
+            data.append(({"startColumn": left} if left else {}) | {"rowData": rows})
+        return {"sheets": [{"data": data}]}
 
     def cells(self, place: str) -> list[list[Any]]:
         found = re.fullmatch(r"'((?:[^']|'')*)'(?:!([A-Z]+)?(\d+)?(?::([A-Z]+)?(\d+)?)?)?", place)
@@ -205,6 +218,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         top, left = int(found[3] or 1), _number(found[2] or "A")
         bottom = top if single else int(found[5] or len(rows))
         right = left if single else _number(found[4]) if found[4] else width
+        top, bottom, left, right = min(top, bottom), max(top, bottom), min(left, right), max(left, right)
         if top > max(len(rows), 1):
             raise Refused(
                 400, "INVALID_ARGUMENT", f"Range ({place}) exceeds grid limits. Max rows: {len(rows)}"

@@ -149,10 +149,30 @@ class Connection:
         else:
             raise EOFError
         try:
-            self.wire.send(self._safely(answer, 0xFE if kind == RPC else 0xFD))
+            with self._listening():
+                self.wire.send(self._safely(answer, 0xFE if kind == RPC else 0xFD))
         except tsql.Cancelled:
             # Nothing was sent yet: the client hears of its attention alone.
             self.session.roll_back()
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[None]:
+        """End what runs as soon as the client says something, or is gone."""
+        assert self.session is not None
+        session, done = self.session, threading.Event()
+
+        def listen() -> None:
+            while not done.wait(0.2):
+                if not self.wire.is_quiet(0):
+                    session.cursor.interrupt()
+
+        listener = threading.Thread(target=listen)
+        listener.start()
+        try:
+            yield
+        finally:
+            done.set()
+            listener.join()
 
     def _safely(self, answer: Iterator[bytes], last: int) -> Iterator[bytes]:
         try:

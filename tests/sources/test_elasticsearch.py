@@ -329,6 +329,31 @@ def test_patterns_and_aliases_name_several_indices(cluster: Cluster) -> None:
     assert source.tables() == ["logs-1", "logs-2", "newest"]
 
 
+def test_whole_numbers_are_not_rounded_where_another_index_has_floats(cluster: Cluster) -> None:
+    cluster.put("logs-1", {"n": {"type": "long"}}, [{"n": 2**53 + 1}, {"n": 2**60}])
+    cluster.put("logs-2", {"n": {"type": "double"}}, [{"n": 0.5}])
+    source = cluster.open()
+    assert "the field n of a document does not hold what its mapping says (double)" in said(
+        source, base.Query(index="logs-*")
+    )
+    found = rows(source, base.Query(index="logs-*", fields=["n:json"]))
+    assert sorted(found["n"].to_pylist()) == ["0.5", str(2**60), str(2**53 + 1)]
+
+
+def test_documents_that_an_index_does_not_keep_are_not_taken_for_empty(cluster: Cluster) -> None:
+    properties = {"id": {"type": "keyword"}, "secret": {"type": "keyword"}}
+    cluster.call("PUT", "/none", {"mappings": {"_source": {"enabled": False}, "properties": properties}})
+    cluster.add("none", [{"id": "a", "secret": "b"}])
+    assert "none of 127.0.0.1 does not keep its documents (`_source` is switched off)" in said(
+        cluster.open(), base.Query(index="none")
+    )
+    part = {"_source": {"excludes": ["secret"]}, "properties": properties}
+    cluster.call("PUT", "/some", {"mappings": part})
+    cluster.add("some", [{"id": "a", "secret": "b"}])
+    assert rows(cluster.open(), base.Query(index="some")).to_pylist() == [{"_id": "0", "id": "a"}]
+    assert "has no field secret" in said(cluster.open(), base.Query(index="some", fields=["secret"]))
+
+
 def test_what_is_not_there_is_named(cluster: Cluster) -> None:
     cluster.put("customers", PROPERTIES)
     assert "has no index nope; `index` is the name of an index" in said(

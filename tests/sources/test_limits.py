@@ -19,6 +19,9 @@ from tidegate import config, errors, sources
 from tidegate import warehouse as warehouses
 from tidegate.sources import base, patience
 
+MANY = "SELECT COUNT(*) AS n FROM " + ", ".join(
+    f"(VALUES {', '.join(f'({n})' for n in range(10))}) AS t{k} (i)" for k in range(13)
+)
 ENDLESS = {
     "duckdb": "SELECT count(*) AS n FROM range(100000000000) AS t (i) WHERE i % 7 = 8",
     "parquet": "SELECT count(*) AS n FROM range(100000000000) AS t (i) WHERE i % 7 = 8",
@@ -26,6 +29,14 @@ ENDLESS = {
     "redshift": "SELECT count(*) AS n FROM pg_class a, pg_class b, pg_class c, pg_class d "
     "WHERE a.relnatts + b.relnatts + c.relnatts + d.relnatts < 0",
     "mysql": "SELECT count(*) AS n FROM stripe.seq_1_to_99999 a, stripe.seq_1_to_99999 b WHERE a.seq * b.seq < 0",
+    "snowflake": "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT count(*) AS n FROM r",
+    "bigquery": "SELECT 'for ever' AS n",
+    "databricks": "SELECT count(*) AS n FROM range(100000) AS a CROSS JOIN range(100000) AS b "
+    "CROSS JOIN range(100000) AS c WHERE a.range * b.range + c.range % 7 = 3",
+    # Its engine here cannot be told to stop, so this one has an end.
+    "clickhouse": "SELECT sleepEachRow(0.5) AS n FROM numbers(8) SETTINGS max_block_size = 1",
+    "sqlserver": MANY,
+    "synapse": MANY,
 }
 
 
@@ -46,10 +57,11 @@ def new(kind: str, folder: Path) -> str:
         warehouse.claim("test", ["items"])
         warehouse.close()
         return url
-    if kind in ("postgres", "redshift"):
-        return fleet.SERVERS[kind]()
-    url = servers.new_mariadb()
-    servers.mariadb().run("CREATE DATABASE stripe")
+    if kind == "bigquery":
+        servers.bigquery()[0].endless.append(ENDLESS["bigquery"])
+    url = fleet.SERVERS[kind]()
+    if kind == "mysql":
+        servers.mariadb().run("CREATE DATABASE stripe")
     return url
 
 

@@ -100,6 +100,31 @@ def test_a_range_starts_where_it_says(google: fake.Google, opened: Opener) -> No
     assert rows(opened(), "S", "B3:C5").to_pylist() == [{"id": "a", "n": 1}, {"id": "b", "n": 2}]
 
 
+def test_a_range_may_be_written_from_its_end(google: fake.Google, opened: Opener) -> None:
+    google.sheets["S"] = [[None, "at", "n"], [None, dt.date(2024, 1, 2), 3]]
+    assert rows(opened(), "S", "C2:B1").to_pylist() == [{"at": dt.date(2024, 1, 2), "n": 3}]
+
+
+def test_dates_are_dates_wherever_they_begin(google: fake.Google, opened: Opener) -> None:
+    """Also where nothing but empty cells and other columns' numbers come before."""
+    day = dt.date(2024, 2, 29)
+    gap: list[list[Any]] = [[n, None, "x"] for n in range(150)]
+    google.sheets["S"] = [["n", "day", "late", "text"], *gap, [150, day], [151, day, day], [152, None, day]]
+    found = rows(opened(), "S")
+    assert found.schema.field("n").type == pa.int64()
+    assert found["day"].to_pylist()[149:] == [None, day, day, None]
+    assert found["late"].to_pylist()[:2] == ["x", "x"]
+    many = [f"c{n}" for n in range(120)]
+    google.sheets["S"] = [many, *([None] * n + [day] for n in range(120))]
+    assert set(rows(opened(), "S").schema.types) == {pa.date32()}
+
+
+def test_a_sheet_that_shrinks_while_it_is_read_is_told(google: fake.Google, opened: Opener) -> None:
+    google.sheets["S"] = [["n"], *([None] for _ in range(50)), [1]]
+    google.shrinks = "S"
+    assert said(opened(), "S") == "The sheet S was changed while it was read; run this again."
+
+
 def test_whole_numbers_are_integers_until_doubles_are_none(google: fake.Google, opened: Opener) -> None:
     google.sheets["S"] = [["a", "b"], [1, 2**53], [3.0, 1e300]]
     assert rows(opened(), "S").schema.types == [pa.int64(), pa.float64()]
@@ -114,7 +139,7 @@ def test_no_rows_have_their_columns(google: fake.Google, opened: Opener) -> None
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        ([["a", "a"], [1, 2]], "returns 2 columns of the name a"),
+        ([["a", "a"], [1, 2]], "The row 1 of the sheet S names 2 columns a; give each a name of its own"),
         ([["a", None], [1, 2]], "The column B of the sheet S holds values and has no name"),
         ([[]], "The row 1 of the sheet S is empty"),
         ([["a", "b"], [1, 2], [3, fake.Error("#N/A")]], "The cell B3 of the sheet S shows #N/A"),

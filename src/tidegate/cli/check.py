@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -116,13 +117,15 @@ def _models(file: config.Config, names: Sequence[str]) -> dict[str, list[base.Ch
     found: dict[str, list[base.Check]] = {}
     for name in names:
         model = file.models[name]
-        source = sources.open_source(file.warehouses[model.warehouse])
         try:
+            source = sources.open_source(file.warehouses[model.warehouse])
+        except errors.TidegateError as error:  # a driver is missing, a certificate cannot be read
+            found[name] = [base.Check("open", False, str(error))]
+            continue
+        with contextlib.closing(source):
             steps = source.check()
             if all(step.ok for step in steps):
                 steps.append(_query(source, model))
-        finally:
-            source.close()
         found[name] = steps
     return found
 
@@ -145,7 +148,7 @@ def _told(steps: Sequence[base.Check]) -> list[dict[str, object]]:
 
 def _show_steps(kind: str, steps: Sequence[base.Check]) -> None:
     for step in steps:
-        output.console().print(f"  {_sign(step.ok)} {kind} {step.name}: {step.detail}")
+        output.console().print(f"  {_sign(step.ok)} {kind} {step.name}: {_plain(step.detail)}")
 
 
 def _show(job: settings.Job, found: permissions.Found, steps: list[base.Check]) -> None:
@@ -157,8 +160,8 @@ def _show(job: settings.Job, found: permissions.Found, steps: list[base.Check]) 
     console.print(f"  {_sign(bool(readable))} {len(readable)} of {len(found.access)} streams can be read")
     if found.untold:
         console.print(
-            f"  {_sign(False)} events cannot be read: {found.untold} Until then changes are only seen by listing "
-            "again: edits of rows older than the lookback and the moment of a deletion are lost."
+            f"  {_sign(False)} events cannot be read: {_plain(found.untold)} Until then changes are only seen by "
+            "listing again: edits of rows older than the lookback and the moment of a deletion are lost."
         )
     absent = [one.stream for one in found.access if one.status == "not_enabled"]
     if absent:
@@ -168,7 +171,7 @@ def _show(job: settings.Job, found: permissions.Found, steps: list[base.Check]) 
         if one.status == "no_permission":
             wanted.setdefault(one.permission, []).append(one.stream)
         elif one.status == "failed":
-            console.print(f"  {_sign(False)} {one.stream}: {one.error}")
+            console.print(f"  {_sign(False)} {one.stream}: {_plain(one.error)}")
     for permission, streams in sorted(wanted.items()):
         console.print(f"  {_sign(False)} grant {permission} for {', '.join(streams)}")
     if wanted:
@@ -176,6 +179,13 @@ def _show(job: settings.Job, found: permissions.Found, steps: list[base.Check]) 
         console.print(
             f"  Permissions of a restricted key: https://dashboard.stripe.com/{live}apikeys, Edit key, Read."
         )
+
+
+def _plain(text: str) -> str:
+    """Text as rich prints it as it is: of `GRANT SELECT ON [dbo].[items]` it would leave out the names."""
+    from rich import markup
+
+    return markup.escape(text)
 
 
 def _sign(good: bool) -> str:

@@ -65,11 +65,21 @@ def _plain(column: pa.Array) -> tuple[pa.Array, bool]:
         return pa.array([None if v is None else v.hex() for v in column.to_pylist()], pa.string()), False
     if pa.types.is_large_string(kind) or pa.types.is_null(kind) or kind == pa.string_view():
         return column.cast(pa.string()), False
-    if pa.types.is_time(kind) or pa.types.is_duration(kind) or pa.types.is_interval(kind):
+    if pa.types.is_time(kind):
+        told = column.cast(pa.string()).to_pylist()  # Python's own times end with microseconds
+        return pa.array([None if v is None else _time(v) for v in told], pa.string()), False
+    if pa.types.is_duration(kind) or pa.types.is_interval(kind):
         return pa.array([None if v is None else _spelled(v) for v in column.to_pylist()], pa.string()), False
     if pa.types.is_timestamp(kind) and kind.tz is not None and kind.tz != "UTC":
         return column.cast(pa.timestamp(kind.unit, "UTC")), False
     return column, False
+
+
+def _time(text: str) -> str:
+    """A time of day as Arrow spells it, with a part of the second only where there is one: 6 digits, or up to 9."""
+    whole, _, part = text.partition(".")
+    part = part.rstrip("0")
+    return f"{whole}.{part.ljust(6, '0')}" if part else whole
 
 
 def _speakable(value: object) -> object:

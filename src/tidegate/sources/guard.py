@@ -6,6 +6,7 @@ nothing but SELECT is the best guard there is.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -14,7 +15,9 @@ from sqlglot import exp, tokenizer_core
 
 from tidegate import errors
 
-CHANGES = (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Create, exp.Drop, exp.Into, exp.Command)
+CHANGES = (
+    exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Create, exp.Drop, exp.Into, exp.Command, exp.NextValueFor,
+)  # fmt: skip
 QUERIES = (exp.Query, exp.Values, exp.Pivot)
 
 BEGINNINGS = frozenset(("SELECT", "WITH", "FROM", "VALUES", "TABLE", "PIVOT", "UNPIVOT", "("))
@@ -25,13 +28,14 @@ FORBIDDEN = frozenset((
 """Words that no query has outside of quotes, for queries whose grammar is not understood here."""
 
 STATEMENTS = frozenset((
-    "ALTER", "BACKUP", "BEGIN", "BULK", "CHECKPOINT", "CLOSE", "COMMIT", "CREATE", "DBCC", "DEALLOCATE", "DECLARE",
+    "ALTER", "BACKUP", "BEGIN", "CHECKPOINT", "CLOSE", "COMMIT", "CREATE", "DBCC", "DEALLOCATE", "DECLARE",
     "DELETE", "DENY", "DROP", "DUMP", "EXEC", "EXECUTE", "GOTO", "GRANT", "INSERT", "INTO", "KILL", "LOAD", "OPEN",
     "PRINT", "RAISERROR", "READTEXT", "RECONFIGURE", "RESTORE", "RETURN", "REVERT", "REVOKE", "ROLLBACK", "SAVE",
     "SET", "SETUSER", "SHUTDOWN", "TRUNCATE", "UPDATE", "UPDATETEXT", "USE", "WAITFOR", "WHILE", "WRITETEXT",
 ))  # fmt: skip
 """Reserved words of T-SQL, where the next statement needs no semicolon before it: `SELECT 1 SHUTDOWN`.
 
+BULK is none of them: OPENROWSET(BULK ...) reads, and BULK INSERT says INSERT.
 https://learn.microsoft.com/en-us/sql/t-sql/language-elements/reserved-keywords-transact-sql
 """
 
@@ -63,7 +67,9 @@ def one_query(text: str, dialect: str) -> str:
         )
     words = [token.text.upper() for token in found if token.token_type not in _QUOTED]
     if not words or words[0] not in BEGINNINGS or not _only_reads(text, dialect, words):
-        what = next((word for word in words if word in FORBIDDEN | STATEMENTS), found[0].text.upper())
+        what = next(
+            (word for word in words if word in FORBIDDEN | STATEMENTS | {"NEXT"}), found[0].text.upper()
+        )
         raise errors.ConfigError(
             f"A model only reads, and this SQL would do something else ({what}); write a SELECT."
         )
@@ -71,18 +77,26 @@ def one_query(text: str, dialect: str) -> str:
 
 
 def _only_reads(text: str, dialect: str, words: Sequence[str]) -> bool:
-    if (dialect == "tsql" and not STATEMENTS.isdisjoint(words)) or (
-        dialect == "snowflake" and "->>" in words
-    ):
-        return (
-            False  # https://docs.snowflake.com/en/sql-reference/operators-flow: one statement after another
-        )
+    if dialect == "tsql" and not STATEMENTS.isdisjoint(_without_hints(words)):
+        return False
+    if dialect == "snowflake" and "->>" in words:
+        # https://docs.snowflake.com/en/sql-reference/operators-flow: one statement after another
+        return False
     try:
         tree = sqlglot.parse_one(text, read=dialect)
     except sqlglot.errors.SqlglotError:
         # The server knows its own grammar better; what it must not do is still told by its words.
         return FORBIDDEN.isdisjoint(words)
     return isinstance(tree, QUERIES) and not tree.find(*CHANGES)
+
+
+def _without_hints(words: Sequence[str]) -> list[str]:
+    """The words but for the USE of `OPTION (USE HINT (...))`, which says how to run a query."""
+    return [
+        word
+        for word, after in itertools.pairwise((*words, ""))
+        if word != "USE" or after not in ("HINT", "PLAN")
+    ]
 
 
 _QUOTED = (tokenizer_core.TokenType.STRING, tokenizer_core.TokenType.IDENTIFIER)

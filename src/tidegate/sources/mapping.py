@@ -8,6 +8,7 @@ model must ask for JSON, `tags:json`.
 from __future__ import annotations
 
 import datetime as dt
+import fnmatch
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -72,10 +73,18 @@ def columns(mappings: Mapping[str, Any], fields: Sequence[str], where: str) -> l
     `fields`: which ones, in their order; all by default. An object's path stands for all that is in it.
     """
     found: dict[str, Column] = {}
-    for body in mappings.values():
-        for column in _walked(body.get("mappings", {}).get("properties", {}), ""):
+    bodies = [body.get("mappings", {}) for body in mappings.values()]
+    if any(str(body.get("_source", {}).get("enabled", True)).lower() == "false" for body in bodies):
+        raise errors.ConfigError(
+            f"{where} does not keep its documents (`_source` is switched off), so nothing of them can be read; "
+            "read an index that keeps them."
+        )
+    for body in bodies:
+        for column in _walked(body.get("properties", {}), ""):
             known = found.get(column.path)
             found[column.path] = column if known is None else _both(known, column)
+    # What one index does not keep of its documents would be NULL there, whatever it was.
+    found = {path: column for path, column in found.items() if all(_is_kept(path, body) for body in bodies)}
     if not fields:
         return [found[path] for path in sorted(found)]
     chosen: dict[str, Column] = {}
@@ -124,6 +133,20 @@ def values(column: Column, documents: Sequence[Mapping[str, Any]], where: str) -
         raise errors.WarehouseError(
             f"{where}: the field {column.path} of a document is out of the range of {column.type}."
         ) from None
+
+
+def _is_kept(path: str, body: Mapping[str, Any]) -> bool:
+    """Is a field part of the documents that an index keeps?
+
+    https://www.elastic.co/guide/en/elasticsearch/reference/current/mapping-source-field.html#include-exclude
+    """
+    told, parts = body.get("_source", {}), path.split(".")
+    paths = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+
+    def named(patterns: Sequence[str]) -> bool:
+        return any(fnmatch.fnmatchcase(one, pattern) for one in paths for pattern in patterns)
+
+    return named(told.get("includes") or ["*"]) and not named(told.get("excludes") or [])
 
 
 def _walked(properties: Mapping[str, Any], prefix: str) -> Iterator[Column]:
@@ -216,6 +239,8 @@ def _value(column: Column, value: Any) -> Any:
     if isinstance(value, dict):
         raise ValueError
     if column.type in FLOATS:
+        if isinstance(value, int) and float(value) != value:
+            raise ValueError  # a `long` that another index of the pattern has as `double` keeps its digits
         return float(value)
     # Elasticsearch keeps "12.9" in the document, and indexes 12.
     return value if isinstance(value, int) else int(Decimal(str(value)))

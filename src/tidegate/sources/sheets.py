@@ -10,10 +10,9 @@ Google itself was never met: only what speaks like its documented API, to which 
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import json
-import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,27 +23,22 @@ from google.oauth2 import service_account
 
 from tidegate import errors
 from tidegate.config import warehouses as config
-from tidegate.sources import base, web
+from tidegate.sources import base, cells, web
 from tidegate.warehouse import base as warehouses
 from tidegate.warehouse import wire
 
 SCOPE = "https://www.googleapis.com/auth/spreadsheets.readonly"
 
-ZERO = dt.datetime(1899, 12, 30)
-"""Day 0 of the numbers that dates are. https://developers.google.com/workspace/sheets/api/guides/formats"""
-
 SHOWN = 100
-"""Rows whose number formats tell which columns are dates."""
+"""Rows, from a column's first number on, whose number formats tell whether its numbers are dates."""
+
+BLOCKS = 50
+"""Ranges that one request asks for, at most."""
 
 ERRORS = frozenset(
     ("#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A", "#ERROR!", "Loading...")
 )
 """What cells show instead of a value. https://developers.google.com/workspace/sheets/api/reference/rest/v4/spreadsheets/other#ErrorType"""
-
-EXACT = 2**53
-"""Numbers of a sheet are doubles; from here on they are no longer whole numbers one by one."""
-
-_RANGE = re.compile(r"\$?([A-Za-z]{1,3})?\$?(\d+)?(?::\$?([A-Za-z]{1,3})?\$?(\d+)?)?")
 
 
 class Sheets:
@@ -105,12 +99,12 @@ class Sheets:
     def _read(self, query: base.Query) -> Iterator[pa.RecordBatch]:
         title = query.sheet if query.sheet is not None else query.table
         assert title is not None, "One of both is given."
-        first_row, first_column = _start(query.range)
-        cells = self._cells(title, query.range)
-        width = max(map(len, cells), default=0)
-        header = [_text(cell).strip() for cell in (cells[0] if cells else [])] + [""] * width
-        rows = cells[1:]
-        del cells
+        first_row, first_column = cells.start(query.range)
+        answered = self._cells(title, query.range)
+        width = max(map(len, answered), default=0)
+        header = [cells.text(cell).strip() for cell in (answered[0] if answered else [])] + [""] * width
+        rows = answered[1:]
+        del answered
         names, places = [], []
         for i in range(width):
             if header[i]:
@@ -118,61 +112,91 @@ class Sheets:
                 places.append(i)
             elif any(i < len(row) and row[i] != "" for row in rows):
                 raise errors.ConfigError(
-                    f"The column {_letters(first_column + i)} of the sheet {title} holds values and has no name; "
-                    f"write one into row {first_row}, or leave the column out by `range`."
+                    f"The column {cells.letters(first_column + i)} of the sheet {title} holds values and has no "
+                    f"name; write one into row {first_row}, or leave the column out by `range`."
                 )
         if not names:
             raise errors.ConfigError(
                 f"The row {first_row} of the sheet {title} is empty; the first row that is read names the columns."
             )
-        base.distinct(names)
-        formats = self._formats(title, first_row, first_column, places)
+        for name, times in Counter(names).items():
+            if times > 1:
+                raise errors.ConfigError(
+                    f"The row {first_row} of the sheet {title} names {times} columns {name}; give each a name of "
+                    "its own, or leave one out by `range`."
+                )
+        formats = self._formats(title, first_row + 1, first_column, rows, places)
         numbers = [n for n, row in enumerate(rows) if any(cell != "" for cell in row)]
         arrays = []
         for i in places:
             found = [rows[n][i] if i < len(rows[n]) and rows[n][i] != "" else None for n in numbers]
             for n, value in zip(numbers, found, strict=True):
                 if value in ERRORS:
-                    cell = f"{_letters(first_column + i)}{first_row + 1 + n}"
+                    cell = f"{cells.letters(first_column + i)}{first_row + 1 + n}"
                     raise errors.WarehouseError(
                         f"The cell {cell} of the sheet {title} shows {value}; "
                         'mend its formula, or let it be empty by IFERROR(..., "").'
                     )
-            arrays.append(_column(found, formats.get(i, "")))
+            arrays.append(cells.column(found, formats.get(i, "")))
         table = pa.table(arrays, names=names)
         yield from table.to_batches(max_chunksize=base.BATCH) or [
             pa.RecordBatch.from_pylist([], schema=table.schema)
         ]
 
-    def _cells(self, title: str, cells: str | None) -> list[list[Any]]:
+    def _cells(self, title: str, wanted: str | None) -> list[list[Any]]:
         """Rows of cells from the top, each without the empty ones at its end."""
         found = self._ask(
-            f"/values/{web.quoted(_place(title, cells))}"
+            f"/values/{web.quoted(cells.place(title, wanted))}"
             "?majorDimension=ROWS&valueRenderOption=UNFORMATTED_VALUE&dateTimeRenderOption=SERIAL_NUMBER",
             title,
         )
         rows: list[list[Any]] = found.get("values", [])
         return rows
 
-    def _formats(self, title: str, row: int, column: int, places: Sequence[int]) -> dict[int, str]:
-        """What the numbers of columns are shown as, where that is the same in all of the first rows."""
-        block = f"{_letters(column)}{row + 1}:{_letters(column + max(places))}{row + SHOWN}"
+    def _formats(
+        self, title: str, row: int, column: int, rows: Sequence[Sequence[Any]], places: Sequence[int]
+    ) -> dict[int, str]:
+        """What the numbers of columns are shown as, where that is the same from the first of them on.
+
+        `row` and `column` are where `rows` begin on the sheet.
+        """
+        begins: dict[int, list[int]] = {}
+        for i in places:
+            first = next(
+                (n for n, line in enumerate(rows) if i < len(line) and cells.is_number(line[i])), None
+            )
+            if first is not None:
+                begins.setdefault(first, []).append(i)
+        blocks = [
+            f"{cells.letters(column + min(told))}{row + first}:"
+            f"{cells.letters(column + max(told))}{row + min(first + SHOWN, len(rows)) - 1}"
+            for first, told in begins.items()
+        ]
+        kinds: dict[int, set[str]] = {}
+        for begin in range(0, len(blocks), BLOCKS):
+            for data in self._shown(title, blocks[begin : begin + BLOCKS]):
+                left = data.get("startColumn", 0) + 1 - column
+                for line in data.get("rowData", ()):
+                    for i, cell in enumerate(line.get("values", ()), left):
+                        if "numberValue" in cell.get("effectiveValue", {}):
+                            kind = cell.get("effectiveFormat", {}).get("numberFormat", {}).get("type", "")
+                            kinds.setdefault(i, set()).add(kind)
+        return {i: next(iter(told)) for i, told in kinds.items() if len(told) == 1}
+
+    def _shown(self, title: str, blocks: Sequence[str]) -> list[Any]:
+        """What the cells of blocks are shown as, block by block."""
+        ranges = "&".join(f"ranges={web.quoted(cells.place(title, block))}" for block in blocks)
         try:
             found = self._ask(
-                f"?ranges={web.quoted(_place(title, block))}"
-                "&fields=sheets.data.rowData.values(effectiveValue.numberValue,effectiveFormat.numberFormat.type)",
+                f"?{ranges}&fields=sheets.data(startColumn,"
+                "rowData.values(effectiveValue.numberValue,effectiveFormat.numberFormat.type))",
                 title,
             )
         except _NotThere:
-            return {}  # the sheet ends with its first row
-        kinds: dict[int, set[str]] = {}
-        for data in (data for sheet in found.get("sheets", ()) for data in sheet.get("data", ())):
-            for cells in data.get("rowData", ()):
-                for i, cell in enumerate(cells.get("values", ())):
-                    if "numberValue" in cell.get("effectiveValue", {}):
-                        kind = cell.get("effectiveFormat", {}).get("numberFormat", {}).get("type", "")
-                        kinds.setdefault(i, set()).add(kind)
-        return {i: next(iter(told)) for i, told in kinds.items() if len(told) == 1}
+            raise errors.WarehouseError(
+                f"The sheet {title} was changed while it was read; run this again."
+            ) from None
+        return [data for sheet in found.get("sheets", ()) for data in sheet.get("data", ())]
 
     # Asking
 
@@ -247,7 +271,7 @@ class Sheets:
         titles = self.tables()
         if not titles:
             return "no sheet to read"
-        self._ask(f"/values/{web.quoted(_place(titles[0], 'A1'))}", titles[0])
+        self._ask(f"/values/{web.quoted(cells.place(titles[0], 'A1'))}", titles[0])
         return f"the sheet {titles[0]} can be read"
 
 
@@ -319,64 +343,3 @@ class _Transport(google.auth.transport.Request):
             raise failed(str(error)) from None  # type: ignore[no-untyped-call]  # has no types
         finally:
             opened.close()
-
-
-def _place(title: str, cells: str | None) -> str:
-    """A sheet, or cells of it, in A1 notation."""
-    sheet = "'" + title.replace("'", "''") + "'"
-    return f"{sheet}!{cells}" if cells else sheet
-
-
-def _start(cells: str | None) -> tuple[int, int]:
-    """The first row and column of a range, both counted from 1; raises ConfigError when it is none."""
-    found = _RANGE.fullmatch(cells.strip()) if cells else None
-    if cells and found is None:
-        raise errors.ConfigError(
-            f"`range` is written as A1:F500 or B3:F, without the sheet's name: {cells!r}."
-        )
-    if found is None:
-        return 1, 1
-    column = 0
-    for letter in (found[1] or "A").upper():
-        column = column * 26 + ord(letter) - 64
-    return int(found[2] or 1), column
-
-
-def _letters(column: int) -> str:
-    """The name of a column, counted from 1: A to Z, AA and on."""
-    name = ""
-    while column:
-        column, rest = divmod(column - 1, 26)
-        name = chr(65 + rest) + name
-    return name
-
-
-def _column(found: Sequence[Any], shown: str) -> pa.Array:
-    """Cells as the type that all of them have; text, where they have none in common."""
-    kinds = {type(value) for value in found if value is not None}
-    if kinds and kinds <= {int, float}:
-        with contextlib.suppress(OverflowError):
-            if shown == "DATE" and all(value is None or float(value).is_integer() for value in found):
-                return pa.array([None if v is None else _moment(v).date() for v in found], pa.date32())
-            if shown in ("DATE", "DATE_TIME"):
-                return pa.array([None if v is None else _moment(v) for v in found], pa.timestamp("us"))
-        if all(value is None or (float(value).is_integer() and abs(value) <= EXACT) for value in found):
-            return pa.array([None if v is None else int(v) for v in found], pa.int64())
-        return pa.array([None if v is None else float(v) for v in found], pa.float64())
-    if kinds == {bool}:
-        return pa.array(found, pa.bool_())
-    return pa.array([None if value is None else _text(value) for value in found], pa.string())
-
-
-def _moment(days: float) -> dt.datetime:
-    """The moment that a number of days means, to the millisecond: doubles hold no more."""
-    return ZERO + dt.timedelta(milliseconds=round(days * 86_400_000))
-
-
-def _text(value: object) -> str:
-    """A cell among cells of another type."""
-    if isinstance(value, bool):
-        return "TRUE" if value else "FALSE"
-    if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT:
-        return str(int(value))
-    return str(value)
