@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, ItemsView, Iterator
 from pathlib import Path
 
 import deltalake
@@ -106,6 +106,73 @@ def test_a_commit_of_somebody_else_stays(warehouse: delta.Delta, tmp_path: Path)
     warehouse.load([loads.load(loads.row("a", 2, "new"))], {})
     assert loads.items(warehouse) == [("a", "new", 2, None), ("b", "b", 1, None), ("c", "c", 1, None)]
     assert rows(tmp_path) == [("a", "new"), ("b", "b"), ("c", "c")]
+
+
+def test_a_table_gets_columns_after_a_killed_load(warehouse: delta.Delta, tmp_path: Path) -> None:
+    warehouse.load([loads.load(loads.row("a", 1, "x"))], {})
+    half_a_load(warehouse, loads.row("a", 2, "half"))
+    other = new(tmp_path)
+    more = base.Table("items", loads.ITEMS.schema.append(pa.field("more", pa.int64())))
+    other.prepare([more])
+    assert loads.items(other) == [("a", "x", 1, None)]
+    other.load([base.Load(more, pa.Table.from_pylist([loads.row("b", 2, "y", more=7)], more.schema))], {})
+    assert loads.found(other, "SELECT id, more FROM stripe.items ORDER BY id") == [("a", None), ("b", 7)]
+    other.close()
+
+
+def test_a_load_that_was_taken_back_while_it_was_finished_counts(
+    warehouse: delta.Delta, tmp_path: Path
+) -> None:
+    other = new(tmp_path)
+    more = base.Table("items", loads.ITEMS.schema.append(pa.field("more", pa.int64())))
+
+    class Meanwhile(dict[str, str | None]):
+        """A state before which somebody else gets at the table."""
+
+        def items(self) -> ItemsView[str, str | None]:
+            other.prepare([more])
+            return super().items()
+
+    warehouse.load([loads.load(loads.row("a", 1, "x"))], {"cursor": "1"})
+    warehouse.load([loads.load(loads.row("b", 2, "y"))], Meanwhile(cursor="2"))
+    assert warehouse.state() == {"cursor": "2"}
+    assert loads.items(warehouse) == [("a", "x", 1, None), ("b", "y", 2, None)]
+    other.load([loads.load(loads.row("c", 3, "z"))], {"cursor": "3"})
+    assert loads.items(warehouse) == [("a", "x", 1, None), ("b", "y", 2, None), ("c", "z", 3, None)]
+    assert rows(tmp_path) == [("a", "x"), ("b", "y"), ("c", "z")]
+    other.close()
+
+
+def test_a_table_that_others_set_back_is_set_forward_again(warehouse: delta.Delta, tmp_path: Path) -> None:
+    warehouse.load([loads.load(loads.row("a", 1, "x"))], {"cursor": "1"})
+    before = table(tmp_path).version()
+    warehouse.load([loads.load(loads.row("b", 2, "y"))], {"cursor": "2"})
+    table(tmp_path).restore(before)
+    assert loads.items(warehouse) == [("a", "x", 1, None), ("b", "y", 2, None)]
+    warehouse.load([loads.load(loads.row("c", 3, "z"))], {"cursor": "3"})
+    assert rows(tmp_path) == [("a", "x"), ("b", "y"), ("c", "z")]
+
+
+def test_what_others_put_together_stays_and_counts(warehouse: delta.Delta, tmp_path: Path) -> None:
+    for name in "abc":
+        warehouse.load([loads.load(loads.row(name, 1, name))], {"cursor": name})
+    table(tmp_path).optimize.compact()
+    half_a_load(warehouse, loads.row("d", 1, "half"))
+    warehouse.load([loads.load(loads.row("e", 1, "e"))], {"cursor": "e"})
+    assert rows(tmp_path) == [("a", "a"), ("b", "b"), ("c", "c"), ("e", "e")]
+    assert [id for id, *_ in loads.items(new(tmp_path))] == ["a", "b", "c", "e"]
+
+
+def test_files_that_are_gone_before_half_a_load_are_one_sentence(
+    warehouse: delta.Delta, tmp_path: Path
+) -> None:
+    warehouse.load([loads.load(loads.row("a", 1, "x"))], {})
+    before = table(tmp_path).file_uris()
+    half_a_load(warehouse, loads.row("a", 2, "half"))
+    for path in before:
+        os.remove(path)
+    with pytest.raises(errors.WarehouseCorrupt, match="pull it again"):
+        warehouse.settle(["items"])
 
 
 def test_a_commit_on_a_table_that_changed_is_refused(warehouse: delta.Delta, tmp_path: Path) -> None:

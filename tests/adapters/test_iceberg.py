@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Iterator
+import shutil
+import sys
+from collections.abc import ItemsView, Iterator
 from pathlib import Path
 
 import loads
@@ -12,6 +14,8 @@ import pyarrow as pa
 import pyiceberg.exceptions
 import pyiceberg.table
 import pytest
+import servers
+from pyiceberg import manifest, typedef
 from pyiceberg.catalog import sql
 
 from tidegate import errors
@@ -125,6 +129,58 @@ def test_half_of_the_first_load_does_not_count_either(
     other.close()
 
 
+def test_a_table_gets_columns_after_a_killed_load(warehouse: iceberg.Iceberg, tmp_path: Path) -> None:
+    warehouse.load([loads.load(loads.row("a", 1, "x"))], {})
+    half_a_load(warehouse, loads.row("a", 2, "half"))
+    other = new(tmp_path)
+    more = base.Table("items", loads.ITEMS.schema.append(pa.field("more", pa.int64())))
+    other.prepare([more])
+    assert loads.items(other) == [("a", "x", 1, None)]
+    other.load([base.Load(more, pa.Table.from_pylist([loads.row("b", 2, "y", more=7)], more.schema))], {})
+    assert loads.found(other, "SELECT id, more FROM stripe.items ORDER BY id") == [("a", None), ("b", 7)]
+    other.close()
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+def test_a_load_that_was_taken_back_while_it_was_finished_counts(
+    warehouse: iceberg.Iceberg, catalog: sql.SqlCatalog, tmp_path: Path, is_first: bool
+) -> None:
+    other = new(tmp_path)
+    more = base.Table("items", loads.ITEMS.schema.append(pa.field("more", pa.int64())))
+
+    class Meanwhile(dict[str, str | None]):
+        """A state before which somebody else gets at the table."""
+
+        def items(self) -> ItemsView[str, str | None]:
+            other.prepare([more])
+            return super().items()
+
+    if not is_first:
+        warehouse.load([loads.load(loads.row("a", 1, "x"))], {"cursor": "1"})
+    warehouse.load([loads.load(loads.row("b", 2, "y"))], Meanwhile(cursor="2"))
+    assert warehouse.state() == {"cursor": "2"}
+    assert loads.items(warehouse) == [("a", "x", 1, None), ("b", "y", 2, None)][is_first:]
+    other.load([loads.load(loads.row("c", 3, "z"))], {"cursor": "3"})
+    assert (
+        loads.items(warehouse) == [("a", "x", 1, None), ("b", "y", 2, None), ("c", "z", 3, None)][is_first:]
+    )
+    assert rows(catalog) == [("a", "x"), ("b", "y"), ("c", "z")][is_first:]
+    other.close()
+
+
+def test_a_table_that_others_set_back_is_set_forward_again(
+    warehouse: iceberg.Iceberg, catalog: sql.SqlCatalog
+) -> None:
+    warehouse.load([loads.load(loads.row("a", 1, "x"))], {"cursor": "1"})
+    before = table(catalog).current_snapshot()
+    assert before is not None
+    warehouse.load([loads.load(loads.row("b", 2, "y"))], {"cursor": "2"})
+    table(catalog).manage_snapshots().rollback_to_snapshot(before.snapshot_id).commit()
+    assert loads.items(warehouse) == [("a", "x", 1, None), ("b", "y", 2, None)]
+    warehouse.load([loads.load(loads.row("c", 3, "z"))], {"cursor": "3"})
+    assert rows(catalog) == [("a", "x"), ("b", "y"), ("c", "z")]
+
+
 def test_a_commit_on_a_table_that_changed_is_refused(
     warehouse: iceberg.Iceberg, catalog: sql.SqlCatalog
 ) -> None:
@@ -152,6 +208,38 @@ def test_old_snapshots_and_files_are_forgotten(
     data = tmp_path / "lake/stripe/items/data"
     assert len(os.listdir(data)) <= 4
     assert loads.items(warehouse) == [("a", "v7", 7, None)]
+
+
+@pytest.mark.parametrize("spelled", ["file:{}", "file://{}"])
+def test_files_that_others_wrote_are_read_and_stay(
+    warehouse: iceberg.Iceberg,
+    catalog: sql.SqlCatalog,
+    monkeypatch: pytest.MonkeyPatch,
+    spelled: str,
+) -> None:
+    monkeypatch.setattr(iceberg, "SNAPSHOTS", 1)
+    monkeypatch.setattr(iceberg, "LEFTOVER", dt.timedelta(0))
+    warehouse.load([loads.load(loads.row("a", 1, "x"))], {})
+    opened = table(catalog)
+    [task] = opened.scan().plan_files()
+    theirs = Path(task.file.file_path.removeprefix("file://")).with_name("part-0.parquet")
+    shutil.copy(task.file.file_path.removeprefix("file://"), theirs)
+    moved = manifest.DataFile.from_args(
+        content=manifest.DataFileContent.DATA,
+        file_path=spelled.format(theirs),
+        file_format=manifest.FileFormat.PARQUET,
+        partition=typedef.Record(),
+        record_count=task.file.record_count,
+        file_size_in_bytes=task.file.file_size_in_bytes,
+        spec_id=0,
+    )
+    with opened.transaction() as transaction, transaction.update_snapshot().overwrite() as update:
+        update.delete_data_file(task.file)
+        update.append_data_file(moved)
+    for number in range(3):
+        warehouse.load([loads.load(loads.row(f"b{number}", 1, "y" * 10))], {})
+    assert theirs.exists()
+    assert [id for id, *_ in loads.items(warehouse)] == ["a", "b0", "b1", "b2"]
 
 
 def test_what_a_killed_load_is_taken_back_to_is_not_forgotten(
@@ -203,6 +291,41 @@ def test_a_damaged_catalog_is_one_sentence(tmp_path: Path) -> None:
         opened.load([loads.load(loads.row("a", 1))], {})
     assert [check.ok for check in opened.check()] == [True, False]
     opened.close()
+
+
+def test_a_catalog_whose_driver_is_missing_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "MySQLdb", None)
+    opened = iceberg.Iceberg(
+        storage.Local(str(tmp_path / "lake")), "stripe", "mysql://me:hunter2@db/lake", None, wait=0.0
+    )
+    with pytest.raises(errors.ConfigError, match="MySQLdb") as raised:
+        opened.load([loads.load(loads.row("a", 1))], {})
+    assert "hunter2" not in str(raised.value)
+
+
+def test_a_catalog_in_postgres_holds_the_same(tmp_path: Path) -> None:
+    url = servers.new_postgres().replace("postgresql://", "postgresql+psycopg://")
+    place = storage.Local(str(tmp_path / "lake"))
+    opened, other = (iceberg.Iceberg(place, "stripe", url, None) for _ in range(2))
+    fence = opened.claim("one", ["items"])
+    opened.load([loads.load(loads.row("a", 1, "x"))], {"cursor": "1"}, fence)
+    half_a_load(opened, loads.row("a", 2, "half"))
+    other.claim("two", ["items"])
+    other.load([loads.load(loads.row("b", 2, "y"))], {"cursor": "2"})
+    with pytest.raises(errors.Fenced, match="two"):
+        opened.load([loads.load(loads.row("a", 3))], {}, fence)
+    assert loads.items(opened) == [("a", "x", 1, None), ("b", "y", 2, None)]
+    assert opened.state() == {"cursor": "2"}
+    opened.close()
+    other.close()
+
+
+def test_a_commit_that_a_catalog_says_nothing_of_is_tried_again(warehouse: iceberg.Iceberg) -> None:
+    found = warehouse.explain(pyiceberg.exceptions.CommitStateUnknownException("jenny@example.com"))
+    assert isinstance(found, errors.WarehouseUnreachable)
+    assert "jenny" not in str(found)
 
 
 def test_a_rest_catalog_that_is_away_is_one_sentence(tmp_path: Path) -> None:

@@ -160,6 +160,7 @@ def test_a_file_that_is_gone_is_one_sentence(opener: Opener, tmp_path: Path) -> 
 def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(opener: Opener, tmp_path: Path) -> None:
     opened = opener(str(tmp_path / "lake"))
     opened.load([loads.load(loads.row("a", 1, "kept"))], {"cursor": "1"})
+    before = set(tmp_path.rglob("*.parquet"))
     noise = [loads.row(f"id{i}", 1, os.urandom(500).hex()) for i in range(2_000)]
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -170,6 +171,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(opener: Opener, t
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
+    assert set(tmp_path.rglob("*.parquet")) == before
     assert loads.items(opened) == [("a", "kept", 1, None)]
     assert opened.state() == {"cursor": "1"}
     opened.load([loads.load(*noise)], {"cursor": "2"})
@@ -207,6 +209,8 @@ def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         "AWS_REGION": "us-east-1",
     }.items():
         monkeypatch.setenv(name, value)
+    for name in ("AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION"):
+        monkeypatch.delenv(name, raising=False)
     trouble()
     yield servers.s3_door()
     trouble()
@@ -254,8 +258,9 @@ def test_s3_holds_the_same(opener: Opener, tmp_path: Path) -> None:
         {"method": "PUT", "path": "json", "times": 1, "when": "after"},
         {"method": "GET", "path": ".parquet", "times": 1},
         {"method": "PUT", "times": 2, "status": 503, "code": "SlowDown"},
+        {"method": "PUT", "path": ".parquet", "times": 4, "status": 500, "code": "InternalError"},
     ],
-    ids=["rows", "commit", "commit that was done", "reading", "slow down"],
+    ids=["rows", "commit", "commit that was done", "reading", "slow down", "many errors"],
 )
 def test_a_connection_that_breaks_is_opened_again(
     opener: Opener, tmp_path: Path, rule: dict[str, object]
@@ -305,6 +310,39 @@ def test_trouble_with_s3_is_one_sentence_and_leaves_what_was_there(
     trouble()
     assert loads.items(opened) == [("a", "kept", 1, None)]
     assert opened.state() == {"cursor": "1"}
+
+
+@pytest.mark.usefixtures("door")
+@pytest.mark.parametrize(
+    ("kind", "place"),
+    [
+        ("parquet", "manifest.json"),
+        ("delta", "_tidegate_state/_delta_log/"),
+        ("iceberg", "_tidegate_state/metadata/"),
+    ],
+)
+def test_a_position_that_cannot_be_written_ends_the_load(opener: Opener, tmp_path: Path, place: str) -> None:
+    opened = opener(f"s3://lake/{tmp_path.name}")
+    fence = opened.claim("one", ["items"])
+    opened.load([loads.load(loads.row("a", 1, "kept"))], {"cursor": "1"}, fence)
+    trouble({"method": "PUT", "path": place, "code": "AccessDenied"})
+    with pytest.raises(errors.WarehouseError, match="forbids it"):
+        opened.load([loads.load(loads.row("a", 2, "new"))], {"cursor": "2"}, fence)
+    trouble()
+    assert loads.items(opened) == [("a", "kept", 1, None)]
+    assert opened.state() == {"cursor": "1"}
+
+
+@pytest.mark.usefixtures("door")
+@pytest.mark.parametrize(
+    ("kind", "header"), [("parquet", "If-None-Match"), ("parquet", "If-Match"), ("delta", "If-None-Match")]
+)
+def test_a_bucket_that_ignores_conditions_is_found_out(opener: Opener, tmp_path: Path, header: str) -> None:
+    trouble({"ignores": header})
+    opened = opener(f"s3://lake/{tmp_path.name}")
+    bad = opened.check()[-1]
+    assert (bad.name, bad.ok) == ("write", False)
+    assert f"ignores conditional writes ({header})" in bad.detail
 
 
 @pytest.mark.usefixtures("door")

@@ -6,9 +6,10 @@ import datetime as dt
 import json
 import os
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import botocore.stub
 import duckdb
 import loads
 import pyarrow as pa
@@ -138,17 +139,41 @@ def test_superseded_files_go_after_their_grace(
 
 def test_what_killed_writers_left_goes_when_it_is_old(warehouse: parquet.Parquet, tmp_path: Path) -> None:
     warehouse.load([loads.load(loads.row("a", 1))], {})
+    folder = tmp_path / "lake/stripe/items"
     kept = on_disk(tmp_path)
-    old, young = (tmp_path / "lake/stripe/items" / f"{name}.parquet" for name in ("old", "young"))
-    theirs = tmp_path / "lake/stripe/items/notes.txt"
-    for path in (old, young, theirs):
+    old, young = folder / lake_files.fresh(), folder / lake_files.fresh()
+    theirs = {folder / "export.parquet", folder / "notes.txt"}
+    for path in (old, young, *theirs):
         path.write_bytes(b"half a file")
-    long_ago = (dt.datetime.now() - dt.timedelta(days=2)).timestamp()
-    os.utime(old, (long_ago, long_ago))
-    os.utime(theirs, (long_ago, long_ago))
+    for path in (old, *theirs):
+        os.utime(path, (1, 1))
     warehouse.claim("me", ["items"])
-    assert on_disk(tmp_path) == {*kept, str(young)}
-    assert theirs.exists()
+    assert set(map(str, folder.iterdir())) == {*kept, str(young), *map(str, theirs)}
+
+
+def test_a_load_that_is_committed_stays_when_clearing_up_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Sticky(storage.Local):
+        failures = 0
+
+        def remove(self, paths: Iterable[str]) -> None:
+            if self.failures:
+                self.failures -= 1
+                raise OSError(5, "Input/output error")
+            super().remove(paths)
+
+    monkeypatch.setattr(parquet, "GRACE", dt.timedelta(0))
+    place = Sticky(str(tmp_path / "lake"))
+    warehouse = parquet.Parquet(place, "stripe", wait=0.0)
+    warehouse.load([loads.load(loads.row("a", 1, "x"))], {"cursor": "1"})
+    warehouse.load([loads.load(loads.row("a", 2, "y"))], {"cursor": "2"})
+    place.failures = 1
+    warehouse.load([loads.load(loads.row("a", 3, "z"))], {"cursor": "3"})
+    assert place.failures == 0
+    assert loads.items(warehouse) == [("a", "z", 3, None)]
+    assert warehouse.state() == {"cursor": "3"}
+    warehouse.close()
 
 
 def test_of_two_writers_one_decides_again(warehouse: parquet.Parquet, tmp_path: Path) -> None:
@@ -245,6 +270,50 @@ def test_what_s3_answers_is_said_with_what_to_do(code: str, kind: type[Exception
     with pytest.raises(kind, match=says):
         raise found
     assert "jenny" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("AWS Error SLOW_DOWN during UploadPart operation: jenny", errors.WarehouseUnreachable),
+        ("AWS Error INTERNAL_FAILURE during UploadPart operation: jenny", errors.WarehouseUnreachable),
+        ("AWS Error UNKNOWN (HTTP status 503) during HeadObject operation", errors.WarehouseUnreachable),
+        ("AWS Error UNKNOWN (HTTP status 429) during HeadObject operation", errors.WarehouseUnreachable),
+        ("AWS Error UNKNOWN (HTTP status 400) during HeadObject operation", errors.ConfigError),
+        ("AWS Error REQUEST_TIME_TOO_SKEWED during UploadPart operation: jenny", errors.ConfigError),
+        ("(HTTP status 501): Unable to parse ExceptionName: NotImplemented", errors.ConfigError),
+    ],
+)
+def test_what_arrow_tells_of_s3_is_said_with_what_to_do(text: str, kind: type[Exception]) -> None:
+    found = storage_faults.told(text, "s3://lake/x")
+    assert isinstance(found, kind)
+    assert "jenny" not in str(found)
+
+
+def test_files_stay_while_nobody_knows_whether_a_manifest_names_them(bucket: str, tmp_path: Path) -> None:
+    del bucket
+
+    class Slow(storage_s3.S3):
+        """A bucket that is still about to do what it refuses to be asked again."""
+
+        later: tuple[str, bytes] | None = None
+
+        def exchange(self, path: str, data: bytes, tag: str | None) -> str:
+            with botocore.stub.Stubber(self._client) as stub:
+                stub.add_client_error("put_object", "ConditionalRequestConflict", http_status_code=409)
+                stub.add_client_error("get_object", "NoSuchKey", http_status_code=404)
+                self.later = path, data
+                return super().exchange(path, data, tag)
+
+    place = Slow(f"s3://lake/{tmp_path.name}", None)
+    warehouse = parquet.Parquet(place, "stripe", wait=0.0)
+    with pytest.raises(errors.WarehouseBusy):
+        warehouse.prepare([loads.ITEMS])
+    assert place.later is not None
+    path, data = place.later
+    storage_s3.S3(place.root, None).exchange(path, data, None)
+    assert loads.items(warehouse) == []
+    warehouse.close()
 
 
 # Names and configuration

@@ -59,6 +59,7 @@ class Delta(lake_tables.Tables):
     """A schema of a folder of Delta tables."""
 
     kind: ClassVar[str] = "delta"
+    conditions = ("If-None-Match",)
 
     def __init__(self, place: storage.Storage, schema: str, *, wait: float = 60.0) -> None:
         super().__init__(place, schema, wait=wait)
@@ -110,12 +111,17 @@ class Delta(lake_tables.Tables):
         """The version before the last load that came after `cut`."""
         table, last = self._open[name], int(cut or -1)
         limit = max(table.version() - last, 0)
+        found = None
         for commit in table.history(limit) if limit else []:
-            if commit["version"] <= last or TAKEN_BACK in commit:
+            if commit["version"] <= last:
                 break
-            if LOAD in commit:
-                return str(commit["version"] - 1)
-        return None
+            # A load counts that was taken back while it was being finished after all, or by others.
+            is_undone = commit.get("operation") == "RESTORE" and int(commit.get(TAKEN_BACK, -2)) < last
+            if LOAD in commit or is_undone:
+                found = str(commit["version"] - 1)
+            elif TAKEN_BACK in commit:
+                break
+        return found
 
     def earlier(self, name: str, version: str) -> lake_files.Table:
         """A table at a version."""
@@ -124,31 +130,46 @@ class Delta(lake_tables.Tables):
 
     def restore(self, name: str, version: str) -> None:
         """Make a table what it was."""
-        self._open[name].restore(int(version), commit_properties=_properties({TAKEN_BACK: version}))
+        try:
+            self._open[name].restore(int(version), commit_properties=_properties({TAKEN_BACK: version}))
+        except deltalake.exceptions.CommitFailedError:
+            raise
+        except deltalake.exceptions.DeltaError as error:
+            if not re.search("missing file", str(error)):
+                raise
+            raise errors.WarehouseCorrupt(
+                f"The last load of {self._names()[name]} in {self.where()} was not finished, and somebody removed "
+                "files of the version before it; drop the table and pull it again."
+            ) from None
 
     def apply(self, table: lake_files.Table, change: desk.Change, load: str) -> str:
         """One commit without the files that held touched keys, and with new ones."""
-        opened, root = self._opened(table), self._path(change.table)
-        delta_log.check(opened, f"{table.name} in {self.where()}")
-        engine = self.own_engine()
-        steps = lake_files.planned(table, lake_files.touched(engine, table, change.gone), change.rows)
-        new = lake_files.written(engine, table, steps, change.gone, lambda: f"{root}/{lake_files.fresh()}")
+        hit = lake_files.touched(self.own_engine(), table, change.gone)
+        steps = lake_files.planned(table, hit, change.rows)
         old = [file for step in steps for file in step.of]
-        version = int(table.at) + 1
-        delta_log.commit(self.storage, table, root, version, old, [*new], {LOAD: load})
-        opened.update_incremental()
-        return str(version)
+        return self._commit(table, old, steps, change.gone, {LOAD: load})
 
     def write_texts(self, table: lake_files.Table, rows: pa.Table) -> None:
-        """Overwrite the state."""
-        opened = self._opened(table)
-        try:
-            deltalake.write_deltalake(
-                opened, _arrow(table, rows), mode="overwrite", commit_properties=_properties()
-            )
-        except deltalake.exceptions.CommitFailedError:
-            self._open.pop(base.STATE, None)
-            raise storage.Changed(table.name) from None
+        """Exchange the state's file."""
+        self._commit(table, table.files, [lake_files.Step((), rows)], rows.slice(0, 0), {})
+
+    def _commit(
+        self,
+        table: lake_files.Table,
+        old: Sequence[lake_files.File],
+        steps: Sequence[lake_files.Step],
+        gone: pa.Table,
+        marks: dict[str, str],
+    ) -> str:
+        """Make the next version, with the files of a plan in the place of old ones; raises storage.Changed."""
+        opened, root = self._opened(table), self._path(table.name.lower())
+        delta_log.check(opened, f"{table.name} in {self.where()}")
+        with lake_files.drafts(self.storage) as drafts:
+            files = [*lake_files.written(self.own_engine(), table, steps, gone, root, drafts)]
+        version = int(table.at) + 1
+        delta_log.commit(self.storage, table, root, version, old, files, marks)
+        opened.update_incremental()
+        return str(version)
 
     def evolve(self, evolutions: Sequence[lake.Evolution]) -> None:
         """Make tables, add columns; a wider column is the table written anew, in one commit."""
@@ -166,10 +187,11 @@ class Delta(lake_tables.Tables):
                     configuration=dict(FILE),
                     storage_options=self._options(),
                 )
-            elif any(each.after[column] != kind for column, kind in known.columns.items()):
-                self.settle([name])
-                known = self.table(name)
-                assert known is not None, "It was there a moment ago."
+                continue
+            self.settle([name])
+            known = self.table(name)
+            assert known is not None, "It was there a moment ago."
+            if any(each.after[column] != kind for column, kind in known.columns.items()):
                 reader = self.own_engine().sql(lake_files.widened(known, bare)).to_arrow_reader(lake.BATCH)
                 deltalake.write_deltalake(
                     self._opened(known),
@@ -189,12 +211,12 @@ class Delta(lake_tables.Tables):
     def explain(self, error: Exception) -> errors.TidegateError | None:
         """What an error of delta-rs means; its text may quote values, so only its kind passes."""
         text, where = str(error), self.where()
-        if isinstance(error, deltalake.exceptions.CommitFailedError):
-            return errors.WarehouseBusy(f"Somebody else changed a table of {where} at the same moment.")
         if isinstance(error, deltalake.exceptions.DeltaError | OSError):
             known = storage_faults.told(text, where)
             if known is not None:
                 return known
+        if isinstance(error, deltalake.exceptions.CommitFailedError):
+            return errors.WarehouseBusy(f"Somebody else changed a table of {where} at the same moment.")
         if isinstance(error, deltalake.exceptions.DeltaProtocolError):
             return errors.WarehouseError(
                 f"A table of {where} uses features of Delta that delta-rs lacks; see which with DESCRIBE DETAIL."
@@ -307,14 +329,6 @@ def _schema(columns: ddl.Columns) -> pa.Schema:
             for name, kind in columns.items()
         ]
     )
-
-
-def _arrow(table: lake_files.Table, rows: pa.Table) -> pa.Table:
-    """Rows with all columns of their table."""
-    schema = _schema(table.columns)
-    given = {name.lower(): rows.column(name) for name in rows.column_names}
-    arrays = [given.get(field.name.lower(), pa.nulls(rows.num_rows, field.type)) for field in schema]
-    return pa.table(arrays, schema=schema)
 
 
 def _cast(batch: pa.RecordBatch, columns: ddl.Columns) -> pa.RecordBatch:

@@ -6,8 +6,8 @@ table that changed meanwhile, so that of two writers one is told to begin again.
 for it that others read. A column that becomes wider than Iceberg's own promotions allow is a new column of the same
 name, and the table is written anew.
 
-Run with SQLite catalogs on local disks and on moto's S3 over HTTP, read back by pyiceberg itself; never against a
-REST catalog, the real S3, Spark or Trino.
+Run with catalogs in SQLite and Postgres, on local disks and on moto's S3 over HTTP, read back by pyiceberg itself;
+never against a REST catalog, the real S3, Spark or Trino.
 """
 
 from __future__ import annotations
@@ -22,18 +22,17 @@ import pyarrow as pa
 import pyiceberg.catalog
 import pyiceberg.exceptions
 import pyiceberg.io.pyarrow
-import sqlalchemy.exc
 from pyiceberg import manifest, table
 from pyiceberg.catalog import rest, sql
 
 from tidegate import errors
 from tidegate.adapters import (
+    iceberg_trouble,
     iceberg_types,
     lake,
     lake_files,
     lake_tables,
     storage,
-    storage_faults,
     storage_s3,
 )
 from tidegate.config import warehouses as kinds
@@ -134,20 +133,30 @@ class Iceberg(lake_tables.Tables):
         return self._table(name, opened, opened.current_snapshot())
 
     def unfinished(self, name: str, cut: str) -> str | None:
-        """The version before the last load that came after `cut`."""
+        """The version before the last load that came after `cut`; `cut` itself where that was taken back.
+
+        The latter happens to a load that was still being finished, and to tables that others rolled back.
+        """
         opened, last = self._open[name], cut.partition(".")[0]
-        snapshot = opened.current_snapshot()
-        while snapshot is not None and str(snapshot.snapshot_id) != last:
+        is_known = last not in ("", "0") and opened.snapshot_by_id(int(last)) is not None
+        before, is_undone, snapshot = None, False, opened.current_snapshot()
+        while snapshot is not None:
+            if str(snapshot.snapshot_id) == last:
+                return last if is_undone else before
             parent = snapshot.parent_snapshot_id
             marks = snapshot.summary.additional_properties if snapshot.summary is not None else {}
             if TAKEN_BACK in marks:
-                break
-            if LOAD in marks:
-                if parent is None and last not in ("", "0"):
-                    raise self._lost(name)
-                return str(parent or 0)
+                if not is_known:
+                    return before
+                is_undone = True
+            elif LOAD in marks and before is None:
+                before = str(parent or 0)
             snapshot = opened.snapshot_by_id(parent) if parent is not None else None
-        return None
+        if is_known:
+            return last
+        if before == "0" and last not in ("", "0"):
+            raise self._lost(name)
+        return before
 
     def earlier(self, name: str, version: str) -> lake_files.Table:
         """A table at a snapshot."""
@@ -167,7 +176,7 @@ class Iceberg(lake_tables.Tables):
         """Make a table what it was."""
         opened = self._open[name]
         if version != "0":
-            opened.manage_snapshots().rollback_to_snapshot(int(version)).commit()
+            opened.manage_snapshots().set_current_snapshot(int(version)).commit()
             return
         found = self._table(name, opened, opened.current_snapshot())
         with opened.transaction() as transaction:
@@ -179,7 +188,8 @@ class Iceberg(lake_tables.Tables):
         opened = self._opened(known)
         engine = self.own_engine()
         steps = lake_files.planned(known, lake_files.touched(engine, known, change.gone), change.rows)
-        files = [*lake_files.written(engine, known, steps, change.gone, lambda: self._new(opened))]
+        with lake_files.drafts(self.storage) as drafts:
+            files = [*lake_files.written(engine, known, steps, change.gone, self._data(opened), drafts)]
         with opened.transaction() as transaction:
             old = [file for step in steps for file in step.of]
             self._exchange(transaction, name, old, files, {LOAD: load})
@@ -189,9 +199,9 @@ class Iceberg(lake_tables.Tables):
         """Exchange the state's file."""
         opened = self._opened(known)
         steps = [lake_files.Step((), rows)]
-        files = [
-            *lake_files.written(self.own_engine(), known, steps, rows.slice(0, 0), lambda: self._new(opened))
-        ]
+        with lake_files.drafts(self.storage) as drafts:
+            folder, none = self._data(opened), rows.slice(0, 0)
+            files = [*lake_files.written(self.own_engine(), known, steps, none, folder, drafts)]
         try:
             with opened.transaction() as transaction:
                 self._exchange(transaction, base.STATE, known.files, files, {})
@@ -214,11 +224,10 @@ class Iceberg(lake_tables.Tables):
                     properties=PROPERTIES,
                 )
                 continue
+            self.settle([name])
+            known = self.table(name)
+            assert known is not None, "It was there a moment ago."
             wider = [column for column, kind in known.columns.items() if each.after[column] != kind]
-            if wider:
-                self.settle([name])
-                known = self.table(name)
-                assert known is not None, "It was there a moment ago."
             opened = self._opened(known)
             with opened.transaction() as transaction:
                 with transaction.update_schema(allow_incompatible_changes=True) as update:
@@ -238,7 +247,7 @@ class Iceberg(lake_tables.Tables):
                         lake_files.save(
                             self.own_engine(),
                             lake_files.widened(known, after, [file.path]),
-                            self._new(opened),
+                            f"{self._data(opened)}/{lake_files.fresh()}",
                             ids,
                         )
                         for file in known.files
@@ -247,22 +256,8 @@ class Iceberg(lake_tables.Tables):
         self.refresh()
 
     def explain(self, error: Exception) -> errors.TidegateError | None:
-        """What an error of pyiceberg or its catalog means; its text may quote values, so only its kind passes."""
-        where, text = self.where(), str(error)
-        if isinstance(error, pyiceberg.exceptions.CommitFailedException):
-            return errors.WarehouseBusy(f"Somebody else changed a table of {where} at the same moment.")
-        if isinstance(error, sqlalchemy.exc.SQLAlchemyError):
-            return _catalog_error(error, where)
-        for kind, (ours, said) in _MEANINGS.items():
-            if isinstance(error, kind):
-                return ours(said.format(where=where))
-        if type(error).__module__.startswith("requests."):
-            return errors.WarehouseUnreachable(f"No answer from the catalog of {where}; check its address.")
-        if type(error).__module__.startswith("pyiceberg."):
-            return storage_faults.told(text, where) or errors.WarehouseError(
-                f"pyiceberg failed on {where} ({type(error).__name__}); run it again."
-            )
-        return None
+        """What an error of pyiceberg or its catalog means."""
+        return iceberg_trouble.explain(error, self.where())
 
     # Tables
 
@@ -282,7 +277,13 @@ class Iceberg(lake_tables.Tables):
                     return None
                 self.storage.folder(self.storage.root)
                 uri = f"sqlite:///{path}"
-            self._catalog = sql.SqlCatalog("tidegate", uri=uri, **properties)
+            try:
+                self._catalog = sql.SqlCatalog("tidegate", uri=uri, **properties)
+            except ModuleNotFoundError as error:
+                raise errors.ConfigError(
+                    f"The driver of the catalog's database is not installed ({error.name}); install it, or name "
+                    "another one in the URL, as in postgresql+psycopg://."
+                ) from None
         return self._catalog
 
     def _options(self) -> dict[str, str]:
@@ -324,7 +325,7 @@ class Iceberg(lake_tables.Tables):
                         f"{self._names()[name]} in {self.where()} has delete files, which somebody else wrote; run "
                         "`rewrite_data_files` on it there."
                     )
-                path = task.file.file_path.removeprefix("file://")
+                path = iceberg_types.plain(task.file.file_path)
                 files.append(lake_files.File(path, task.file.record_count, task.file.file_size_in_bytes))
                 found[path] = task.file
         self._files[name] = found
@@ -339,10 +340,11 @@ class Iceberg(lake_tables.Tables):
         )
         return self._seen[name]
 
-    def _new(self, opened: table.Table) -> str:
-        folder = f"{opened.location().removeprefix('file://')}/data"
+    def _data(self, opened: table.Table) -> str:
+        """The folder of a table's files, which is made."""
+        folder = f"{iceberg_types.plain(opened.location())}/data"
         self.storage.folder(folder)
-        return f"{folder}/{lake_files.fresh()}"
+        return folder
 
     def _exchange(
         self,
@@ -366,21 +368,13 @@ class Iceberg(lake_tables.Tables):
         if len(opened.metadata.snapshots) <= SNAPSHOTS:
             return
         opened.maintenance.expire_snapshots().older_than(dt.datetime.now(dt.UTC) - GRACE).commit()
-        found = opened.metadata
-        needed = {opened.metadata_location, *(each.metadata_file for each in found.metadata_log)}
-        for snapshot in found.snapshots:
-            needed.add(snapshot.manifest_list)
-            for each in snapshot.manifests(opened.io):
-                if each.manifest_path not in needed:
-                    needed.add(each.manifest_path)
-                    needed |= {entry.data_file.file_path for entry in each.fetch_manifest_entry(opened.io)}
-        paths = {path.removeprefix("file://") for path in needed}
+        needed = {iceberg_types.plain(path) for path in iceberg_types.needed(opened)}
         limit = dt.datetime.now(dt.UTC) - LEFTOVER
         self.storage.remove(
             [
                 each.path
-                for each in self.storage.listed(opened.location().removeprefix("file://"))
-                if each.path not in paths and each.written < limit and each.path.endswith(ENDINGS)
+                for each in self.storage.listed(iceberg_types.plain(opened.location()))
+                if each.path not in needed and each.written < limit and each.path.endswith(ENDINGS)
             ]
         )
 
@@ -394,46 +388,6 @@ def open_warehouse(target: kinds.Iceberg, *, wait: float = 60.0) -> Iceberg:
         target.token.get_secret_value() if target.token is not None else None,
         wait=wait,
     )
-
-
-_MEANINGS: dict[type[Exception], tuple[type[errors.TidegateError], str]] = {
-    pyiceberg.exceptions.UnauthorizedError: (
-        errors.ConfigError,
-        "The catalog of {where} refused the sign-in; check its token.",
-    ),
-    pyiceberg.exceptions.ForbiddenError: (
-        errors.WarehouseError,
-        "The catalog of {where} forbids it; let this token create, read and write tables of the namespace.",
-    ),
-    pyiceberg.exceptions.ServiceUnavailableError: (
-        errors.WarehouseUnreachable,
-        "The catalog of {where} cannot answer now.",
-    ),
-    pyiceberg.exceptions.ServerError: (
-        errors.WarehouseUnreachable,
-        "The catalog of {where} failed; look at its log.",
-    ),
-}
-
-
-def _catalog_error(error: sqlalchemy.exc.SQLAlchemyError, where: str) -> errors.TidegateError:
-    text = str(getattr(error, "orig", error))
-    if "locked" in text:
-        return errors.WarehouseBusy(f"Somebody else writes to the catalog of {where}.")
-    if "full" in text:
-        return errors.WarehouseFull(
-            f"The disk (or quota) under the catalog of {where} is full; what was committed before is intact, so "
-            "make room and run this again."
-        )
-    if "unable to open" in text or "readonly" in text:
-        return errors.ConfigError(f"This user may not write the catalog of {where}; change its permissions.")
-    if "not a database" in text or "malformed" in text:
-        return errors.WarehouseCorrupt(
-            f"The catalog of {where} is damaged and was left as it is; restore it from a backup."
-        )
-    if isinstance(error, sqlalchemy.exc.OperationalError):
-        return errors.WarehouseUnreachable(f"No answer from the catalog of {where}; check its URL.")
-    return errors.WarehouseError(f"The catalog of {where} refused a statement ({type(error).__name__}).")
 
 
 def _version(metadata: Any, snapshot: Any) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
 import pyarrow.parquet as pq
 import pyiceberg.io.pyarrow
 from pyiceberg import manifest, schema, table, typedef
@@ -9,6 +12,8 @@ from pyiceberg import types as kinds_of
 
 from tidegate.adapters import lake_files, storage
 from tidegate.warehouse import ddl
+
+_SCHEME = re.compile(r"^(?:(?P<bucket>s3[an]?://)|file:/+)")
 
 JSON = "JSON"
 """The comment of a column that holds JSON."""
@@ -59,6 +64,30 @@ def shape(columns: ddl.Columns) -> schema.Schema:
             for number, (name, kind) in enumerate(columns.items(), 1)
         )
     )
+
+
+def plain(path: str) -> str:
+    """A path as we spell it, whoever wrote it down.
+
+    Hadoop's file systems, by which Spark may write, begin paths with `s3a://`, and local ones with `file:/`.
+    """
+    return _SCHEME.sub(lambda found: "s3://" if found["bucket"] else "/", path)
+
+
+def needed(opened: table.Table) -> Iterator[str]:
+    """The paths of all files that a table, as it is and as it was, is made of."""
+    found = opened.metadata
+    yield opened.metadata_location
+    yield from (each.metadata_file for each in found.metadata_log)
+    yield from (each.statistics_path for each in (*found.statistics, *found.partition_statistics))
+    seen = set()
+    for snapshot in found.snapshots:
+        yield snapshot.manifest_list
+        for each in snapshot.manifests(opened.io):
+            if each.manifest_path not in seen:
+                seen.add(each.manifest_path)
+                yield each.manifest_path
+                yield from (entry.data_file.file_path for entry in each.fetch_manifest_entry(opened.io))
 
 
 def data_file(

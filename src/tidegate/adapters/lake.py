@@ -9,10 +9,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import datetime as dt
-import os
-import re
 import threading
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
@@ -21,15 +18,13 @@ import duckdb
 import pyarrow as pa
 
 from tidegate import errors
-from tidegate.adapters import lake_engine, lake_files, storage, storage_faults
-from tidegate.warehouse import base, ddl, desk, faults, ledger, lookup, own, patience, staging
+from tidegate.adapters import lake_check, lake_engine, lake_files, storage
+from tidegate.warehouse import base, ddl, desk, ledger, lookup, own, patience, staging
 
 T = TypeVar("T")
 
 BATCH = 10_000
 """Rows per batch of `read`."""
-
-_GONE = re.compile(r"No files found|No such file or directory|NO_SUCH_KEY|[Pp]ath does not exist")
 
 OWN_STATE = "_tidegate/"
 """State keys of the lake's own, which `state` does not show."""
@@ -64,6 +59,8 @@ class Lake(abc.ABC):
     kind: ClassVar[str]
     nul = "\0"
     whole = True
+    conditions: ClassVar[tuple[str, ...]] = ()
+    """What the storage must be able to make a write depend on, in the order of trying."""
 
     def __init__(self, place: storage.Storage, schema: str, *, wait: float = 60.0) -> None:
         self.schema, self.wait = schema, wait
@@ -125,7 +122,11 @@ class Lake(abc.ABC):
 
     def check(self) -> list[base.Check]:
         """Reach the folder, read its tables, write a scratch file; the first step that fails is the last."""
-        steps = (("reach", self._check_reach), ("read", self._check_read), ("write", self._check_write))
+        steps = (
+            ("reach", self.storage.look),
+            ("read", self._tables_there),
+            ("write", lambda: lake_check.write(self.storage, self.root, self.conditions)),
+        )
         done = []
         for name, step in steps:
             try:
@@ -135,6 +136,10 @@ class Lake(abc.ABC):
                 done.append(base.Check(name, False, str(error)))
                 break
         return done
+
+    def _tables_there(self) -> str:
+        self.refresh()
+        return f"{len(self.names())} tables in the schema {self.schema}"
 
     def prepare(self, tables: Sequence[base.Table]) -> None:
         """Create tables, add columns, widen types."""
@@ -254,6 +259,8 @@ class Lake(abc.ABC):
         """The DuckDB of our own statements, which lives on."""
         if self._engine is None:
             self._engine = lake_engine.opened(self.storage)
+            # It takes every table for one row, and would hold it in memory to look for a few keys in it.
+            self._engine.execute("SET disabled_optimizers = 'build_side_probe_side'")
         return self._engine
 
     def _show(self, engine: duckdb.DuckDBPyConnection, sql: str) -> None:
@@ -369,29 +376,11 @@ class Lake(abc.ABC):
         except errors.TidegateError:
             raise
         except Exception as error:
-            told = self._told(error)
+            told = lake_check.told(error, self.where(), self.explain)
             if told is None:
                 raise
             # Without the cause: its text may quote rows.
             raise told from None
-
-    def _told(self, error: Exception) -> errors.TidegateError | None:
-        where = self.where()
-        known = storage_faults.explain(error, where) or self.explain(error)
-        if known is not None:
-            return known
-        if not isinstance(error, duckdb.Error | OSError):
-            return None
-        known = storage_faults.told(str(error), where)
-        if known is None and (
-            isinstance(error, FileNotFoundError)
-            or (isinstance(error, duckdb.IOException) and _GONE.search(str(error)))
-        ):
-            known = errors.WarehouseError(
-                f"A file that a table needs is gone from {where}; see whether the folder or bucket is still whole, "
-                "and remove tables that lost files, so that they are pulled again."
-            )
-        return known or faults.explain(error, where)
 
     def _do(self, work: Callable[[], T]) -> T:
         """Do something that may be done again, until it is done or others were in the way too long."""
@@ -414,30 +403,3 @@ class Lake(abc.ABC):
         if signed != self._signed:
             self.close()
             self._signed = signed
-
-    # Checks
-
-    def _check_reach(self) -> str:
-        return self.storage.look()
-
-    def _check_read(self) -> str:
-        self.refresh()
-        return f"{len(self.names())} tables in the schema {self.schema}"
-
-    def _check_write(self) -> str:
-        path = f"{self.root}/_tidegate_check_{uuid.uuid4().hex[:8]}.parquet"
-        is_new = isinstance(self.storage, storage.Local) and not os.path.isdir(self.root)
-        self.storage.folder(self.root)
-        engine = lake_engine.opened(self.storage)
-        try:
-            lake_files.save(engine, "SELECT 42 AS answer", path)
-            found = engine.execute(f"SELECT answer FROM read_parquet({ddl.literal(path)})").fetchall()
-        finally:
-            engine.close()
-            self.storage.remove([path])
-            if is_new:
-                with contextlib.suppress(OSError):
-                    os.rmdir(self.root)
-        if found != [(42,)]:
-            raise errors.WarehouseError(f"a scratch file under {self.root} did not keep its row")
-        return "a scratch file was written, read and removed"

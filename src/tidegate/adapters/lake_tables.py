@@ -39,7 +39,11 @@ class Tables(lake.Lake):
 
     @abc.abstractmethod
     def unfinished(self, name: str, cut: str) -> str | None:
-        """The version before the last load that came after `cut`, None where none did."""
+        """The version before what came after `cut` and does not count, None where all counts.
+
+        That is a load that was not finished, and a setting back to before `cut`: with a table the position in
+        Stripe is never set back.
+        """
 
     @abc.abstractmethod
     def earlier(self, name: str, version: str) -> lake_files.Table:
@@ -100,7 +104,9 @@ class Tables(lake.Lake):
             if found is not None and found.at != cut:
                 before = self.unfinished(name, cut)
                 if before is not None:
-                    log.info("%s: taking back a load of %s that was not finished", self.where(), found.name)
+                    log.info(
+                        "%s: %s is set back to what the last finished load left", self.where(), found.name
+                    )
                     self.restore(name, before)
                     self._tables.pop(name, None)
 
@@ -142,8 +148,9 @@ class Tables(lake.Lake):
             try:
                 with self._explained():
                     self.tidy(name, before)
-            except errors.TidegateError as error:
-                log.warning("%s: %s was not tidied up: %s", self.where(), name, error)
+            except Exception as error:
+                told = error if isinstance(error, errors.TidegateError) else type(error).__name__
+                log.warning("%s: %s was not tidied up: %s", self.where(), name, told)
                 self.forget()
                 return
 

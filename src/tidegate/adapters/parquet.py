@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -21,6 +22,8 @@ from tidegate import errors
 from tidegate.adapters import lake, lake_files, storage, storage_s3
 from tidegate.config import warehouses as kinds
 from tidegate.warehouse import base, ddl, desk
+
+log = logging.getLogger(__name__)
 
 GRACE = dt.timedelta(hours=1)
 """How long a file stays that the manifest no longer names, for those who still read it."""
@@ -45,6 +48,7 @@ class Parquet(lake.Lake):
     """A schema of a folder of Parquet files."""
 
     kind: ClassVar[str] = "parquet"
+    conditions = ("If-None-Match", "If-Match")
 
     def __init__(self, place: storage.Storage, schema: str, *, wait: float = 60.0) -> None:
         super().__init__(place, schema, wait=wait)
@@ -81,13 +85,12 @@ class Parquet(lake.Lake):
     def evolve(self, evolutions: Sequence[lake.Evolution]) -> None:
         """Give tables their columns; files whose columns become wider are written anew."""
         tables = dict(self._manifest.tables)
-        new: list[str] = []
-        with self._kept(new):
+        with lake_files.drafts(self.storage) as new:
             for each in evolutions:
                 name = each.name.lower()
-                self.storage.folder(f"{self.root}/{storage.encoded(each.name)}")
                 known = tables.get(name)
                 bare = lake_files.Table(each.name, each.after, _native(each.after), (), "")
+                self.storage.folder(self._folder(bare))
                 if known is None:
                     files: tuple[lake_files.File, ...] = (self._empty(bare, new),)
                 elif any(each.after[column] != kind for column, kind in known.columns.items()):
@@ -103,8 +106,7 @@ class Parquet(lake.Lake):
         """Write the files of all changes and of the state, and exchange the manifest."""
         del fence  # it held when the manifest was read, and no other manifest is replaced
         tables = dict(self._manifest.tables)
-        new: list[str] = []
-        with self._kept(new):
+        with lake_files.drafts(self.storage) as new:
             for change in changes:
                 tables[change.table] = self._changed(tables[change.table], change, new)
             if state:
@@ -114,14 +116,13 @@ class Parquet(lake.Lake):
     def sweep(self, names: Sequence[str]) -> None:
         """Remove what killed writers left, if it is old enough that they cannot be at work any more."""
         del names
-        named = self._named() | {self.path, f"{self.path}.lock"}
+        named = self._named()
         limit = dt.datetime.now(dt.UTC) - LEFTOVER
-        ours = (".parquet", "/manifest.json.draft")
         self.storage.remove(
             [
                 each.path
                 for each in self.storage.listed(self.root)
-                if each.path not in named and each.written < limit and each.path.endswith(ours)
+                if each.path not in named and each.written < limit and lake_files.is_ours(each.path)
             ]
         )
 
@@ -137,7 +138,7 @@ class Parquet(lake.Lake):
         steps = lake_files.planned(table, hit, change.rows)
         old = {file.path for step in steps for file in step.of}
         files = [file for file in table.files if file.path not in old]
-        files += lake_files.written(engine, table, steps, change.gone, lambda: self._new(table, new))
+        files += lake_files.written(engine, table, steps, change.gone, self._folder(table), new)
         if not files:
             files = [self._empty(table, new)]
         return lake_files.Table(table.name, table.columns, table.native, tuple(files), _at(files))
@@ -147,9 +148,7 @@ class Parquet(lake.Lake):
         bare = lake_files.Table(table.name, table.columns, table.native, (), "")
         steps = [lake_files.Step((), rows)]
         files = [
-            *lake_files.written(
-                self.own_engine(), bare, steps, rows.slice(0, 0), lambda: self._new(table, new)
-            )
+            *lake_files.written(self.own_engine(), bare, steps, rows.slice(0, 0), self._folder(table), new)
         ]
         files = files or [self._empty(bare, new)]
         self._texts = (_at(files), texts)
@@ -161,22 +160,21 @@ class Parquet(lake.Lake):
         files = []
         for file in before.files:
             query = lake_files.widened(before, after, [file.path])
-            files.append(lake_files.save(self.own_engine(), query, self._new(after, new)))
+            files.append(
+                lake_files.save(self.own_engine(), query, lake_files.draft(self._folder(after), new))
+            )
         return tuple(files)
 
     def _empty(self, table: lake_files.Table, new: list[str]) -> lake_files.File:
         """A file without rows, so that whoever reads the table finds its columns."""
         return lake_files.save(
-            self.own_engine(), f"SELECT * FROM {lake_files.source(table, [])}", self._new(table, new)
+            self.own_engine(),
+            f"SELECT * FROM {lake_files.source(table, [])}",
+            lake_files.draft(self._folder(table), new),
         )
 
-    def _new(self, table: lake_files.Table, new: list[str]) -> str:
-        path = f"{self.root}/{storage.encoded(table.name)}/{lake_files.fresh()}"
-        new.append(path)
-        return path
-
-    def _kept(self, new: list[str]) -> _Kept:
-        return _Kept(self.storage, new)
+    def _folder(self, table: lake_files.Table) -> str:
+        return f"{self.root}/{storage.encoded(table.name)}"
 
     # The manifest
 
@@ -212,8 +210,14 @@ class Parquet(lake.Lake):
         except BaseException:
             new.clear()  # nobody knows whether they are named now
             raise
+        new.clear()  # from here on they are named
         self._manifest = manifest
-        self.storage.remove(over)
+        try:
+            self.storage.remove(over)
+        except Exception as error:  # the load is committed; `sweep` comes again
+            log.warning(
+                "%s: files that nobody reads any more stayed (%s)", self.where(), type(error).__name__
+            )
 
     def _spelled(self, manifest: Manifest, now: dt.datetime) -> bytes:
         document = {
@@ -267,23 +271,6 @@ class Parquet(lake.Lake):
 def open_warehouse(target: kinds.Parquet, *, wait: float = 60.0) -> Parquet:
     """The warehouse that a configuration describes; nothing is opened yet."""
     return Parquet(storage_s3.at(target.folder, target.s3), target.schema_name, wait=wait)
-
-
-class _Kept:
-    """Removes the files of a block that fails; what a kill leaves is swept later."""
-
-    def __init__(self, place: storage.Storage, new: list[str]) -> None:
-        self._storage, self._new = place, new
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and issubclass(kind, Exception):
-            try:
-                self._storage.remove(self._new)
-            except Exception:  # what the block raised says more
-                return
 
 
 def _native(columns: ddl.Columns) -> dict[str, str]:

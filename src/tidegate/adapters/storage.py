@@ -157,7 +157,7 @@ class Local:
                 handle.write(data)
                 handle.flush()
                 os.fsync(handle.fileno())
-            os.link(draft, target)
+            files.place(draft, target)
         except FileExistsError:
             raise Changed(path) from None
         finally:

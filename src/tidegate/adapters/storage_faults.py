@@ -37,10 +37,22 @@ _MEANINGS: dict[str, tuple[type[errors.TidegateError], str]] = {
         "The quota of {where} is used up ({code}); what was committed before is intact, so make room and run this "
         "again.",
     ),
+    "NotImplemented": (
+        errors.ConfigError,
+        "{where} lacks a kind of request that is needed, such as conditional writes ({code}); update what serves "
+        "the bucket, or use another one.",
+    ),
+    "RequestTimeTooSkewed": (
+        errors.ConfigError,
+        "{where} finds that this machine's clock is wrong ({code}); set it right.",
+    ),
     "SlowDown": (errors.WarehouseUnreachable, _AGAIN),
     "ServiceUnavailable": (errors.WarehouseUnreachable, _AGAIN),
     "InternalError": (errors.WarehouseUnreachable, _AGAIN),
     "RequestTimeout": (errors.WarehouseUnreachable, _AGAIN),
+    "Throttling": (errors.WarehouseUnreachable, _AGAIN),
+    "TooManyRequests": (errors.WarehouseUnreachable, _AGAIN),
+    "OperationAborted": (errors.WarehouseUnreachable, _AGAIN),
     "503": (errors.WarehouseUnreachable, _AGAIN),
     "500": (errors.WarehouseUnreachable, _AGAIN),
 }
@@ -51,6 +63,12 @@ _SPELLED = {
     "NO_SUCH_BUCKET": "NoSuchBucket",
     "INVALID_ACCESS_KEY_ID": "InvalidAccessKeyId",
     "SIGNATURE_DOES_NOT_MATCH": "SignatureDoesNotMatch",
+    "INTERNAL_FAILURE": "InternalError",
+    "REQUEST_TIMEOUT": "RequestTimeout",
+    "REQUEST_TIME_TOO_SKEWED": "RequestTimeTooSkewed",
+    "SERVICE_UNAVAILABLE": "ServiceUnavailable",
+    "SLOW_DOWN": "SlowDown",
+    "THROTTLING": "Throttling",
     "XMinioStorageFull": "QuotaExceeded",
     "XMinioAdminBucketQuotaExceeded": "QuotaExceeded",
 }
@@ -120,11 +138,17 @@ def told(text: str, where: str) -> errors.TidegateError | None:
         return _told(_SPELLED.get(found.group(), found.group()), where)
     if re.search(
         r"Couldn't connect|curlCode|NETWORK_CONNECTION|error sending request|[Cc]onnection (reset|refused|closed)"
-        r"|dns error|Connection was aborted|[Ee]ndpoint.*unreachable|timed? ?out|HTTP status code? 5\d\d",
+        r"|dns error|Connection was aborted|[Ee]ndpoint.*unreachable|timed? ?out|HTTP status( code)?:? (5\d\d|429)",
         text,
     ):
         return errors.WarehouseUnreachable(
             f"No answer from {where}; check the endpoint and that it can be reached from here."
+        )
+    # Answers to HEAD have no body, which would say more.
+    if re.search(r"HTTP status (400|301)\) during HeadObject", text):
+        return errors.ConfigError(
+            f"{where} refused a request without saying why; see whether the key is still valid, and the region "
+            "right."
         )
     return None
 
