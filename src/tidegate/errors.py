@@ -12,12 +12,15 @@ TidegateError                exit 1
 │   └── ServerFault          5xx beyond the last retry
 ├── Unreachable              no answer from Stripe: DNS, TLS, connection, timeout
 ├── BadPage                  an answer that is not the JSON it promised to be (truncated, HTML, ...)
-└── WarehouseError           the warehouse refused
-    ├── WarehouseBusy        exit 3: somebody else holds it; says who
-    ├── WarehouseUnreachable no answer from it: DNS, TLS, connection, timeout, a restart
-    ├── WarehouseFull        the disk or the quota is full
-    ├── WarehouseCorrupt     the file is no database, or a damaged one
-    └── Fenced               exit 3: another writer took the table over; this one may commit nothing more
+├── WarehouseError           the warehouse refused
+│   ├── WarehouseBusy        exit 3: somebody else holds it; says who
+│   ├── WarehouseUnreachable no answer from it: DNS, TLS, connection, timeout, a restart
+│   ├── WarehouseFull        the disk or the quota is full
+│   ├── WarehouseCorrupt     the file is no database, or a damaged one
+│   └── Fenced               exit 3: another writer took the table over; this one may commit nothing more
+└── StoreError               the metadata database refused
+    ├── StoreUnreachable     no answer from it, or another process holds its file for long
+    └── StoreConflict        a row excludes this one: a second run of one flow, a name that is taken
 """
 
 from __future__ import annotations
@@ -27,6 +30,15 @@ class TidegateError(Exception):
     """Something the user should read: one sentence, and what to do next."""
 
     exit_code = 1
+
+
+def inside(error: BaseException) -> TidegateError | None:
+    """The first error of ours, also inside the groups that tasks raise."""
+    if isinstance(error, TidegateError):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        return next((found for each in error.exceptions if (found := inside(each))), None)
+    return None
 
 
 class ConfigError(TidegateError):
@@ -118,3 +130,15 @@ class Fenced(WarehouseError):
     """Another writer took the table over."""
 
     exit_code = 3
+
+
+class StoreError(TidegateError):
+    """The metadata database refused."""
+
+
+class StoreUnreachable(StoreError):
+    """No answer from the metadata database."""
+
+
+class StoreConflict(StoreError):
+    """The metadata database holds something that excludes this."""
