@@ -14,7 +14,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from tidegate import errors
-from tidegate.cli import connect, output, progress
+from tidegate.cli import connect, loading, output, progress
 from tidegate.pull import continuous, estimate, report, run, settings
 from tidegate.warehouse import base
 
@@ -41,6 +41,7 @@ def pull(
     watch: bool = False,
     every: float | None = None,
     accept_deletes: str | None = None,
+    loaded: Annotated[bool, Parameter(name="--report")] = False,
     json: bool = False,
 ) -> int:
     """Bring Stripe objects into a warehouse.
@@ -88,6 +89,8 @@ def pull(
         Seconds between two pulls of --watch, 5 by default.
     accept_deletes
         Streams, comma separated, of which even very many rows may go that Stripe no longer lists.
+    loaded
+        Print what each table got: rows inserted, updated, unchanged and deleted, size, versions; --json has it too.
     json
         Print the result as one JSON object, last on stdout; with --watch, one line per pull.
     """
@@ -111,6 +114,8 @@ def pull(
         raise errors.ConfigError("--every goes with --watch and says how many seconds, such as 5")
     if dry_run and watch:
         raise errors.ConfigError("--dry-run looks once; leave out --watch")
+    if loaded and (dry_run or watch):
+        raise errors.ConfigError("--report tells what one pull has loaded; leave out --dry-run and --watch")
     if dry_run:
         return _dry_run(jobs, json)
     accept = frozenset(name.strip() for name in (accept_deletes or "").split(",") if name.strip())
@@ -121,7 +126,7 @@ def pull(
         )
     if watch:
         return _watch(jobs[0], json, every or EVERY)
-    codes = [_run(job, json) for job in jobs]
+    codes = [_run(job, json, loaded) for job in jobs]
     return max(codes, key=(0, 3, 1).index)
 
 
@@ -132,7 +137,7 @@ def _accepting(job: settings.Job, accept: frozenset[str]) -> settings.Job:
     return dataclasses.replace(job, options=dataclasses.replace(job.options, accept=accept))
 
 
-def _run(job: settings.Job, json: bool) -> int:
+def _run(job: settings.Job, json: bool, loaded: bool) -> int:
     """One pull; SIGTERM ends it like Ctrl-C, with what was read committed."""
 
     async def pulled(warehouse: base.Warehouse, screen: progress.Screen) -> report.Result:
@@ -150,6 +155,8 @@ def _run(job: settings.Job, json: bool) -> int:
         output.print_json(result.as_json())
     else:
         progress.summary(result)
+        if loaded:
+            loading.show(result)
     if result.end is not None:
         output.say(str(result.end))
     return result.exit_code

@@ -8,7 +8,7 @@ import msgspec
 
 from tidegate import catalog, errors
 from tidegate.pull import plan, reading, scope
-from tidegate.stripe import client, keys, pace, pages
+from tidegate.stripe import client, keys, pages
 
 CHUNK = 64
 """Connected accounts whose state is read at a time."""
@@ -57,7 +57,9 @@ async def each_account(
         )
     if source.accounts in ("own", "all"):
         nodes = [walk.node for walk in wanted.walks]
-        yield known or await identify(stripe, source, nodes), stripe
+        own = known or await identify(stripe, source, nodes)
+        stripe.pace.belongs_to(own)
+        yield own, stripe
     if source.accounts == "own":
         return
     listed = connected(stripe) if source.accounts == "all" else given(source.accounts)
@@ -67,8 +69,7 @@ async def each_account(
 
 def acting(stripe: client.Client, source: scope.Source, account: str) -> client.Client:
     """A client that acts for an account, with a budget of its own."""
-    limits = pace.limits_for(client.mode(source.api_key), source.rate_limit)
-    return stripe.acting_for(account, pace.Pace(limits, budget=source.budget))
+    return stripe.acting_for(account, scope.budget(source, account))
 
 
 async def chunks(

@@ -1,18 +1,35 @@
-"""Pulls that follow one another, seconds apart, until somebody says stop."""
+"""Pulls that follow one another, seconds apart, until somebody says stop; between them, what Stripe delivers."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from tidegate import errors
-from tidegate.pull import report, run, scope
+from tidegate.pull import report, run, scope, tail
+from tidegate.stripe import client
 from tidegate.warehouse import base
 
 FINAL = (errors.Unauthorized, errors.WarehouseError, errors.ConfigError, errors.NotEnabled)
 """What ends pulls that follow one another, but for PASSING."""
 PASSING = (errors.WarehouseBusy, errors.WarehouseUnreachable)
 """Somebody holds the warehouse, or it is being restarted: what is waited out."""
+SETTLED = tail.SETTLED + 1.0
+"""Seconds after a delivery at which what it left to be read again can be read."""
+
+
+class Feed(Protocol):
+    """Where events come from that Stripe delivers."""
+
+    async def take(self, seconds: float) -> Mapping[str, Sequence[bytes]]:
+        """What was delivered since, by account, the key's own under no name; waits so long for something."""
+
+    async def done(self) -> None:
+        """What was taken last is committed."""
+
+    async def pause(self) -> float | None:
+        """Seconds until the next pull, where this delivers; pulls then only prove that nothing was missed."""
 
 
 async def watch(
@@ -23,16 +40,23 @@ async def watch(
     *,
     every: float = 5.0,
     told: Callable[[report.Result], None] = lambda _: None,
+    heard: Callable[[report.Result], None] = lambda _: None,
+    feed: Feed | None = None,
+    run_id: str = "",
+    listener: client.Listener | None = None,
 ) -> report.Result:
     """Pull again and again, every few seconds, until cancelled; `told` hears of each pull.
 
-    Once something could be begun, what may pass is waited out: an unreachable Stripe, a file that somebody holds.
-    Returns only with a result that ends everything. What holds for one pull only, a full refresh and deletions
-    that are accepted, holds until it is done.
+    Between two pulls, what `feed` delivers is applied at once, and `heard` hears of that. Once something could be
+    begun, what may pass is waited out: an unreachable Stripe, a file that somebody holds. Returns only with a
+    result that ends everything. What holds for one pull only, a full refresh and deletions that are accepted,
+    holds until it is done.
     """
     failures = 0
-    async with scope.connect(source) as stripe:
-        watched = run.Pull(source, warehouse, options, screen, stripe, patient=True, between=every)
+    async with scope.connect(source, listener) as stripe:
+        watched = run.Pull(
+            source, warehouse, options, screen, stripe, patient=True, between=every, run_id=run_id
+        )
         while True:
             result = await watched.once()
             told(result)
@@ -40,7 +64,39 @@ async def watch(
                 return result
             failures = 0 if result.end is None else failures + 1
             watched.settle(result)
-            await asyncio.sleep(min(every * 2 ** min(failures, 6), 60.0) if failures else every)
+            pause = min(every * 2 ** min(failures, 6), 60.0) if failures else every
+            if feed is None or failures:
+                await asyncio.sleep(pause)
+                continue
+            ended = await _listen(watched, feed, await feed.pause() or pause, heard)
+            if ended is not None and is_final(ended):
+                return ended
+
+
+async def _listen(
+    watched: run.Pull, feed: Feed, seconds: float, heard: Callable[[report.Result], None]
+) -> report.Result | None:
+    """Apply what is delivered for so long; returns what ended it before."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    unsettled: dict[str, float] = {}
+    while (left := end - loop.time()) > 0:
+        soonest = min(unsettled.values(), default=end)
+        delivered = await feed.take(max(0.0, min(left, soonest - loop.time())))
+        now = loop.time()
+        ripe = [account for account, at in unsettled.items() if at <= now]
+        if not delivered and not ripe:
+            continue
+        result = await watched.hear({**dict.fromkeys(ripe, ()), **delivered})
+        heard(result)
+        if result.end is not None:
+            return result
+        await feed.done()
+        for account in ripe:
+            del unsettled[account]
+        for account in delivered:
+            unsettled.setdefault(account, loop.time() + SETTLED)
+    return None
 
 
 def is_final(result: report.Result) -> bool:

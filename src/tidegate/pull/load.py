@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tidegate import catalog, errors
 from tidegate.privacy import forget
@@ -146,8 +147,12 @@ class Loader:
             batch.pieces.append(piece)
             batch.rows += 1
             if isinstance(piece, Piece):
-                piece.target.outcome.read += len(piece.part.rows)
-                batch.rows += len(piece.part.rows) - 1
+                outcome, count = piece.target.outcome, len(piece.part.rows)
+                outcome.read += count
+                outcome.bytes += piece.weight
+                if piece.past:
+                    outcome.unchanged += count
+                batch.rows += count - 1
                 batch.weight += piece.weight
         if mark is not None:
             batch.marks[key] = mark
@@ -260,7 +265,8 @@ class Loader:
             sql = f"select count(*) as n from {schema}.{base.quoted(name)} where _account_id = ? and _synced_at = ?"
             with contextlib.suppress(errors.TidegateError):
                 for batch in self._warehouse.read(sql, (account, now)):
-                    target.outcome.written += sum(row["n"] for row in batch.to_pylist())
+                    for row in batch.to_pylist():
+                        target.outcome.wrote(row["n"], 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,22 +277,41 @@ class _Order:
     owners: Sequence[tuple[Target, int]]
 
     def count(self, done: base.Loaded | None) -> None:
-        """Add what was done to the outcomes; what waits on disk counts as written.
-
-        Of a load over several accounts only the sum is known: rows that changed nothing count for the last.
-        """
-        mode, changed = self.load.mode, self.load.rows.num_rows
-        if done is not None:
-            changed = done.inserted + done.updated
-        elif mode not in ("replace", "keep"):
-            return
+        """Add what was done to the outcomes; what waits on disk counts as inserted, and deletions there not yet."""
+        place = 0
         for target, rows in self.owners:
-            mine = min(rows, changed) if len(self.owners) > 1 else changed
-            changed -= mine
-            if mode in ("replace", "keep"):
-                target.outcome.written += mine
-            elif mode in ("mark", "sweep"):
-                target.outcome.deleted += mine
+            mine, place = self.load.rows.slice(place, rows), place + rows
+            done = self._counted(target.outcome, mine, done)
+
+    def _counted(
+        self, outcome: report.Outcome, mine: pa.Table, done: base.Loaded | None
+    ) -> base.Loaded | None:
+        """Count one account's rows; returns what is left for the others.
+
+        Of several accounts' rows only the sums are known: when they did not all fare alike, the first ones are
+        taken for inserted and the last ones for those that changed nothing.
+        """
+        rows = mine.num_rows
+        if done is None:
+            inserted, updated = (0 if self.load.mode in ("mark", "sweep") else rows), 0
+        elif len(self.owners) == 1:
+            inserted, updated = done.inserted, done.updated
+        else:
+            inserted = min(rows, done.inserted)
+            updated = min(rows - inserted, done.updated)
+            done = dataclasses.replace(
+                done, inserted=done.inserted - inserted, updated=done.updated - updated
+            )
+        if self.load.mode in ("replace", "keep"):
+            outcome.wrote(inserted, updated, rows - inserted - updated)
+        elif self.load.mode == "history":
+            outcome.versions += inserted
+        elif self.load.mode in ("mark", "sweep"):
+            outcome.deleted += updated
+        if (inserted or updated) and "_version" in mine.column_names:
+            span = pc.min_max(mine["_version"])
+            outcome.spans(span["min"].as_py(), span["max"].as_py())
+        return done
 
 
 def _orders(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,8 +11,8 @@ from typing import Literal, Protocol
 
 import pyarrow as pa
 
-from tidegate import errors
-from tidegate.stripe import client
+from tidegate import catalog, errors
+from tidegate.stripe import client, happenings
 from tidegate.warehouse import base, spool
 
 Status = Literal["ok", "partial", "no_permission", "not_enabled", "failed"]
@@ -55,7 +56,8 @@ class Silent:
 class Outcome:
     """How one stream of one account fared; counts grow while it runs.
 
-    `read` counts rows that came from Stripe, `written` those that changed the warehouse.
+    `read` counts rows that came from Stripe, `written` those that changed the warehouse: `inserted` and `updated`
+    ones. What is read and neither written nor `unchanged` is deleted, or is nothing that `where` lets in.
     """
 
     stream: str
@@ -69,6 +71,31 @@ class Outcome:
     lists: int = 1
     """How many lists its rows come from, less those that the account turned out not to have."""
     done: bool = False
+    inserted: int = 0
+    """Rows that were not there; also what waits on disk for a warehouse that somebody else holds."""
+    updated: int = 0
+    unchanged: int = 0
+    """Rows as old as what is stored, or older, and those that were read again within seconds."""
+    versions: int = 0
+    """Versions that a history gained."""
+    bytes: int = 0
+    """Size of the answers that held its rows, unpacked; one with rows of several streams counts for each."""
+    from_version: int | None = None
+    """The first `_version` that was written, deletions included, in unix seconds; None where nothing was."""
+    to_version: int | None = None
+    """The last one."""
+
+    def wrote(self, inserted: int, updated: int, unchanged: int) -> None:
+        """Count rows that went to the table."""
+        self.inserted += inserted
+        self.updated += updated
+        self.written += inserted + updated
+        self.unchanged += unchanged
+
+    def spans(self, first: int, last: int) -> None:
+        """Note versions that were written."""
+        self.from_version = first if self.from_version is None else min(first, self.from_version)
+        self.to_version = last if self.to_version is None else max(last, self.to_version)
 
     @property
     def told(self) -> bool:
@@ -94,7 +121,14 @@ class Outcome:
             "status": self.status,
             "read": self.read,
             "written": self.written,
+            "inserted": self.inserted,
+            "updated": self.updated,
+            "unchanged": self.unchanged,
             "deleted": self.deleted,
+            "versions": self.versions,
+            "bytes": self.bytes,
+            "from_version": self.from_version,
+            "to_version": self.to_version,
             "requests": self.tally.requests,
             "error": self.error or None,
         }
@@ -187,6 +221,40 @@ def judge(outcomes: Sequence[Outcome], named: frozenset[str]) -> Literal["ok", "
     return "partial" if good else "failed"
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a run's log; stream and account are empty where it is not of one alone."""
+
+    text: str
+    level: Literal["info", "warning"]
+    stream: str
+    account: str
+
+
+def line(happening: client.Happening) -> Line:
+    """What requests came to, as a line of the extraction log: no id and no value of a query is in it.
+
+    A warning is what leaves something unread: a missing permission, a request that was given up, a slow answer.
+    Limits and attempts that are made again are how Stripe is talked with, and 404 is said of what was deleted.
+    """
+    grave = happening.kind == "slow" or (happening.kind == "refused" and happening.status != 404)
+    path = happening.endpoint.partition(" ")[2]
+    return Line(
+        happenings.words(happening),
+        "warning" if grave else "info",
+        _streams().get(path, ""),
+        happening.account,
+    )
+
+
+@functools.cache
+def _streams() -> dict[str, str]:
+    """The stream that an endpoint's rows go to, where that is one."""
+    known = catalog.load()
+    by_id = {stream.retrieve: stream.name for stream in known.streams.values() if stream.retrieve}
+    return by_id | {each.path: each.streams[0] for each in known.endpoints if len(each.streams) == 1}
+
+
 _TIME = pa.timestamp("us", tz="UTC")
 
 RUNS = base.Table(
@@ -204,12 +272,19 @@ RUNS = base.Table(
             pa.field("error", pa.string()),
             pa.field("started_at", _TIME),
             pa.field("finished_at", _TIME),
+            pa.field("rows_inserted", pa.int64()),
+            pa.field("rows_updated", pa.int64()),
+            pa.field("rows_unchanged", pa.int64()),
+            pa.field("versions", pa.int64()),
+            pa.field("bytes", pa.int64()),
+            pa.field("from_version", pa.int64()),
+            pa.field("to_version", pa.int64()),
         ]
     ),
     key=("run_id", "account", "stream"),
     version="",
 )
-"""One row per run and stream, beside the data."""
+"""One row per run and stream, beside the data; the columns that came later stand at the end."""
 
 
 def rows(run_id: str, started: dt.datetime, finished: dt.datetime, outcomes: Sequence[Outcome]) -> pa.Table:
@@ -227,6 +302,13 @@ def rows(run_id: str, started: dt.datetime, finished: dt.datetime, outcomes: Seq
             "error": outcome.error or None,
             "started_at": started,
             "finished_at": finished,
+            "rows_inserted": outcome.inserted,
+            "rows_updated": outcome.updated,
+            "rows_unchanged": outcome.unchanged,
+            "versions": outcome.versions,
+            "bytes": outcome.bytes,
+            "from_version": outcome.from_version,
+            "to_version": outcome.to_version,
         }
         for outcome in outcomes
     ]

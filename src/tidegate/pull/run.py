@@ -12,6 +12,7 @@ import dataclasses
 import datetime as dt
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from tidegate import catalog, errors
 from tidegate.privacy import erase, forget
@@ -26,15 +27,21 @@ MANY = 50
 
 
 async def pull(
-    source: scope.Source, warehouse: base.Warehouse, options: scope.Options, screen: report.Screen
+    source: scope.Source,
+    warehouse: base.Warehouse,
+    options: scope.Options,
+    screen: report.Screen,
+    *,
+    run_id: str = "",
+    listener: client.Listener | None = None,
 ) -> report.Result:
     """Bring every chosen stream of every chosen account up to date in the warehouse.
 
     Raises ConfigError, Unauthorized, Unreachable or WarehouseError when nothing could be begun at all. Whatever
     ends the run later is told by its result; what was committed stays, and the next pull goes on from there.
     """
-    async with scope.connect(source) as stripe:
-        return await Pull(source, warehouse, options, screen, stripe).once()
+    async with scope.connect(source, listener) as stripe:
+        return await Pull(source, warehouse, options, screen, stripe, run_id=run_id).once()
 
 
 Work = Callable[[reading.Reading, cycle.Wishes, dict[str, str]], Awaitable[int]]
@@ -54,11 +61,12 @@ class Pull:
         *,
         patient: bool = False,
         between: float = cycle.BETWEEN,
+        run_id: str = "",
     ) -> None:
         self.news, self.begun = report.News(), False
         self.refreshed: set[str] = set()
         self.source, self.warehouse, self.options, self.screen = source, warehouse, options, screen
-        self.stripe, self.patient, self.between = stripe, patient, between
+        self.stripe, self.patient, self.between, self.run_id = stripe, patient, between, run_id
         self.wanted = plan.plan(catalog.load().streams, options.streams)
         self.named = self.wanted.named if options.named is None else options.named
         self.streams = {stream.name: scope.target(stream, "", options) for stream in self.wanted.streams}
@@ -68,13 +76,13 @@ class Pull:
         self.lost: Mapping[str, int] = {}
         self.shut: dict[str, dict[str, reading.Shut]] = {}
         self.remember: dict[str, str | None] = {}
-        self.own = ""
+        self.own = self.first = ""
         self.clients: dict[str, client.Client] = {}
         self.prune_at = 0.0
 
     async def once(self) -> report.Result:
         """One pull."""
-        started, run_id = dt.datetime.now(dt.UTC), _run_id()
+        started, run_id = dt.datetime.now(dt.UTC), self.run_id or _run_id()
         outcomes: list[report.Outcome] = []
         tallies = client.Tally()
         sent = dataclasses.replace(self.stripe.tally)
@@ -127,6 +135,28 @@ class Pull:
         self.fence, self.lost = await asyncio.to_thread(
             claims.claim, self.warehouse, run_id, self.streams, (self._mark(), account)
         )
+        self.first = account
+
+    def claimed(self) -> dict[str, Any]:
+        """The claim of a run that has begun, as a document for those who have parts of it."""
+        assert self.fence is not None, "The run has begun before."
+        account = f"{base.STATE}/{self.first}"  # whoever has the part with it takes it over
+        tokens = {name: token for name, token in self.fence.tokens.items() if name != account}
+        return {"writer": self.fence.writer, "tokens": tokens, "lost": dict(self.lost), "own": self.own}
+
+    def join(self, claim: Mapping[str, Any]) -> None:
+        """Have a part of a run that somebody else began."""
+        self.fence = base.Fence(claim["writer"], dict(claim["tokens"]))
+        self.lost, self.own = dict(claim["lost"]), claim["own"]
+
+    async def paths(self) -> AsyncIterator[str]:
+        """Every account to pull, as the configuration or Stripe names it; the key's own first."""
+        if isinstance(self.source.accounts, tuple):
+            for path in self.source.accounts:
+                yield path
+            return
+        async for account, _ in self._accounts():
+            yield account
 
     async def part(self, run_id: str, attempt: str, chosen: Sequence[str]) -> report.Result:
         """Bring some accounts up to date, of a run that others have parts of; `fence` and `lost` are the run's.
@@ -156,7 +186,7 @@ class Pull:
         Only between two calls of `once`, the first of which has made the tables. All of it is committed on return.
         """
         assert self.fence is not None, "A pull has begun before."
-        started, run_id = dt.datetime.now(dt.UTC), _run_id()
+        started, run_id = dt.datetime.now(dt.UTC), self.run_id or _run_id()
         tallies, sent = client.Tally(), dataclasses.replace(self.stripe.tally)
         bodies = {account or self.own: found for account, found in delivered.items() if self._reads(account)}
 
@@ -176,7 +206,9 @@ class Pull:
         chosen = self.source.accounts
         if not account:
             return chosen in ("own", "all") and bool(self.own)
-        return chosen == "all" or any(account == path.rpartition("/")[2] for path in chosen if chosen != "own")
+        return chosen == "all" or any(
+            account == path.rpartition("/")[2] for path in chosen if chosen != "own"
+        )
 
     async def _acting(self, path: str) -> client.Client:
         """The client that acts for an account, kept for the next time."""

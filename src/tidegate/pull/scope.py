@@ -11,7 +11,7 @@ from typing import Literal
 from tidegate import catalog, config
 from tidegate.pull import load, reading, report, shaping
 from tidegate.rows import decode
-from tidegate.stripe import client, pace
+from tidegate.stripe import client, pace, purse
 from tidegate.warehouse import base
 
 
@@ -19,7 +19,8 @@ from tidegate.warehouse import base
 class Source:
     """Which Stripe, and whose objects: the key's own, all connected accounts' too, or those of a list.
 
-    `account_id` only names the key's own rows, where the key cannot ask for it.
+    `account_id` only names the key's own rows, where the key cannot ask for it. With a `purse` the rate budget is
+    shared with everybody who uses the same metadata database.
     """
 
     api_key: str
@@ -30,6 +31,7 @@ class Source:
     context: str | None = None
     budget: float = 0.8
     rate_limit: str | None = None
+    purse: purse.Purse | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +71,25 @@ class Options:
     retention: config.Retention = field(default_factory=config.Retention)
 
 
-def connect(source: Source) -> client.Client:
-    """A client with its pace, not yet entered."""
-    limits = pace.limits_for(client.mode(source.api_key), source.rate_limit)
+def connect(source: Source, listener: client.Listener | None = None) -> client.Client:
+    """A client with its pace, not yet entered; `listener` is told what requests come to."""
     return client.Client(
         source.api_key,
         api_base=source.api_base,
         api_version=source.api_version or catalog.load().api_version,
         context=source.context,
-        pace=pace.Pace(limits, budget=source.budget),
+        pace=budget(source, source.account_id or ""),
+        listener=listener,
     )
+
+
+def budget(source: Source, account: str) -> pace.Pace:
+    """The pace of requests to an account; to the key's own, when that has no name yet."""
+    limits = pace.limits_for(client.mode(source.api_key), source.rate_limit)
+    if source.purse is None:
+        return pace.Pace(limits, budget=source.budget)
+    name = purse.account_name(source.api_base, source.api_key, account)
+    return source.purse.pace(name, limits, budget=source.budget)
 
 
 def shared(

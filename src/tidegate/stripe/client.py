@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import dataclasses
 import logging
 import math
 import random
@@ -13,6 +14,7 @@ import time
 import urllib.parse
 import urllib.request
 import uuid
+import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -23,7 +25,7 @@ import yarl
 
 import tidegate
 from tidegate import errors
-from tidegate.stripe import answers, keys, pages
+from tidegate.stripe import answers, happenings, keys, pages
 from tidegate.stripe import clock as clocks
 from tidegate.stripe import pace as paces
 
@@ -41,6 +43,8 @@ RATE_LIMIT_PATIENCE = 600.0
 mode = keys.mode
 masked = keys.masked
 account_in = answers.account_in
+Happening = happenings.Happening
+Listener = happenings.Listener
 
 EMPTY: pages.Form = {}
 SAFE_PATH = re.compile(r"[A-Za-z0-9_./-]+")
@@ -102,7 +106,8 @@ class _Failure:
 class Client:
     """Talks to one account with one key; an async context manager.
 
-    Safe to use by many tasks of one event loop. Every attempt takes a slot of `pace`.
+    Safe to use by many tasks of one event loop. Every attempt takes a slot of `pace`. `listener` is told what
+    requests come to, the last of it when the client is left; clients for other accounts tell the same one.
     """
 
     def __init__(
@@ -118,13 +123,16 @@ class Client:
         max_attempts: int = MAX_ATTEMPTS,
         rate_limit_patience: float = RATE_LIMIT_PATIENCE,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        listener: Listener | None = None,
     ) -> None:
         self._key = keys.checked(api_key)
         self._base, self._host = _base(api_base)
         self.api_version = api_version
         self.pace = pace
+        self._paces = weakref.WeakSet([pace])
         self.clock = clocks.Clock()
         self.tally = Tally()
+        self._log = None if listener is None else happenings.Log(listener, self.clock.monotonic)
         self._timeout = timeout
         self._max_attempts = max_attempts
         self._rate_limit_patience = rate_limit_patience
@@ -155,6 +163,7 @@ class Client:
         other._headers = self._headers | {named: account}
         other._account = account.rpartition("/")[2]
         other.pace = pace
+        self._paces.add(pace)
         other.tally = Tally()
         return other
 
@@ -175,8 +184,12 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._session is not None, "The client was left without having been entered."
+        for pace in self._paces:
+            pace.close()
         await self._session.close()
         self._session = None
+        if self._log is not None:
+            self._log.flush()
 
     async def get(
         self,
@@ -256,9 +269,11 @@ class Client:
                 each.rate_limited += outcome.status == 429
                 each.server_errors += outcome.status >= 500
             if not outcome.retriable:
+                self._tell("refused", request, outcome, failures + 1)
                 raise outcome.error
             if outcome.limiter is not None:
                 limited += 1
+                self._tell("limited", request, outcome, limited, outcome.retry_after or 0.0)
                 if self._out_of_patience(request.endpoint, began):
                     raise outcome.error
                 # The limiter waits for all; a request that is refused again steps back by itself, too.
@@ -266,8 +281,10 @@ class Client:
             else:
                 failures += 1
                 if failures >= self._attempts(outcome):
+                    self._tell("refused", request, outcome, failures)
                     raise outcome.error
                 wait = max(_jittered(failures), min(outcome.retry_after or 0.0, paces.LONGEST_ORDER))
+                self._tell("retry", request, outcome, failures, wait)
             log.debug("%s again in %.1f s: %s", request.endpoint, wait, type(outcome.error).__name__)
             if wait:
                 await self._sleep(wait)
@@ -310,7 +327,30 @@ class Client:
         if why:
             return _Failure(answers.bad_page(why, call, answer.request_id))
         self._reached = True
+        if self._log is not None:
+            took = self.clock.monotonic() - sent
+            self._log.answered(request.endpoint, self._account, len(body), took, answer.status)
         return Response(answer.status, answer.headers, body, self.clock.version(sent), answer.request_id)
+
+    def _tell(
+        self,
+        kind: happenings.Kind,
+        request: _Request,
+        failure: _Failure,
+        attempt: int,
+        seconds: float = 0.0,
+    ) -> None:
+        if self._log is None:
+            return
+        error = failure.error
+        if failure.limiter is not None:
+            reason = failure.limiter
+        elif isinstance(error, errors.StripeError):
+            reason = error.permission or error.code
+        else:
+            reason = type(error).__name__
+        told = Happening(kind, request.endpoint, self._account, status=failure.status, reason=reason)
+        self._log.tell(dataclasses.replace(told, seconds=seconds, attempt=attempt))
 
     def _attempts(self, failure: _Failure) -> int:
         if self._reached or failure.status:

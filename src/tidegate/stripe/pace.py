@@ -96,9 +96,11 @@ class Limiter:
         "ceiling",
         "cut_at",
         "factor",
+        "granted",
         "in_flight",
         "log",
         "max_in_flight",
+        "name",
         "next_at",
         "parked",
         "paused_until",
@@ -106,11 +108,16 @@ class Limiter:
         "refusals",
         "risen_at",
         "streak",
+        "used",
         "waiters",
     )
 
-    def __init__(self, limit: float | None, budget: float, max_in_flight: int) -> None:
+    def __init__(self, limit: float | None, budget: float, max_in_flight: int, name: str = "") -> None:
+        self.name = name
+        self.used = 0
         self.allowed = None if limit is None else min(limit * budget, limit / (1 + MARGIN))
+        self.granted = self.allowed or 0.0
+        """What of the allowed rate may be used now: all of it, unless it is shared."""
         self.log: collections.deque[float] = collections.deque(maxlen=math.ceil(self.allowed or 1) + 1)
         self.next_at = self.paused_until = self.cut_at = self.answered_at = NEVER
         self.factor = self.ceiling = 1.0
@@ -126,7 +133,9 @@ class Limiter:
         """The earliest moment of the next grant as far as the rate goes."""
         at = max(self.next_at, self.paused_until)
         if self.allowed is not None:
-            rate = self.allowed * self.factor
+            rate = self.granted * self.factor
+            if not rate:
+                return math.inf
             count = math.ceil(rate)
             if len(self.log) >= count:
                 at = max(at, self.log[-count] + count / rate)
@@ -139,11 +148,12 @@ class Limiter:
     def grant(self, now: float) -> None:
         """Count one request as sent."""
         self.in_flight += 1
+        self.used += 1
         if self.allowed is None:
             return
         if self.factor < 1.0:
             self._rise(now)
-        self.next_at = max(self.next_at, now - CATCH_UP) + 1 / (self.allowed * self.factor)
+        self.next_at = max(self.next_at, now - CATCH_UP) + 1 / (self.granted * self.factor)
         self.log.append(now)
 
     def sent(self, granted_at: float, now: float) -> None:
@@ -185,6 +195,21 @@ class Limiter:
         self.refusals /= 2
         self.cut_at = self.risen_at = now
 
+    def regrant(self, rate: float, now: float) -> None:
+        """From now on so much of the allowed rate may be used."""
+        if not self.granted:
+            self.next_at = now  # nothing is made up of the time without any
+        elif rate > self.granted:
+            self.next_at = min(self.next_at, now + 1 / (rate * self.factor))
+        self.granted = rate
+
+    def heard(self, now: float, pause: float, factor: float) -> None:
+        """Somebody else with the same budget was refused: slow down as they did."""
+        self.paused_until = max(self.paused_until, now + pause)
+        if factor < self.factor:
+            self.factor = factor
+            self.cut_at = self.risen_at = now
+
     def idle(self, now: float) -> bool:
         """Is there nothing to remember?"""
         return not (self.in_flight or self.waiters) and self.factor >= 1.0 and self.ready_at() <= now
@@ -214,6 +239,7 @@ class Slot:
         limiter = self._pace.account if reason.startswith("global") else self._lane
         now = asyncio.get_running_loop().time()
         limiter.refused(now, self.sent_at, retry_after, concurrency=reason.endswith("concurrency"))
+        self._pace._refused(limiter)
 
     async def __aenter__(self) -> Slot:
         await self._pace._enter(self._lane, self._again)
@@ -278,6 +304,15 @@ class Pace:
         """The used part of the account's budget over the last few seconds; 0 when there is no limit."""
         return self.rate() / self.account.allowed if self.account.allowed else 0.0
 
+    def belongs_to(self, account: str) -> None:
+        """Say whose budget it is, once that is known; only one that is shared minds."""
+
+    def close(self) -> None:
+        """Nobody sends any more; only a budget that is shared minds."""
+
+    def _refused(self, limiter: Limiter) -> None:
+        """Stripe refused a request; others could hear of it here."""
+
     def _lane(self, endpoint: str) -> Limiter:
         lane = self._lanes.get(endpoint)
         if lane is None:
@@ -289,7 +324,7 @@ class Pace:
                 limit = self.limits.search
             elif "/v1/files" in endpoint:
                 limit = self.limits.files
-            lane = self._lanes[endpoint] = Limiter(limit, self.budget, self._max_in_flight)
+            lane = self._lanes[endpoint] = Limiter(limit, self.budget, self._max_in_flight, endpoint)
         return lane
 
     async def _enter(self, lane: Limiter, again: bool) -> None:
@@ -347,7 +382,8 @@ class Pace:
         while self._queue and self.account.has_room():
             at = max(self.account.ready_at(), self._queue[0][0])
             if at > now:
-                self._wake(at)
+                if at < math.inf:
+                    self._wake(at)
                 return
             lane = heapq.heappop(self._queue)[2]
             lane.queued = False
