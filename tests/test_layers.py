@@ -9,7 +9,8 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "tidegate"
 FLOORS = (
-    ("cli", "server"),
+    ("cli",),
+    ("server",),
     ("engine",),
     ("audit",),
     ("pull", "push"),

@@ -7,13 +7,14 @@ module is imported when it is called. Exit codes: 0 all well, 1 failed, 2 usage 
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tidegate import __version__, errors
-from tidegate.cli import output
+from tidegate.cli import lean, output
 
 if TYPE_CHECKING:
     import cyclopts
@@ -26,6 +27,16 @@ COMMANDS = {
     "audit": "Prove, row by row, that the warehouse holds what Stripe has.",
     "forget": "Erase customers' personal data from the warehouse, for good.",
     "status": "Show what the warehouse holds: rows, completeness, freshness.",
+    "run": "Run all flows by their schedules, until stopped.",
+    "worker": "Do runs that another machine schedules.",
+    "runs": "List runs, newest first.",
+    "logs": "Show what a run did, line by line.",
+    "start": "Have a flow run now.",
+    "cancel": "End a run; what it committed stays.",
+    "retry": "Run once more what a run was to do.",
+    "alerts": "List what needs a person, or test whether alerts arrive.",
+    "secret": "Keep the secrets that the configuration names, encrypted.",
+    "webhooks": "Have Stripe deliver events as they happen, and see how that goes.",
     "preview": "Show a stream's newest rows, without a warehouse.",
     "schema": "Print the JSON Schema of tidegate.yaml, or a stream's columns.",
     "sandbox": "Serve a local Stripe with a generated business in it.",
@@ -119,6 +130,8 @@ def _dispatch(words: list[str]) -> int:
 def _run(words: list[str]) -> int:
     import cyclopts
 
+    with lean.without_pandas():
+        importlib.import_module(f"tidegate.cli.{words[0]}")
     try:
         code = app()(words)
     except cyclopts.CycloptsError as error:

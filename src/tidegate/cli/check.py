@@ -54,7 +54,7 @@ def check(
     models: dict[str, list[base.Check]] = {}
     has_pulls = True
     if to is None and not any((api_key, api_base, streams, account_id)):
-        file = config.load(config_file or config.DEFAULT_FILE)
+        file = connect.configuration(config_file)
         models = _models(file, [name for name in names or file.models if name in file.models])
         pulls = [name for name in names if name in file.pulls or name not in file.models]
         has_pulls = bool(pulls if names else file.pulls or not models)

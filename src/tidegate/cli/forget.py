@@ -10,8 +10,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from tidegate import catalog, config, errors, warehouse
-from tidegate.cli import output
+from tidegate import catalog, errors, warehouse
+from tidegate.cli import connect, output
 from tidegate.privacy import erase
 from tidegate.pull import settings
 from tidegate.warehouse import base
@@ -106,7 +106,7 @@ def _places(config_file: Path | None, to: str | None, schema: str) -> list[_Plac
         return [_Place(warehouse.named(to), lambda: warehouse.open_url(to, schema=schema), own, frozenset())]
     if schema != "stripe":
         raise errors.ConfigError("--schema goes with --to; with a configuration, write it in the file")
-    file = config.load(config_file or config.DEFAULT_FILE)
+    file = connect.configuration(config_file)
     jobs: dict[str, list[settings.Job]] = {}
     for job in settings.jobs(file):
         jobs.setdefault(file.pulls[job.name].warehouse, []).append(job)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from tidegate import config, errors
-from tidegate.cli import output
+from tidegate import errors
+from tidegate.cli import connect, output
 from tidegate.pull import look, scope, settings
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _source(
 ) -> scope.Source:
     if api_key is not None and config_file is None and connection is None:
         return scope.Source(api_key, api_base) if api_base else scope.Source(api_key)
-    file = config.load(config_file or config.DEFAULT_FILE)
+    file = connect.configuration(config_file)
     names = list(file.stripe)
     if connection is None and len(names) != 1:
         raise errors.ConfigError(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from tidegate import catalog, config, errors, warehouse
-from tidegate.cli import output
+from tidegate import catalog, errors, warehouse
+from tidegate.cli import connect, output
 from tidegate.pull import held, settings
 from tidegate.warehouse import base
 
@@ -45,7 +45,7 @@ def status(
     if to is not None:
         shown.append((warehouse.named(to), _held(warehouse.open_url(to, schema=schema), names)))
     else:
-        for job in settings.jobs(config.load(config_file or config.DEFAULT_FILE)):
+        for job in settings.jobs(connect.configuration(config_file)):
             tables = {**names, **{s: c.table for s, c in job.options.choices.items() if c.table}}
             shown.append((job.name, _held(job.open(), tables)))
     if json:

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 from pydantic import BeforeValidator, Discriminator, Field, SecretStr, StringConstraints, Tag
 
-from tidegate.config import values
+from tidegate import catalog
+from tidegate.config import channels, values
 
 UNARY = frozenset(
     ("is true", "is false", "is empty", "is not empty", "is null", "is not null", "exists", "does not exist")
@@ -78,6 +79,11 @@ class Connection(values.Base):
     """Requests a second per account / per endpoint, `100/25`, or `off`; by the key's mode by default."""
     reads_per_month: Annotated[int, Field(gt=0)] | None = None
     """The read requests a month to stay inside; polling slows down for it."""
+    webhook_secret: Annotated[
+        Annotated[values.Secret, Tag("<word>")] | Annotated[tuple[values.Secret, ...], Tag("<list>")],
+        Discriminator(lambda value: "<list>" if isinstance(value, list | tuple) else "<word>"),
+    ] = ()
+    """The signing secret, `whsec_...`, of a webhook endpoint that you made by hand; a list for several."""
 
     @pydantic.model_validator(mode="after")
     def _one_credential(self) -> Self:
@@ -428,19 +434,40 @@ class Push(values.Base):
 class Slack(values.Base):
     """A Slack-compatible webhook."""
 
-    webhook: values.Secret
+    webhook: channels.WebAddress
     """The webhook's address, best as `${SLACK_URL}`."""
+    secret: values.Secret | None = None
+    """What every message is signed with, in the header `X-Tidegate-Signature`."""
+
+
+class Webhook(values.Base):
+    """An address of your own that takes JSON."""
+
+    url: channels.WebAddress
+    """Where every message is posted, best as `${ALERTS_URL}`."""
+    secret: values.Secret | None = None
+    """What every message is signed with, in the header `X-Tidegate-Signature`."""
 
 
 class Email(values.Base):
     """E-mail."""
 
-    to: Annotated[tuple[values.Text, ...], Field(min_length=1)]
-    """Who is told."""
-    smtp: values.Secret
-    """The mail server: `smtp://user:password@host:587`."""
-    sender: values.Text = Field(alias="from")
+    to: Annotated[
+        tuple[channels.Mailbox, ...],
+        Field(min_length=1),
+        BeforeValidator(
+            lambda value: (value,) if isinstance(value, str) else value,
+            json_schema_input_type=str | list[str],
+        ),
+    ]
+    """Who is told: one address or several."""
+    smtp: channels.MailServer
+    """The mail server: `smtp://user:password@host:587`, or `smtps://` for TLS from the first byte."""
+    sender: channels.Mailbox = Field(alias="from")
     """The sender's address."""
+
+
+DEFAULT_REMIND = dt.timedelta(hours=24)
 
 
 class Alerts(values.Base):
@@ -450,6 +477,22 @@ class Alerts(values.Base):
     """A Slack-compatible webhook."""
     email: Email | None = None
     """E-mail."""
+    webhook: Webhook | None = None
+    """An address of your own that takes JSON."""
+    remind: channels.Reminder = Field(default=DEFAULT_REMIND, json_schema_extra={"default": "24h"})
+    """How soon to tell again of what is still open: `24h`, or `never`."""
+    freshness: Mapping[values.Text, channels.Bound] = Field(default_factory=dict)
+    """How old streams may be, by name or pattern: `{charges: 1h}`; by default what their schedule explains."""
+
+    @pydantic.field_validator("freshness")
+    @classmethod
+    def _streams(cls, value: Mapping[str, dt.timedelta]) -> Mapping[str, dt.timedelta]:
+        known = catalog.load().streams if value else {}
+        for name in value:
+            if name not in known and not fnmatch.filter(known, name):
+                near = values.suggestion(name, known)
+                raise ValueError(f"Stripe has no such stream{near or '; `tidegate streams` lists them'}")
+        return value
 
 
 DatabaseUrl = Annotated[SecretStr, pydantic.AfterValidator(values.database_url)]

@@ -3,7 +3,9 @@
 A flow is something of the configuration that can run: a pull, later a pipeline or a push.
 
 Rooms: `flows` (what there is to run), `schedules` (when the next tick is, as pure functions), `scheduler` (fires
-ticks, once however many of it there are), `runs` (one run at a time per flow, its states and its log), `work` (the
-one function that runs a slice), `pool` (runs slices in this process), `workers` (runs them on any number of
-machines), `follower` (continuous pulls, and what webhooks tell), `alerts` (who hears of what went wrong).
+ticks, once however many of it there are), `place` (the process and its database), `work` (does a run, whoever
+calls it), `pulls` (how a pull is done) and `spread` (as slices of some accounts), `pool` (runs in this process),
+`workers` (runs and slices on any number of machines), `feed` (what Stripe delivers), `endpoints` (that it does),
+`recorder` (what a run shows while it runs), `journal` (the process's own log); `matters`, `alerts`, `outbox` and
+`telling` (who hears of what needs a person).
 """

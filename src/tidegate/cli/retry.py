@@ -1,0 +1,39 @@
+"""`tidegate retry`: run once more what a run was to do."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from tidegate import errors
+from tidegate.cli import connect, output
+from tidegate.store import runs
+
+
+def retry(
+    run: str,
+    *,
+    config_file: Annotated[Path | None, Parameter(name=["--config", "-c"])] = None,
+) -> int:
+    """Run once more what a run was to do.
+
+    With the same options, from where the tables stand now.
+
+    Parameters
+    ----------
+    run
+        The run's id, or the beginning of it; `last` for the newest.
+    config_file
+        The configuration; tidegate.yaml by default.
+    """
+    with contextlib.closing(connect.store(connect.configuration(config_file))) as store:
+        found = connect.run(store, run)
+        if found.alive:
+            raise errors.ConfigError(f"{found.id} is {found.state}; `tidegate cancel` ends it.")
+        cause: runs.Cause = "continuous" if found.cause == "continuous" else "retry"
+        again = runs.queue(store, runs.new_id(), found.flow, cause, options=found.options)
+    output.say(f"{again.flow} is queued; `tidegate logs -f {again.id}` shows it")
+    return 0

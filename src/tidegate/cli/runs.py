@@ -1,0 +1,80 @@
+"""`tidegate runs`: what ran, when, and how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime as dt
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from tidegate.cli import connect, output, progress
+from tidegate.engine import flows
+from tidegate.store import runs as stored
+
+
+def runs(
+    flow: str | None = None,
+    *,
+    config_file: Annotated[Path | None, Parameter(name=["--config", "-c"])] = None,
+    failed: bool = False,
+    limit: int = 20,
+    json: bool = False,
+) -> int:
+    """List runs, newest first.
+
+    Parameters
+    ----------
+    flow
+        Only those of one flow, such as everything or pull:everything.
+    config_file
+        The configuration; tidegate.yaml by default.
+    failed
+        Only those that did not end well.
+    limit
+        How many, at the most.
+    json
+        Print a JSON object, last on stdout.
+    """
+    file = connect.configuration(config_file)
+    name = None if flow is None else flows.named(flows.flows(file), flow).name
+    states = ("partial", "failed", "interrupted") if failed else ()
+    with contextlib.closing(connect.store(file)) as store:
+        found = stored.listed(store, flow=name, states=states, limit=limit)
+        now = store.now()
+    if json:
+        output.print_json({"runs": [dataclasses.asdict(run) for run in found]})
+    elif not found:
+        output.say("there are no runs yet; `tidegate run` schedules them, `tidegate start` begins one")
+    else:
+        _table(found, now)
+    return 0
+
+
+def _table(found: list[stored.Run], now: float) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("run", "flow", "state", "began (UTC)"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("took", "rows"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for run in found:
+        began = run.started_at or run.queued_at
+        took = (run.finished_at or now) - run.started_at if run.started_at is not None else None
+        rows = run.totals.get("written", run.progress.get("rows"))
+        table.add_row(
+            run.id,
+            Text(run.flow),
+            run.state,
+            f"{dt.datetime.fromtimestamp(began, dt.UTC):%Y-%m-%d %H:%M:%S}",
+            "" if took is None else progress.duration(took),
+            f"{rows:,}" if isinstance(rows, int) else "",
+            Text(run.error),
+        )
+    output.console().print(table)

@@ -1,0 +1,48 @@
+"""`tidegate start`: have a flow run now, by whoever runs flows."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from tidegate.cli import connect, output
+from tidegate.engine import flows
+from tidegate.store import runs
+
+
+def start(
+    flow: str,
+    *,
+    config_file: Annotated[Path | None, Parameter(name=["--config", "-c"])] = None,
+    full_refresh: bool = False,
+    json: bool = False,
+) -> int:
+    """Have a flow run now.
+
+    It is queued; a `tidegate run` begins it. `tidegate pull` needs none, and runs it itself.
+
+    Parameters
+    ----------
+    flow
+        A flow, such as everything or pull:everything.
+    config_file
+        The configuration; tidegate.yaml by default.
+    full_refresh
+        Read everything again, and remove what Stripe no longer has.
+    json
+        Print a JSON object, last on stdout.
+    """
+    file = connect.configuration(config_file)
+    found = flows.named(flows.flows(file), flow)
+    options = {"full_refresh": True} if full_refresh else {}
+    cause: runs.Cause = "continuous" if found.continuous else "manual"
+    with contextlib.closing(connect.store(file)) as store:
+        run = runs.queue(store, runs.new_id(), found.name, cause, options=options)
+    if json:
+        output.print_json({"run_id": run.id, "flow": run.flow, "state": run.state})
+    else:
+        output.say(f"{run.flow} is queued; `tidegate logs -f {run.id}` shows it")
+    return 0

@@ -1,0 +1,72 @@
+"""What there is to run: the flows of a configuration, by their full names such as `pull:everything`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import pydantic
+
+from tidegate import config, errors
+from tidegate.config import values
+from tidegate.engine import schedules
+from tidegate.store import ticks
+
+_SCHEDULE: pydantic.TypeAdapter[values.Schedule] = pydantic.TypeAdapter(values.Schedule)
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Something that can run; `own` is its name without its kind."""
+
+    name: str
+    kind: Literal["pull"]
+    own: str
+    schedule: values.Schedule
+    connection: str
+    warehouse: str
+
+    @property
+    def continuous(self) -> bool:
+        """Does it go on for ever?"""
+        return self.schedule == "continuous"
+
+
+def flows(file: config.Config) -> dict[str, Flow]:
+    """All flows of a configuration."""
+    return {
+        f"pull:{name}": Flow(f"pull:{name}", "pull", name, pull.schedule, pull.connection, pull.warehouse)
+        for name, pull in file.pulls.items()
+    }
+
+
+def named(known: Mapping[str, Flow], name: str) -> Flow:
+    """A flow by its full name, or by its own where one flow only has that; raises ConfigError."""
+    if name in known:
+        return known[name]
+    found = [flow for flow in known.values() if flow.own == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise errors.ConfigError(
+            f"Several flows are called {name}: {', '.join(each.name for each in found)}."
+        )
+    raise errors.ConfigError(f"There is no flow {name!r} in the configuration; it has {', '.join(known)}.")
+
+
+def text(schedule: values.Schedule) -> str:
+    """A schedule as text that changes whenever it is edited."""
+    return _SCHEDULE.dump_json(schedule).decode()
+
+
+def clock(known: Mapping[str, Flow]) -> ticks.Next:
+    """The next tick of each flow; none for one that is gone, or whose schedule is not the one meant."""
+
+    def following(name: str, schedule: str, after: float, since: float) -> float | None:
+        flow = known.get(name)
+        if flow is None or text(flow.schedule) != schedule:
+            return None
+        return schedules.following(flow.schedule, after, since)
+
+    return following

@@ -1,0 +1,53 @@
+"""Where runs happen: the configuration, the metadata database, and the process that does them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tidegate import config, errors
+from tidegate.engine import feed, flows
+from tidegate.store import database
+from tidegate.stripe import purse
+
+BEAT = 1.0
+"""Seconds between two signs of life of a run, and of a slice."""
+SILENT = 60.0
+"""Seconds without one after which a run's worker is taken for gone."""
+PASSING = (
+    errors.Unreachable,
+    errors.RateLimited,
+    errors.ServerFault,
+    errors.WarehouseUnreachable,
+    errors.WarehouseBusy,
+    errors.StoreUnreachable,
+)
+"""What may be gone at the next attempt."""
+
+
+def worker_name() -> str:
+    """A name for this process, as no other has had."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where runs happen: the configuration, the metadata database, and who runs them."""
+
+    file: config.Config
+    store: database.Database
+    worker: str = field(default_factory=worker_name)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set when the process is to end: runs commit what they have read, and end."""
+    arrivals: feed.Arrivals = field(default_factory=feed.Arrivals)
+    purse: purse.Purse | None = None
+    """The rate budget that it shares with every process of the same metadata database."""
+
+    @property
+    def flows(self) -> Mapping[str, flows.Flow]:
+        """What there is to run."""
+        return flows.flows(self.file)

@@ -1,0 +1,90 @@
+"""The scheduler: whatever is due is queued, once, however many schedulers look.
+
+It does nothing itself and remembers nothing: every step is a compare and set in the metadata database, so that it
+may be killed anywhere, run twice, or not run for a year. Ticks that were missed meanwhile are one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+
+from tidegate import errors
+from tidegate.engine import flows
+from tidegate.engine import place as places
+from tidegate.store import retention, runs, ticks
+
+log = logging.getLogger(__name__)
+
+LONGEST = 5.0
+"""Seconds between two looks, at the most: another process may have edited something."""
+SHORTEST = 0.05
+PRUNED = 600.0
+"""Seconds between two cleanings of the metadata database."""
+RESTED = (5.0, 15.0, 60.0, 300.0, 900.0)
+"""Seconds before a continuous flow that ended by itself is begun again: the first time, the second, and so on."""
+
+
+class Scheduler:
+    """Looks at what is due; one per process, any number of processes."""
+
+    def __init__(self, place: places.Place) -> None:
+        self._place = place
+        self._pruned_at = time.monotonic()
+
+    def begin(self) -> None:
+        """Make known which flows there are, and when they are due."""
+        known = self._place.flows
+        wanted = {name: flows.text(flow.schedule) for name, flow in known.items()}
+        ticks.sync(self._place.store, wanted, flows.clock(known))
+
+    def turn(self) -> float:
+        """One look; returns the seconds until the next one."""
+        store, known = self._place.store, self._place.flows
+        for lost in runs.interrupt(store, places.SILENT):
+            log.warning("%s of %s was interrupted: %s", lost.id, lost.flow, lost.error)
+        late, pause = ticks.due(store)
+        for tick in late:
+            ticks.fire(store, tick, runs.new_id(), flows.clock(known))
+        for name in ticks.waiting(store):
+            if name in known and not known[name].continuous:
+                ticks.release(store, name, runs.new_id())
+        for flow in known.values():
+            if flow.continuous:
+                pause = min(pause, self._keep_up(flow))
+        if time.monotonic() - self._pruned_at > PRUNED:
+            self._pruned_at = time.monotonic()
+            retention.clean(store)
+        return max(SHORTEST, min(pause, LONGEST))
+
+    def _keep_up(self, flow: flows.Flow) -> float:
+        """Have a continuous flow run; returns the seconds until it may begin."""
+        store = self._place.store
+        if runs.alive(store, flow.name) is not None:
+            return LONGEST
+        wait = _rest(runs.listed(store, flow=flow.name, limit=len(RESTED)), store.now())
+        if wait > 0:
+            return wait
+        with contextlib.suppress(errors.StoreConflict):  # another scheduler did
+            runs.queue(store, runs.new_id(), flow.name, "continuous")
+        return LONGEST
+
+
+def _rest(last: Sequence[runs.Run], now: float) -> float:
+    """The seconds that a continuous flow still rests, after its last runs, newest first.
+
+    One that was cancelled stays so until somebody starts it again, or the configuration is read anew: half a day.
+    """
+    if not last or last[0].finished_at is None:
+        return 0.0
+    ended = now - last[0].finished_at
+    if last[0].state == "cancelled":
+        return 43_200.0 - ended
+    failures = 0
+    for each in last:
+        if each.state != "failed":
+            break
+        failures += 1
+    return RESTED[failures - 1] - ended if failures else 0.0

@@ -1,0 +1,202 @@
+"""A pull of many accounts as slices that any number of workers take: listed once, claimed once, reported once.
+
+The worker that began the run lists the accounts while others already pull the first of them, takes slices itself
+like everybody, and ends the run when none is left. Should it be killed, the run is interrupted; the next one claims
+the tables anew, and pulls of accounts that were done are a request each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime as dt
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from tidegate import errors
+from tidegate.engine import place as places
+from tidegate.engine import recorder
+from tidegate.pull import report, run, scope, settings
+from tidegate.store import runs, slices
+from tidegate.stripe import client
+from tidegate.warehouse import base
+
+log = logging.getLogger(__name__)
+
+SLICE = 32
+"""Accounts of one slice."""
+LOOKED = 0.5
+"""Seconds between two looks for slices."""
+SILENT = 15.0
+"""Seconds without a sign of life after which a slice is taken by another worker."""
+
+
+def job(place: places.Place, name: str, begun: runs.Run) -> settings.Job:
+    """The pull of a run, with what was asked for when it was queued; raises ConfigError."""
+    full = bool(begun.options.get("full_refresh"))
+    [found] = settings.jobs(place.file, [name], full_refresh=full)
+    accept = frozenset(map(str, begun.options.get("accept_deletes", ())))
+    return dataclasses.replace(
+        found,
+        options=dataclasses.replace(found.options, accept=accept),
+        source=dataclasses.replace(found.source, purse=place.purse),
+    )
+
+
+def is_spread(place: places.Place, pull: settings.Job) -> bool:
+    """Is a pull one for several workers? Only where there can be some, and several accounts."""
+    chosen = pull.source.accounts
+    several = chosen == "all" or (isinstance(chosen, tuple) and len(chosen) > 1)
+    return place.store.kind == "postgres" and several
+
+
+async def lead(
+    place: places.Place,
+    begun: runs.Run,
+    pull: settings.Job,
+    warehouse: base.Warehouse,
+    record: recorder.Recorder,
+) -> report.Result:
+    """List the accounts as slices, take part in pulling them, and gather what came of it."""
+    started = dt.datetime.now(dt.UTC)
+    listing = asyncio.create_task(_list(place, begun, pull, warehouse, record))
+    try:
+        while True:
+            worked = await once(place, begun.id, record)
+            if listing.done():
+                await listing  # raises what ended it
+                counts = await asyncio.to_thread(slices.counts, place.store, begun.id)
+                if not counts.get("queued") and not counts.get("running"):
+                    break
+            if not worked:
+                await asyncio.sleep(LOOKED)
+    finally:
+        listing.cancel()
+        await asyncio.gather(listing, return_exceptions=True)
+    parts = await asyncio.to_thread(slices.results, place.store, begun.id)
+    return gathered(begun.id, started, parts)
+
+
+async def _list(
+    place: places.Place,
+    begun: runs.Run,
+    pull: settings.Job,
+    warehouse: base.Warehouse,
+    record: recorder.Recorder,
+) -> None:
+    """Claim the tables, then add slice after slice."""
+    number, chunk = 0, list[str]()
+    async with scope.connect(pull.source) as stripe:
+        whole = run.Pull(pull.source, warehouse, pull.options, record, stripe, run_id=begun.id)
+        async for path in whole.paths():
+            if whole.fence is None:
+                await whole.begin(begun.id, path.rpartition("/")[2])
+                await asyncio.to_thread(runs.claimed, place.store, begun.id, place.worker, whole.claimed())
+            chunk.append(path)
+            if len(chunk) >= SLICE:
+                await asyncio.to_thread(slices.add, place.store, begun.id, number, chunk)
+                number, chunk = number + 1, []
+    if chunk:
+        await asyncio.to_thread(slices.add, place.store, begun.id, number, chunk)
+        number += 1
+    record.note(f"{number} slices of up to {SLICE} accounts each")
+
+
+async def once(place: places.Place, run_id: str, record: recorder.Recorder | None = None) -> bool:
+    """Take a slice of a run and do it; False when there is none to take."""
+    mine = await asyncio.to_thread(slices.take, place.store, run_id, place.worker, SILENT)
+    if mine is None:
+        return False
+    begun = await asyncio.to_thread(runs.get, place.store, run_id)
+    task = asyncio.create_task(_part(place, begun, mine, record))
+    keeper = asyncio.create_task(_keep(place, mine, task))
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait({task})
+        raise
+    finally:
+        keeper.cancel()
+        await asyncio.gather(keeper, return_exceptions=True)
+        state, result = _came(mine, task)
+        await asyncio.to_thread(slices.end, place.store, mine, state, result)
+    return True
+
+
+async def _keep(place: places.Place, mine: slices.Slice, task: asyncio.Task[report.Result]) -> None:
+    """Say every second that the slice is being worked on; end it when it is another one's, or is to end."""
+    while True:
+        await asyncio.sleep(places.BEAT)
+        if place.stopping.is_set():
+            task.cancel()
+            return
+        try:
+            if not await asyncio.to_thread(slices.beat, place.store, mine):
+                task.cancel()
+                return
+        except errors.StoreError as error:
+            log.warning("%s The slice goes on.", error)
+
+
+async def _part(
+    place: places.Place, begun: runs.Run, mine: slices.Slice, record: recorder.Recorder | None
+) -> report.Result:
+    """Pull the accounts of a slice."""
+    flow = place.flows.get(begun.flow)
+    if flow is None:
+        raise errors.ConfigError(
+            f"{begun.flow} is not in this worker's configuration; give all the same one."
+        )
+    mine_only = job(place, flow.own, begun)
+    own = record or recorder.Recorder(place.store, begun, f"{place.worker}/{mine.number}/{mine.attempts}")
+    warehouse = await asyncio.to_thread(mine_only.open)
+    try:
+        async with scope.connect(mine_only.source, own.happened) as stripe:
+            pull = run.Pull(mine_only.source, warehouse, mine_only.options, own, stripe, run_id=begun.id)
+            pull.join(begun.claim)
+            attempt = f"{begun.id}, slice {mine.number}, attempt {mine.attempts}"
+            return await pull.part(begun.id, attempt, mine.accounts)
+    finally:
+        await asyncio.to_thread(warehouse.close)
+        if record is None:
+            await asyncio.to_thread(own.close)
+
+
+def _came(mine: slices.Slice, task: asyncio.Task[report.Result]) -> tuple[slices.State, dict[str, Any]]:
+    """How a slice ended, and what it reports."""
+    if task.cancelled():
+        return "queued", {}
+    error = task.exception()
+    result = None if error is not None else task.result()
+    end = errors.inside(error) if error is not None else (result.end if result is not None else None)
+    if error is not None and end is None:
+        log.error("A slice failed with an internal error.", exc_info=error)
+        end = errors.TidegateError(f"internal error: {type(error).__name__}; please report it")
+    told = {} if result is None else result.as_json()
+    if end is None:
+        return "done", told
+    again = isinstance(end, places.PASSING) and mine.attempts < slices.ATTEMPTS
+    return ("queued" if again else "failed"), {**told, "error": str(end)}
+
+
+def gathered(run_id: str, started: dt.datetime, parts: list[Mapping[str, Any]]) -> report.Result:
+    """One result from those of all slices."""
+    tally, outcomes, wrong = client.Tally(), list[report.Outcome](), list[str]()
+    known = {each.name for each in dataclasses.fields(report.Outcome)} - {"tally"}
+    for part in parts:
+        for name in ("requests", "retries", "rate_limited"):
+            setattr(tally, name, getattr(tally, name) + int(part.get(name, 0)))
+        if part.get("error"):
+            wrong.append(str(part["error"]))
+        for told in part.get("streams", ()):
+            fields = {name: value for name, value in told.items() if name in known and value is not None}
+            outcomes.append(report.Outcome(**fields, done=True))
+    end = errors.TidegateError(_several(wrong)) if wrong else None
+    status = report.judge(outcomes, frozenset()) if end is None else "failed"
+    return report.Result(run_id, started, dt.datetime.now(dt.UTC), status, tuple(outcomes), tally, end)
+
+
+def _several(wrong: list[str]) -> str:
+    return wrong[0] if len(wrong) == 1 else f"{wrong[0]} ({len(wrong)} slices failed)"

@@ -1,0 +1,169 @@
+"""The application: which routes there are, and the thread that serves them.
+
+Anybody may ask `/health` (the process answers) and `/ready` (its metadata database does, too).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+import fastapi
+import uvicorn
+from starlette import requests
+
+from tidegate import config, errors
+from tidegate.engine import feed
+from tidegate.server import deliveries
+from tidegate.store import database
+
+GRACE = 15
+"""Seconds that requests in hand have when the server stops."""
+LOOKED = 1.0
+"""Seconds for which an answer about readiness holds."""
+PATIENCE = 3.0
+"""Seconds after which a metadata database that has not answered counts as unreachable."""
+MOST = 1000
+"""Connections at a time; beyond, they are told to come again."""
+
+
+def make(
+    file: config.Config,
+    store: database.Database,
+    arrivals: feed.Arrivals,
+    more: Sequence[fastapi.APIRouter] = (),
+) -> fastapi.FastAPI:
+    """The application, with more routes where others have some.
+
+    The database should be this application's own, opened with `wait=deliveries.WAIT`: whoever else waits for it
+    would have Stripe wait.
+    """
+    receiver = deliveries.Receiver(file, store, arrivals)
+    readiness = _Readiness(store)
+
+    @contextlib.asynccontextmanager
+    async def life(_: fastapi.FastAPI) -> AsyncIterator[None]:
+        async with receiver.serving():
+            yield
+
+    application = fastapi.FastAPI(lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
+
+    async def receive(connection: str, request: requests.Request) -> fastapi.Response:
+        return await receiver.receive(connection, request)
+
+    async def health() -> fastapi.Response:
+        return fastapi.responses.PlainTextResponse("alive\n")
+
+    async def ready() -> fastapi.Response:
+        if await readiness.holds():
+            return fastapi.responses.PlainTextResponse("ready\n")
+        return fastapi.responses.PlainTextResponse("not ready\n", status_code=503)
+
+    application.add_api_route("/webhooks/stripe/{connection}", receive, methods=["POST"])
+    application.add_api_route("/health", health, methods=["GET", "HEAD"])
+    application.add_api_route("/ready", ready, methods=["GET", "HEAD"])
+    for router in more:
+        application.include_router(router)
+    return application
+
+
+@contextlib.contextmanager
+def serve(application: fastapi.FastAPI, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+    """Serve in a thread for as long as the block takes; the address, with the port that 0 has found.
+
+    At its end nothing new is taken, and requests in hand are answered. Raises ConfigError for an address that is
+    taken or not this machine's.
+    """
+    listening = _bound(host, port)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            application,
+            http="h11",
+            ws="none",
+            loop="asyncio",
+            lifespan="on",
+            log_config=None,
+            log_level="error",  # a line for whatever strangers send would be too many
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=MOST,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=GRACE,
+        )
+    )
+    thread = threading.Thread(target=server.run, args=[[listening]], name="http", daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            if not thread.is_alive():
+                raise errors.ConfigError("The server did not start; its log says why.")
+            time.sleep(0.01)
+        shown = f"[{host}]" if ":" in host else host
+        yield f"http://{shown}:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listening.close()
+
+
+@contextlib.contextmanager
+def serving(
+    file: config.Config,
+    arrivals: feed.Arrivals,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    more: Sequence[fastapi.APIRouter] = (),
+) -> Iterator[str]:
+    """Make and serve the application, with a connection of its own to the metadata database."""
+    opened = database.open_database(file.database.get_secret_value(), wait=deliveries.WAIT)
+    with contextlib.closing(opened) as store, serve(make(file, store, arrivals, more), host, port) as url:
+        yield url
+
+
+class _Readiness:
+    """Asks the metadata database, one question at a time however many ask."""
+
+    def __init__(self, store: database.Database) -> None:
+        self._store = store
+        self._asked: asyncio.Task[bool] | None = None
+        self._answer, self._at = False, -LOOKED
+
+    async def holds(self) -> bool:
+        if time.monotonic() - self._at < LOOKED:
+            return self._answer
+        if self._asked is None:
+            self._asked = asyncio.create_task(self._ask())
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._asked), PATIENCE)
+        except TimeoutError:
+            return False
+
+    async def _ask(self) -> bool:
+        try:
+            self._answer = await asyncio.to_thread(self._look)
+        finally:
+            self._at, self._asked = time.monotonic(), None
+        return self._answer
+
+    def _look(self) -> bool:
+        try:
+            row = self._store.one("SELECT max(number) AS last FROM migrations")
+        except errors.TidegateError:
+            return False
+        return row is not None and row["last"] == len(database.migrations())
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise errors.ConfigError(
+            f"The server cannot listen on {host}:{port} ({error.strerror}); give another --host or --port."
+        ) from None

@@ -1,0 +1,123 @@
+"""`/metrics`: what the metadata database knows, in Prometheus' words, asked anew at each scrape.
+
+No counter is kept in this process, so that any process may be scraped, and a restart sets nothing back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+from collections.abc import Iterator
+
+import fastapi
+import prometheus_client
+from prometheus_client import core, registry
+
+from tidegate import __version__, errors
+from tidegate.store import database, runs
+
+LAST = 500
+"""Runs of which the newest of each flow are told."""
+
+
+class _Store(registry.Collector):
+    """What the metadata database knows, as metrics."""
+
+    def __init__(self, store: database.Database) -> None:
+        self._store = store
+
+    def collect(self) -> Iterator[core.Metric]:
+        """Every metric, as of now."""
+        yield core.InfoMetricFamily("tidegate", "The version that runs.", value={"version": __version__})
+        yield from _runs(self._store)
+        yield from _deliveries(self._store)
+        alerts = core.GaugeMetricFamily(
+            "tidegate_alerts_open", "Matters that need a person.", labels=["kind"]
+        )
+        for row in self._store.execute(
+            "SELECT kind, count(*) AS n FROM alerts WHERE resolved_at IS NULL GROUP BY kind ORDER BY kind"
+        ):
+            alerts.add_metric([row["kind"]], row["n"])
+        yield alerts
+
+
+def _runs(store: database.Database) -> Iterator[core.Metric]:
+    states = core.GaugeMetricFamily(
+        "tidegate_runs", "Runs that are kept, by state.", labels=["flow", "state"]
+    )
+    for row in store.execute(
+        "SELECT flow, state, count(*) AS n FROM runs GROUP BY flow, state ORDER BY flow, state"
+    ):
+        states.add_metric([row["flow"], row["state"]], row["n"])
+    yield states
+    figures = {
+        "read": core.GaugeMetricFamily(
+            "tidegate_run_rows_read", "Rows that the last run read.", labels=["flow"]
+        ),
+        "written": core.GaugeMetricFamily(
+            "tidegate_run_rows_written", "Rows that the last run changed.", labels=["flow"]
+        ),
+        "requests": core.GaugeMetricFamily(
+            "tidegate_run_requests", "Requests to Stripe of the last run.", labels=["flow"]
+        ),
+    }
+    seconds = core.GaugeMetricFamily("tidegate_run_seconds", "How long the last run took.", labels=["flow"])
+    well = core.GaugeMetricFamily(
+        "tidegate_last_success_timestamp_seconds", "When a run of the flow last ended well.", labels=["flow"]
+    )
+    now = store.now()
+    for flow, last in _newest(store).items():
+        ended = last[0]
+        if ended.started_at is not None:
+            seconds.add_metric([flow], (ended.finished_at or now) - ended.started_at)
+        for name, metric in figures.items():
+            metric.add_metric([flow], float(ended.totals.get(name, 0)))
+        good = next((run.finished_at for run in last if run.state in ("ok", "partial")), None)
+        if good is not None:
+            well.add_metric([flow], good)
+    yield from (*figures.values(), seconds, well)
+
+
+def _newest(store: database.Database) -> dict[str, list[runs.Run]]:
+    """The newest runs of each flow that have ended."""
+    found: dict[str, list[runs.Run]] = collections.defaultdict(list)
+    for run in runs.listed(store, limit=LAST):
+        if not run.alive:
+            found[run.flow].append(run)
+    return found
+
+
+def _deliveries(store: database.Database) -> Iterator[core.Metric]:
+    kept = core.GaugeMetricFamily(
+        "tidegate_deliveries_kept", "Events that Stripe delivered and that are kept.", labels=["connection"]
+    )
+    last = core.GaugeMetricFamily(
+        "tidegate_last_delivery_timestamp_seconds", "When Stripe last delivered.", labels=["connection"]
+    )
+    for row in store.execute(
+        "SELECT connection, count(*) AS n, max(received_at) AS at FROM deliveries "
+        "GROUP BY connection ORDER BY connection"
+    ):
+        kept.add_metric([row["connection"]], row["n"])
+        last.add_metric([row["connection"]], row["at"])
+    yield from (kept, last)
+
+
+def router(store: database.Database) -> fastapi.APIRouter:
+    """The route."""
+    # Without `auto_describe` it is not asked when it is registered: the database may be away then.
+    metrics = prometheus_client.CollectorRegistry(auto_describe=False)
+    metrics.register(_Store(store))
+    made = fastapi.APIRouter()
+
+    async def scrape() -> fastapi.Response:
+        try:
+            text = await asyncio.to_thread(prometheus_client.generate_latest, metrics)
+        except errors.StoreError:
+            return fastapi.responses.PlainTextResponse(
+                "the metadata database cannot be reached\n", status_code=503
+            )
+        return fastapi.Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    made.add_api_route("/metrics", scrape, methods=["GET"])
+    return made

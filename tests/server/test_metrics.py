@@ -1,0 +1,83 @@
+"""`/metrics` as Prometheus reads it."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flowing import written
+from prometheus_client import parser
+
+from tidegate import config
+from tidegate.engine import feed
+from tidegate.server import app, metrics
+from tidegate.store import database, deliveries, runs
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[database.Database]:
+    opened = database.open_database(f"sqlite:///{tmp_path}/tidegate.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def url(store: database.Database, tmp_path: Path) -> Iterator[str]:
+    file = config.load(written(tmp_path, "http://127.0.0.1:1", "  all: {from: acme, to: one}"))
+    with app.serving(file, feed.Arrivals(), more=[metrics.router(store)]) as served:
+        yield served
+
+
+def scraped(url: str) -> dict[tuple[str, ...], float]:
+    """The value of every sample, by its name and the values of its labels."""
+    with urllib.request.urlopen(f"{url}/metrics", timeout=60) as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        text = answer.read().decode()
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in parser.text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_runs_are_counted_and_the_last_success_is_told(store: database.Database, url: str) -> None:
+    for state, rows in (("ok", 7), ("failed", 0)):
+        run = runs.queue(store, runs.new_id(), "pull:all", "manual")
+        runs.begin(store, run.id, "w")
+        runs.end(store, run.id, "w", state, totals={"read": rows, "written": rows, "requests": 3})
+        if state == "ok":
+            well = runs.get(store, run.id).finished_at
+    runs.queue(store, runs.new_id(), "pull:all", "manual")
+    found = scraped(url)
+    assert found["tidegate_runs", "pull:all", "ok"] == 1
+    assert found["tidegate_runs", "pull:all", "failed"] == 1
+    assert found["tidegate_runs", "pull:all", "queued"] == 1
+    assert found["tidegate_run_rows_written", "pull:all"] == 0
+    assert found["tidegate_run_requests", "pull:all"] == 3
+    assert found["tidegate_last_success_timestamp_seconds", "pull:all"] == pytest.approx(well)
+    assert any(name[0] == "tidegate_info" for name in found)
+
+
+def test_deliveries_are_told_by_connection(store: database.Database, url: str) -> None:
+    made = [deliveries.Delivery("acme", "", f"evt_{n}", "x", 1, "{}") for n in range(3)]
+    deliveries.keep(store, made)
+    found = scraped(url)
+    assert found["tidegate_deliveries_kept", "acme"] == 3
+    assert found["tidegate_last_delivery_timestamp_seconds", "acme"] > 0
+
+
+def test_a_database_that_is_away_is_said_and_not_the_end(
+    store: database.Database, url: str, tmp_path: Path
+) -> None:
+    store.wait = 0.0
+    store.close()
+    (tmp_path / "tidegate.db").rename(tmp_path / "gone.db")
+    (tmp_path / "tidegate.db").mkdir()
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        scraped(url)
+    assert caught.value.code == 503
+    assert caught.value.read() == b"the metadata database cannot be reached\n"
+    caught.value.close()
