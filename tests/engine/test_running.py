@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,9 @@ from pulling import query
 from tidegate import config, errors, sandbox
 from tidegate.engine import place as places
 from tidegate.engine import pool, scheduler, work
+from tidegate.pull import report, retention
 from tidegate.store import database, runs, ticks
+from tidegate.warehouse import base, duckdb
 
 PATIENCE = 120.0
 QUICK = "  quick: {from: acme, to: one, schedule: every 10s, streams: {customers: {}}}"
@@ -181,3 +184,25 @@ def test_a_full_refresh_can_be_asked_for(placed: Any, shop: Merchant) -> None:
     assert "GET /v1/customers" not in shop.counted()
     performed(place, "pull:quick", full_refresh=True)
     assert shop.counted()["GET /v1/customers"] >= 1
+
+
+def test_a_pull_that_is_shared_also_removes_what_is_kept_no_longer(
+    store: database.Database, tmp_path: Path
+) -> None:
+    with sandbox.process(objects=10, accounts=3) as url:
+        file = written(tmp_path, url, MANUAL.replace("to: one,", "to: one, retention: {runs: 1d},"))
+        file.write_text(file.read_text().replace("api_key:", "accounts: all, api_key:"))
+        place = places.Place(config.load(file), store)
+        first = performed(place, "pull:quick")
+        assert first.state == "ok", first.error
+        warehouse = duckdb.DuckDB(tmp_path / "one.duckdb")
+        long_ago = dt.datetime.now(dt.UTC) - dt.timedelta(days=3)
+        old = [report.Outcome("customers", "acct_old")]
+        forgotten = dict.fromkeys(warehouse.state(retention.STATE))  # that it was done today
+        rows = report.rows("run_old", long_ago, long_ago, old)
+        warehouse.load([base.Load(report.RUNS, rows)], forgotten)
+        warehouse.close()
+        assert performed(place, "pull:quick").state == "ok"
+    told = query(tmp_path / "one.duckdb", "select distinct account from stripe._tidegate_runs")
+    assert "acct_old" not in {row["account"] for row in told}
+    assert len(told) == 4

@@ -65,7 +65,7 @@ async def lead(
         while True:
             worked = await once(place, begun.id, record)
             if listing.done():
-                await listing  # raises what ended it
+                whole = await listing  # raises what ended it
                 counts = await asyncio.to_thread(slices.counts, place.store, begun.id)
                 if not counts.get("queued") and not counts.get("running"):
                     break
@@ -74,8 +74,13 @@ async def lead(
     finally:
         listing.cancel()
         await asyncio.gather(listing, return_exceptions=True)
-    parts = await asyncio.to_thread(slices.results, place.store, begun.id)
-    return gathered(begun.id, started, parts)
+    result = gathered(
+        begun.id, started, await asyncio.to_thread(slices.results, place.store, begun.id), whole.named
+    )
+    if result.end is None and whole.fence is not None:
+        whole.join(whole.claimed())  # not the first account's rows: whoever had that slice took them over
+        await whole.prune()
+    return result
 
 
 async def _list(
@@ -84,8 +89,8 @@ async def _list(
     pull: settings.Job,
     warehouse: base.Warehouse,
     record: recorder.Recorder,
-) -> None:
-    """Claim the tables, then add slice after slice."""
+) -> run.Pull:
+    """Claim the tables, then add slice after slice; returns the pull that claimed them."""
     number, chunk = 0, list[str]()
     async with scope.connect(pull.source) as stripe:
         whole = run.Pull(pull.source, warehouse, pull.options, record, stripe, run_id=begun.id)
@@ -101,6 +106,7 @@ async def _list(
         await asyncio.to_thread(slices.add, place.store, begun.id, number, chunk)
         number += 1
     record.note(f"{number} slices of up to {SLICE} accounts each")
+    return whole
 
 
 async def once(place: places.Place, run_id: str, record: recorder.Recorder | None = None) -> bool:
@@ -181,8 +187,10 @@ def _came(mine: slices.Slice, task: asyncio.Task[report.Result]) -> tuple[slices
     return ("queued" if again else "failed"), {**told, "error": str(end)}
 
 
-def gathered(run_id: str, started: dt.datetime, parts: list[Mapping[str, Any]]) -> report.Result:
-    """One result from those of all slices."""
+def gathered(
+    run_id: str, started: dt.datetime, parts: list[Mapping[str, Any]], named: frozenset[str]
+) -> report.Result:
+    """One result from those of all slices; `named` are the streams that were asked for by name."""
     tally, outcomes, wrong = client.Tally(), list[report.Outcome](), list[str]()
     known = {each.name for each in dataclasses.fields(report.Outcome)} - {"tally"}
     for part in parts:
@@ -194,7 +202,7 @@ def gathered(run_id: str, started: dt.datetime, parts: list[Mapping[str, Any]]) 
             fields = {name: value for name, value in told.items() if name in known and value is not None}
             outcomes.append(report.Outcome(**fields, done=True))
     end = errors.TidegateError(_several(wrong)) if wrong else None
-    status = report.judge(outcomes, frozenset()) if end is None else "failed"
+    status = report.judge(outcomes, named) if end is None else "failed"
     return report.Result(run_id, started, dt.datetime.now(dt.UTC), status, tuple(outcomes), tally, end)
 
 

@@ -108,7 +108,7 @@ class Pull:
                 if end is not None:
                     break
             if end is None:
-                await self._prune()
+                await self.prune()
         except errors.TidegateError as error:
             if self.fence is None and not self.begun:
                 raise
@@ -301,7 +301,7 @@ class Pull:
             if whole or scrubber.learnt:
                 erase.again(self.warehouse, scrubber, tables=tables, hard=hard, fence=self.fence, whole=whole)
 
-    async def _prune(self) -> None:
+    async def prune(self) -> None:
         """Remove what is kept no longer, once a day."""
         if self.fence is not None and asyncio.get_running_loop().time() >= self.prune_at:
             self.prune_at = asyncio.get_running_loop().time() + 3_600
