@@ -8,6 +8,8 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import sys
+import traceback
+from pathlib import Path
 from typing import Any, Literal
 
 import structlog
@@ -27,7 +29,7 @@ def begin(form: Literal["auto", "text", "json"] = "auto") -> None:
                 structlog.stdlib.add_log_level,
                 structlog.stdlib.ExtraAdder(FIELDS),
                 _moment,
-                structlog.processors.format_exc_info,
+                _exception,
             ],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
         )
@@ -41,6 +43,17 @@ def begin(form: Literal["auto", "text", "json"] = "auto") -> None:
 
 def _moment(_: Any, __: str, event: Any) -> Any:
     event["at"] = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return event
+
+
+def _exception(_: Any, __: str, event: Any) -> Any:
+    """What kind of error, and where; never its text, which may quote rows or keys."""
+    info = event.pop("exc_info", None)
+    error = info[1] if isinstance(info, tuple) else info
+    if isinstance(error, BaseException):
+        places = traceback.extract_tb(error.__traceback__)[-5:]
+        at = " < ".join(f"{Path(each.filename).name}:{each.lineno}" for each in reversed(places))
+        event["exception"] = f"{type(error).__name__} at {at or 'an unknown place'}"
     return event
 
 
