@@ -16,7 +16,7 @@ from following import Merchant, agrees, gone, ids, one
 from pulling import query
 
 from tidegate import sandbox
-from tidegate.pull import report, run, scope
+from tidegate.pull import report, run, scope, tail
 from tidegate.stripe import clock
 from tidegate.warehouse import duckdb
 
@@ -126,26 +126,71 @@ def test_a_deletion_is_a_tombstone_and_nothing_late_brings_the_row_back(shop: Me
     asyncio.run(work())
 
 
-def test_of_one_second_the_object_is_read_once_it_is_settled(shop: Merchant, file: Path) -> None:
-    """Two events of one second do not say which came last."""
+def test_of_one_second_the_object_is_read_at_once_and_again_when_it_is_settled(
+    shop: Merchant, file: Path
+) -> None:
+    """Two events of one second do not say which came last, and a reading of that second may be too early."""
+    read = {"GET /v1/products/{id}": 1}
 
     async def work() -> None:
         async with pulling(shop, file) as pull:
             later(shop, pull)
             since = now(shop)
             made = shop.make("/v1/products", name="Tea")["id"]
-            first = delivered(shop, since)
-            await pull.hear({"": first})
-            shop.make(f"/v1/products/{made}", name="Coffee")
             await pull.hear({"": delivered(shop, since)})
             assert one(file, "products", made)["name"] == "Tea"
+            shop.make(f"/v1/products/{made}", name="Coffee")
+            await pull.hear({"": delivered(shop, since)})
+            assert one(file, "products", made)["name"] == "Coffee"
+            assert shop.counted() == read
+            shop.make(f"/v1/products/{made}", name="Mocha")
+            await pull.hear({"": delivered(shop, since)})
+            assert one(file, "products", made)["name"] == "Coffee"
             assert shop.counted() == {}
             waiting = list(pull.warehouse.state("dirty/"))
             assert [key.rpartition("/")[2] for key in waiting] == [made]
             later(shop, pull, 3)
             await pull.hear({"": []})
-            assert one(file, "products", made)["name"] == "Coffee"
+            assert one(file, "products", made)["name"] == "Mocha"
+            assert shop.counted() == read
             assert list(pull.warehouse.state("dirty/")) == []
+
+    asyncio.run(work())
+
+
+def test_an_object_that_never_rests_is_never_far_behind(shop: Merchant, file: Path) -> None:
+    async def work() -> None:
+        async with pulling(shop, file) as pull:
+            later(shop, pull)
+            made, requests = shop.make("/v1/products", name="Tea")["id"], 0
+            for second in range(9):
+                later(shop, pull, 1)
+                since = now(shop)
+                for step in range(3):
+                    shop.make(f"/v1/products/{made}", name=f"{second}.{step}")
+                await pull.hear({"": delivered(shop, since)})
+                behind = second - int(one(file, "products", made)["name"][0])
+                assert behind < tail.SETTLED
+                requests += sum(shop.counted().values())
+            assert 4 <= requests <= 9
+
+    asyncio.run(work())
+
+
+def test_many_that_are_not_settled_wait_but_for_a_few(shop: Merchant, file: Path) -> None:
+    async def work() -> None:
+        async with pulling(shop, file) as pull:
+            later(shop, pull)
+            since = now(shop)
+            made = [shop.make("/v1/products", name="Tea")["id"] for _ in range(30)]
+            for id in made:
+                shop.make(f"/v1/products/{id}", name="Coffee")
+            await pull.hear({"": delivered(shop, since)})
+            assert len(list(pull.warehouse.state("dirty/"))) == 30
+            assert sum(shop.counted().values()) <= tail.EARLY
+            later(shop, pull, 3)
+            await pull.hear({"": []})
+            assert {one(file, "products", id)["name"] for id in made} == {"Coffee"}
 
     asyncio.run(work())
 

@@ -119,6 +119,7 @@ def test_old_idempotency_keys_are_pruned(stripe: Stripe) -> None:
         ("limits", {"unknown": 1}),
         ("faults", {"faults": [{"kind": "earthquake"}]}),
         ("keys/revoke", {}),
+        ("latency", {"seconds": 1}),
         ("keys/drop", {"key": "rk_test_unknown", "scope": "x"}),
         ("mutate", {"stream": "customers", "id": "cus_nothing", "delete": True}),
     ],

@@ -155,6 +155,8 @@ class Reading:
     """Streams of which even very many rows may go that a list no longer has."""
     told: set[str] = field(default_factory=set)
     """Objects that were read because of events in this pull: of them a list is never the first to tell."""
+    early: dict[str, int] = field(default_factory=dict)
+    """What was read before it was settled, and when by Stripe's clock; kept from pull to pull."""
     flying: dict[object, int] = field(default_factory=dict)
     """Pages that were asked for and whose rows the sink does not have yet: Stripe's clock before each."""
     landing: asyncio.Event = field(default_factory=asyncio.Event)

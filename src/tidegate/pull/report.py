@@ -84,6 +84,8 @@ class Outcome:
     """The first `_version` that was written, deletions included, in unix seconds; None where nothing was."""
     to_version: int | None = None
     """The last one."""
+    total: Total | None = field(default=None, repr=False, compare=False)
+    """What the run did to it so far, where it pulls again and again."""
 
     def wrote(self, inserted: int, updated: int, unchanged: int) -> None:
         """Count rows that went to the table."""
@@ -134,26 +136,73 @@ class Outcome:
         }
 
 
+@dataclass(slots=True)
+class Total(Outcome):
+    """The sum of what the pulls of a run did to one stream of one account; its status is the last one's."""
+
+    run_id: str = ""
+    """The run that it was last noted for."""
+    started_at: dt.datetime | None = None
+    is_noted: bool = True
+    """Does the warehouse know all the rows of it?"""
+
+    def add(self, other: Outcome) -> None:
+        """Count what one more pull did."""
+        self.status, self.error = other.status, other.error
+        self.read += other.read
+        self.wrote(other.inserted, other.updated, other.unchanged)
+        self.written += other.written - other.inserted - other.updated
+        self.deleted += other.deleted
+        self.versions += other.versions
+        self.bytes += other.bytes
+        self.tally.add(other.tally)
+        for version in (other.from_version, other.to_version):
+            if version is not None:
+                self.spans(version, version)
+        self.is_noted = self.is_noted and not (other.written or other.deleted)
+
+
 class News:
-    """Knows what earlier pulls had to say, and so what is new about the next."""
+    """Knows what earlier pulls had to say, and so what is new about the next.
+
+    It also sums up what each stream of each account got, which becomes the `total` of its outcomes.
+    """
 
     def __init__(self) -> None:
         self._wrong: dict[tuple[str, str], str] = {}
+        self._totals: dict[tuple[str, str], Total] = {}
 
     def of(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
-        """Those with rows that changed, and those that fare otherwise than the last time."""
+        """Those with rows that changed, and those that fare otherwise than the last time.
+
+        Also those of which the warehouse does not know all that came between two pulls.
+        """
         found = []
         for each in outcomes:
             key, before = (each.account, each.stream), self._wrong.get((each.account, each.stream), "")
+            if each.total is None:
+                each.total = self._sum(key, each)
             quiet = each.status in ("ok", "not_enabled")
             now = "" if quiet else f"{each.status} {_VARYING.sub('', each.error)}"
             if now:
                 self._wrong[key] = now
             elif before:
                 del self._wrong[key]
-            if each.written or each.deleted or now != before:
+            new = each.written or each.deleted or now != before
+            if new or (key in self._totals and not self._totals[key].is_noted):
                 found.append(each)
         return found
+
+    def _sum(self, key: tuple[str, str], outcome: Outcome) -> Total | None:
+        """The total of a stream with this outcome; none where there never was anything to tell."""
+        total = self._totals.get(key)
+        if outcome.told:
+            if total is None:
+                total = self._totals[key] = Total(outcome.stream, outcome.account)
+            total.add(outcome)
+        elif total is not None:
+            total.status, total.error = outcome.status, outcome.error
+        return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +365,29 @@ def rows(run_id: str, started: dt.datetime, finished: dt.datetime, outcomes: Seq
 
 
 def note(warehouse: base.Warehouse, run_id: str, started: dt.datetime, outcomes: Sequence[Outcome]) -> None:
-    """Leave the outcomes beside the data; they wait on disk while somebody else holds the warehouse."""
-    table = rows(run_id, started, dt.datetime.now(dt.UTC), outcomes)
+    """Leave the outcomes beside the data; they wait on disk while somebody else holds the warehouse.
+
+    Those of a run that pulls again and again replace what it left before by its sums.
+    """
+    now = dt.datetime.now(dt.UTC)
+    table = pa.concat_tables(
+        rows(run_id, since, now, found) for since, found in _summed(run_id, started, outcomes).items()
+    )
     spool.load(warehouse, [base.Load(RUNS, table)], {})
+    for each in outcomes:
+        if each.total is not None:
+            each.total.is_noted = True
+
+
+def _summed(
+    run_id: str, started: dt.datetime, outcomes: Iterable[Outcome]
+) -> dict[dt.datetime, list[Outcome]]:
+    """What is to be noted for a run, by when that began: sums, where it has noted some before."""
+    found: dict[dt.datetime, list[Outcome]] = {}
+    for each in outcomes:
+        total = each.total
+        if total is None:
+            found.setdefault(started, []).append(each)
+            continue
+        ...
+    return found

@@ -76,6 +76,7 @@ class Pull:
         self.lost: Mapping[str, int] = {}
         self.shut: dict[str, dict[str, reading.Shut]] = {}
         self.remember: dict[str, str | None] = {}
+        self.early: dict[str, int] = {}
         self.own = self.first = ""
         self.clients: dict[str, client.Client] = {}
         self.prune_at = 0.0
@@ -352,6 +353,7 @@ class Pull:
             patient=self.patient,
             exclude_before=self.options.before_start == "exclude",
             accept=self.options.accept,
+            early=self.early,
         )
 
     def _shape(self, name: str) -> tuple[object, ...]:

@@ -8,6 +8,7 @@ cycle that is killed leaves nothing half told, and one that is repeated changes 
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,6 +31,8 @@ DELIVERED = "~"
 """In the ledger, after the id of an event that was delivered and not listed yet: lists may show it otherwise."""
 SETTLED = 2
 """Seconds after an event before which no reading is sure to show what it tells."""
+EARLY = 8
+"""Objects that one hearing reads at once all the same, to be read once more when they are settled."""
 TOO_MANY = 1_000
 """Objects of one stream that cannot be read, from which on the whole list is read again instead."""
 
@@ -140,7 +143,8 @@ async def hear(
     """Apply events that Stripe delivered by itself, and read what is due; the tail's place stays where it is.
 
     So the next cycle asks for all of them again, and knows those that were heard by the ledger. What changed less
-    than `SETTLED` seconds ago waits in the dirty set. Raises as `follow`.
+    than `SETTLED` seconds ago waits in the dirty set; some of it is read at once besides, so that nobody waits for
+    an object that changes all the time. Raises as `follow`.
     """
     at = place(saved, shared.account)
     assert at is not None, "The tail has no place to be ahead of."
@@ -153,7 +157,8 @@ async def hear(
     if bodies or waiting:
         answers = (events.delivered(shared, bodies),) if bodies else ()
         window = events.Window(at, at, now, answers)
-        await _window(shared, known, window, _ledger(saved, shared.account), waiting, saved, cycle)
+        ledger = _ledger(saved, shared.account)
+        await _window(shared, known, window, ledger, waiting, saved, cycle, early=EARLY)
     return cycle
 
 
@@ -201,8 +206,13 @@ async def _window(
     waiting: Sequence[refresh.Dirty],
     saved: dict[str, str],
     cycle: Cycle,
+    *,
+    early: int = 0,
 ) -> int:
-    """Apply one window and commit it; returns the tail's new place."""
+    """Apply one window and commit it; returns the tail's new place.
+
+    So many objects are read `early`, though they are not settled; what is known without is committed meanwhile.
+    """
     account = shared.account
     found = verdict.Verdict()
     minutes: set[str] = set()
@@ -240,7 +250,16 @@ async def _window(
     ]
     shared.sink.add(found.cargo)
     aside = reading.Aside(shared)
-    failed = await refresh.refresh(dataclasses.replace(shared, sink=aside), known.ways, due)
+    unsettled = _early(shared, [found.dirty[name] for name in fresh], window.now, early)
+    try:
+        async with asyncio.TaskGroup() as group:
+            if early and found.cargo and (due or unsettled):
+                group.create_task(shared.sink.flush())
+            again = refresh.refresh(dataclasses.replace(shared, sink=aside), known.ways, [*due, *unsettled])
+            reread = group.create_task(again)
+    except* errors.TidegateError as failures:
+        raise refresh.first(failures) from None
+    failed = [failure for failure in reread.result() if failure.dirty not in unsettled]
     await aside.settle()
     state: dict[str, str | None] = {refresh.key(account, each): None for each in due}
     state = {**{name: None for name in state if name in before}, **fresh}
@@ -259,9 +278,20 @@ async def _window(
     cycle.changed += len(rows) + len(due)
     shared.sink.add([piece for pieces in found.past.values() for piece in pieces], state=state)
     apply(saved, state)
-    if found.cargo or due:
+    if found.cargo or due or unsettled:
         await shared.sink.flush()
     return place
+
+
+def _early(
+    shared: reading.Reading, dirty: Sequence[refresh.Dirty], now: int, most: int
+) -> list[refresh.Dirty]:
+    """Those of them that are read now, each once in `SETTLED` seconds: the ones that were read longest ago."""
+    for name in [name for name, at in shared.early.items() if now - at >= SETTLED]:
+        del shared.early[name]
+    found = [each for each in dirty if refresh.key(shared.account, each) not in shared.early][:most]
+    shared.early.update((refresh.key(shared.account, each), now) for each in found)
+    return found
 
 
 def _ledger(saved: Mapping[str, str], account: str) -> dict[str, set[str]]:

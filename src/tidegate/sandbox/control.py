@@ -56,7 +56,10 @@ async def handle(sandbox: server.Sandbox, request: web.BaseRequest) -> web.Strea
         if operation is None:
             raise refusals.unknown_url(request.method, request.path)
         body = await request.read()
-        answer = operation(sandbox, msgspec.json.decode(body) if body else {})
+        given = msgspec.json.decode(body) if body else {}
+        if unknown := set(given) - FIELDS.get(name, set(given)):
+            raise refusals.invalid(min(unknown), f"{name} takes no {min(unknown)}.")
+        answer = operation(sandbox, given)
         if asyncio.iscoroutine(answer):
             answer = await answer
     except refusals.Refusal as refusal:
@@ -314,3 +317,18 @@ OPERATIONS: dict[str, Callable[[server.Sandbox, Given], Given | Awaitable[Given]
     "POST prune": _prune,
     "POST webhooks/idle": _webhooks_idle,
 }
+FIELDS = {
+    "accounts/connect": {"account"},
+    "accounts/disconnect": {"account"},
+    "clock": {"advance", "at", "start", "stop"},
+    "delays": {"events", "search", "spread"},
+    "faults": {"faults"},
+    "keys": {"accounts", "key", "open", "scopes"},
+    "keys/drop": {"key", "scope"},
+    "keys/grant": {"key", "scope"},
+    "keys/revoke": {"key"},
+    "latency": {"jitter_ms", "ms"},
+    "mutate": {"account", "delay", "delete", "event", "id", "parent", "stream", "values"},
+    "version": {"account", "version"},
+}
+"""The fields of what is asked; those of others are their values' own."""
