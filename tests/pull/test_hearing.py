@@ -16,7 +16,7 @@ from following import Merchant, agrees, gone, ids, one
 from pulling import query
 
 from tidegate import sandbox
-from tidegate.pull import report, run, scope, tail
+from tidegate.pull import events, report, run, scope, tail
 from tidegate.stripe import clock
 from tidegate.warehouse import duckdb
 
@@ -230,6 +230,106 @@ def test_what_was_never_delivered_comes_with_the_next_pull(shop: Merchant, file:
     asyncio.run(work())
 
 
+def test_a_pull_under_way_hears_between_two_windows(
+    shop: Merchant, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes while thousands of events are read does not wait for the last of them."""
+    monkeypatch.setattr(events, "CROWD", 10)
+
+    async def work() -> None:
+        async with pulling(shop, file) as pull:
+            for _ in range(150):
+                shop.later(1)
+                shop.make("/v1/products", name="Missed")
+            later(shop, pull, 10)
+            since = now(shop)
+            made = shop.make("/v1/products", name="Tea")["id"]
+            told = delivered(shop, since)
+            missed: list[int] = []
+            window = tail._window
+
+            async def watching(*args: Any, **options: Any) -> int:
+                place = await window(*args, **options)
+                if not missed:
+                    pull.post({"": told})
+                if made in ids(file, "products"):
+                    missed.append(len(await asyncio.to_thread(names, file, "Missed")))
+                return place
+
+            monkeypatch.setattr(tail, "_window", watching)
+            result = await pull.once()
+            assert result.end is None
+            assert missed[0] < 150
+            assert missed[-1] == 150
+            assert not pull.mail.everything()
+            later(shop, pull)
+            await pull.once()
+            await asyncio.to_thread(agrees, shop, file, *STREAMS)
+
+    asyncio.run(work())
+
+
+def names(file: Path, name: str) -> list[str]:
+    return [row["id"] for row in query(file, f"select id from stripe.products where name = '{name}'")]
+
+
+def test_of_an_account_that_is_done_already_it_is_heard_when_the_others_are(
+    shop: Merchant, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.control("reset", {"objects": 10, "accounts": 3})
+    shop.control("clock", {"stop": True})
+
+    async def work() -> None:
+        async with pulling(shop, file, "products", accounts="all") as pull:
+            later(shop, pull)
+            since = now(shop)
+            made = shop.make("/v1/products", name="Tea")["id"]
+            told, chunk = delivered(shop, since), pull._chunk
+
+            async def watching(*args: Any) -> Any:
+                done = await chunk(*args)
+                pull.post({"": told} if args[0][0][0] == pull.own else {})
+                return done
+
+            monkeypatch.setattr(pull, "_chunk", watching)
+            assert (await pull.once()).end is None
+            assert not pull.mail.everything()
+            assert one(file, "products", made)["name"] == "Tea"
+
+    asyncio.run(work())
+
+
+def test_the_whole_overlap_is_read_now_and_then_where_pulls_follow_one_another(
+    shop: Merchant, file: Path
+) -> None:
+    """An event that becomes visible ten minutes late is found, if not by each of the pulls."""
+
+    async def work() -> None:
+        async with pulling(shop, file, "products") as pull:
+            for _ in range(3):
+                later(shop, pull, 60)
+                await pull.once()
+            shop.control("delays", {"events": tail.OVERLAP - 20})
+            late = shop.make("/v1/products", name="Late")["id"]
+            shop.control("delays", {"events": 0})
+            found = []
+            for _ in range((tail.OVERLAP + tail.PROVED) // 60 + 2):
+                later(shop, pull, 60)
+                shop.make("/v1/products", name="Tea")
+                await pull.once()
+                found.append(late in ids(file, "products"))
+            assert found[-1]
+            shop.counted()
+            reads = []
+            for _ in range(10):
+                later(shop, pull, 60)
+                assert (await pull.once()).end is None
+                reads.append(sum(shop.counted().values()))
+            assert set(reads) == {1}
+
+    asyncio.run(work())
+
+
 def test_what_is_no_event_is_left_to_the_lists(shop: Merchant, file: Path) -> None:
     async def work() -> None:
         async with pulling(shop, file) as pull:
@@ -300,7 +400,12 @@ def test_lost_doubled_and_shuffled_they_leave_what_stripe_has(seed: int, shop: M
                 dice.shuffle(heard)
                 while heard:
                     cut = dice.randint(1, 30)
-                    assert (await pull.hear({"": heard[:cut]})).end is None
+                    if dice.random() < 0.2:
+                        pull.post({"": heard[:cut]})
+                        assert (await pull.once()).end is None
+                        assert not pull.mail.everything()
+                    else:
+                        assert (await pull.hear({"": heard[:cut]})).end is None
                     heard = heard[cut:]
                 if dice.random() < 0.3:
                     later(shop, pull)

@@ -252,6 +252,7 @@ class Catalog(msgspec.Struct, frozen=True):
     """
 
 
+@functools.lru_cache(maxsize=4_096)
 def announced(type: str, object: str) -> tuple[tuple[str, Change], ...]:
     """The streams that an event's object is a row of, and what happened to it there.
 

@@ -19,6 +19,10 @@ SETTLED = tail.SETTLED + 1.0
 """Seconds after a delivery at which what it left to be read again can be read."""
 
 
+PUMPED = 60.0
+"""Seconds for which deliveries are waited for at a time while a pull is under way."""
+
+
 class Feed(Protocol):
     """Where events come from that Stripe delivers."""
 
@@ -58,7 +62,7 @@ async def watch(
             source, warehouse, options, screen, stripe, patient=True, between=every, run_id=run_id
         )
         while True:
-            result = await watched.once()
+            result = await _once(watched, feed)
             told(result)
             if is_final(result):
                 return result
@@ -71,6 +75,26 @@ async def watch(
             ended = await _listen(watched, feed, await feed.pause() or pause, heard)
             if ended is not None and is_final(ended):
                 return ended
+
+
+async def _once(watched: run.Pull, feed: Feed | None) -> report.Result:
+    """One pull, which applies what is delivered meanwhile wherever it can."""
+    if feed is None:
+        return await watched.once()
+
+    async def pump() -> None:
+        while True:
+            watched.post(await feed.take(PUMPED))
+            await watched.mail.empty()
+            await feed.done()
+
+    pumping = asyncio.create_task(pump())
+    try:
+        return await watched.once()
+    finally:
+        pumping.cancel()
+        await asyncio.gather(pumping, return_exceptions=True)
+        watched.mail.clear()  # taken again, since it was not said to be done
 
 
 async def _listen(

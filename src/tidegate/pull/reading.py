@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import msgspec
 
 from tidegate import catalog, errors
-from tidegate.pull import load, plan, relist, report
+from tidegate.pull import load, mails, plan, relist, report
 from tidegate.rows import decode
 from tidegate.stripe import client, pages
 from tidegate.warehouse import base
@@ -157,6 +157,10 @@ class Reading:
     """Objects that were read because of events in this pull: of them a list is never the first to tell."""
     early: dict[str, int] = field(default_factory=dict)
     """What was read before it was settled, and when by Stripe's clock; kept from pull to pull."""
+    proven: dict[str, int] = field(default_factory=dict)
+    """By account: where the tail was when the whole overlap was read last; kept from pull to pull."""
+    mail: mails.Mail = field(default_factory=mails.Mail)
+    """What Stripe delivers while this reads."""
     flying: dict[object, int] = field(default_factory=dict)
     """Pages that were asked for and whose rows the sink does not have yet: Stripe's clock before each."""
     landing: asyncio.Event = field(default_factory=asyncio.Event)

@@ -16,7 +16,19 @@ from typing import Any
 
 from tidegate import catalog, errors
 from tidegate.privacy import erase, forget
-from tidegate.pull import accounts, claims, cycle, load, plan, reading, refresh, report, retention, scope
+from tidegate.pull import (
+    accounts,
+    claims,
+    cycle,
+    load,
+    mails,
+    plan,
+    reading,
+    refresh,
+    report,
+    retention,
+    scope,
+)
 from tidegate.stripe import client
 from tidegate.warehouse import base
 
@@ -77,6 +89,9 @@ class Pull:
         self.shut: dict[str, dict[str, reading.Shut]] = {}
         self.remember: dict[str, str | None] = {}
         self.early: dict[str, int] = {}
+        self.proven: dict[str, int] = {}
+        self.mail = mails.Mail()
+        self.known: dict[str, dict[str, str]] = {}
         self.own = self.first = ""
         self.clients: dict[str, client.Client] = {}
         self.prune_at = 0.0
@@ -89,6 +104,7 @@ class Pull:
         sent = dataclasses.replace(self.stripe.tally)
         end: errors.TidegateError | None = None
         count = 0
+        self.known = {}
         try:
             if self.fence is not None and not await asyncio.to_thread(
                 claims.holds, self.warehouse, self.streams.values()
@@ -99,6 +115,10 @@ class Pull:
                 if self.fence is None:  # a wrong key is found out before anything is made
                     await self.begin(run_id, chunk[0][0])
                 found, end = await self._chunk(chunk, tallies, cycle.run)
+                if end is None and (delivered := self.mail.everything()):
+                    heard = await self.hear(delivered)
+                    found, end = [*found, *heard.outcomes], heard.end
+                    self.mail.heard(*delivered)
                 news = self.news.of(found)
                 if count > MANY:
                     found = [outcome for outcome in found if outcome.told or outcome in news]
@@ -202,6 +222,10 @@ class Pull:
         status = report.judge(outcomes, self.named) if end is None else "failed"
         return report.Result(run_id, started, dt.datetime.now(dt.UTC), status, tuple(news), tallies, end)
 
+    def post(self, delivered: Mapping[str, Sequence[bytes]]) -> None:
+        """Have events applied by the pull that is under way, wherever it can; `mail` is empty once they are."""
+        self.mail.put({account or self.own: bodies for account, bodies in delivered.items()})
+
     def _reads(self, account: str) -> bool:
         """Is an account, or under no name the key's own, among those of this pull?"""
         chosen = self.source.accounts
@@ -236,16 +260,7 @@ class Pull:
     ) -> tuple[list[report.Outcome], errors.TidegateError | None]:
         """Some accounts side by side, through one loader; returns their outcomes and what ends everything."""
         assert self.fence is not None, "The tables were claimed before."
-        chosen = [account for account, _ in chunk]
-        prefixes = dict.fromkeys(
-            prefix
-            for each in chosen
-            for prefix in (*cycle.prefixes(each), *forget.prefixes(each), f"{forget.UNCLEAN}{each}")
-        )
-        state = await asyncio.to_thread(self.warehouse.state, *prefixes)
-        saved = accounts.by_account(state, set(chosen))
-        forgetful = {each: forget.scrubber(state, each) for each in chosen}
-        scrubbers = {each: scrubber for each, scrubber in forgetful.items() if scrubber is not None}
+        saved, scrubbers = await self._state([account for account, _ in chunk])
         loader = load.Loader(self.warehouse, self.fence, scrubbers)
         if self.remember:
             loader.add([], state=self.remember)
@@ -286,10 +301,31 @@ class Pull:
                 ends.append(error)
         if not ends:
             await asyncio.to_thread(self._scrub, scrubbers, saved)
+        is_whole = work is not cycle.run and not ends and not scrubbers and len(saved) <= ABREAST
+        self.known = saved if is_whole else {}
         for found in outcomes.values():
             for outcome in found:
                 outcome.done = True
         return [each for found in outcomes.values() for each in found], ends[0] if ends else None
+
+    async def _state(
+        self, chosen: Sequence[str]
+    ) -> tuple[dict[str, dict[str, str]], dict[str, forget.Scrubber]]:
+        """What is stored of some accounts, and what is to be forgotten there.
+
+        What a hearing left is known: nobody else writes it while this pull's claim holds, which each commit checks.
+        """
+        if self.known.keys() == set(chosen):
+            return self.known, {}
+        prefixes = dict.fromkeys(
+            prefix
+            for each in chosen
+            for prefix in (*cycle.prefixes(each), *forget.prefixes(each), f"{forget.UNCLEAN}{each}")
+        )
+        state = await asyncio.to_thread(self.warehouse.state, *prefixes)
+        forgetful = {each: forget.scrubber(state, each) for each in chosen}
+        scrubbers = {each: scrubber for each, scrubber in forgetful.items() if scrubber is not None}
+        return accounts.by_account(state, set(chosen)), scrubbers
 
     def _scrub(
         self, scrubbers: Mapping[str, forget.Scrubber], saved: Mapping[str, Mapping[str, str]]
@@ -354,6 +390,8 @@ class Pull:
             exclude_before=self.options.before_start == "exclude",
             accept=self.options.accept,
             early=self.early,
+            proven=self.proven,
+            mail=self.mail,
         )
 
     def _shape(self, name: str) -> tuple[object, ...]:

@@ -17,18 +17,19 @@ from dataclasses import dataclass
 import msgspec
 
 from tidegate import catalog, errors
-from tidegate.pull import backfill, events, load, plan, reading, refresh, relist, verdict
+from tidegate.pull import backfill, events, load, plan, reading, refresh, relist, seen, verdict
 from tidegate.rows import decode
 from tidegate.stripe import client, pages
 
 OVERLAP = 600
-"""Seconds read again each time: an event may become visible that long after it was made."""
+"""Seconds read again: an event may become visible that long after it was made."""
+RECENT, PROVED = 60, 300
+"""Where cycles follow one another: the seconds that each of them reads again, since most of what is late is late by
+seconds, and after how many the whole overlap is read again, with all that was only read as recent."""
 GAP = 29 * 86_400
 """Seconds after which events may be lost: Stripe keeps them for 30 days."""
 AHEAD = 60
 """Seconds by which a saved place may be ahead of Stripe's clock; more, and it is another Stripe's."""
-DELIVERED = "~"
-"""In the ledger, after the id of an event that was delivered and not listed yet: lists may show it otherwise."""
 SETTLED = 2
 """Seconds after an event before which no reading is sure to show what it tells."""
 EARLY = 8
@@ -119,22 +120,48 @@ async def follow(shared: reading.Reading, known: verdict.Known, saved: dict[str,
     cycle = Cycle()
     at = place(saved, shared.account)
     assert at is not None, "The tail has no place to go on from."
-    seen = _ledger(saved, shared.account)
+    ledger = seen.Ledger(saved, shared.account)
     waiting = [each for each in refresh.saved(saved, shared.account) if refresh.can(known.ways, each)]
     target = shared.targets.get("events")
     tally = target.outcome.tally if target is not None else client.Tally()
     walk = plan.Walk(plan.Node(shared.streams["events"], shared.streams["events"].origins[0], False))
     trip = reading.Trip(shared, walk, tally, "")
+    low = _low(shared, at)
     try:
-        async for window in events.windows(trip, max(0, at - OVERLAP)):
+        async for window in events.windows(trip, max(0, low)):
             if window.now - at >= GAP or at > window.now + AHEAD:
                 cycle.gap = _lost(at, window.now)
                 return cycle
-            cycle.at = await _window(shared, known, window, seen, waiting, saved, cycle)
+            cycle.at = await _window(shared, known, window, ledger, waiting, saved, cycle)
             waiting = []
+            await _meanwhile(shared, known, ledger, saved, cycle)
     except (errors.PermissionMissing, errors.NotEnabled) as error:
         cycle.untold = str(error)
+    else:
+        if low < at - RECENT:
+            shared.proven[shared.account] = at
     return cycle
+
+
+def _low(shared: reading.Reading, at: int) -> int:
+    """From when on the events are read: with the whole overlap, or a short one where that was not long ago."""
+    proven = shared.proven.get(shared.account)
+    if not shared.patient or proven is None or not proven <= at <= proven + PROVED:
+        return min(at, proven or at) - OVERLAP
+    return at - RECENT
+
+
+async def _meanwhile(
+    shared: reading.Reading, known: verdict.Known, ledger: seen.Ledger, saved: dict[str, str], cycle: Cycle
+) -> None:
+    """Between two windows: apply what Stripe delivered since, so that it does not wait for all that is read."""
+    bodies = shared.mail.of(shared.account)
+    if not bodies or cycle.at is None:
+        return
+    window = events.Window(cycle.at, cycle.at, shared.client.clock.now(), (events.delivered(shared, bodies),))
+    await _window(shared, known, window, ledger, (), saved, cycle, early=EARLY)
+    await shared.sink.flush()
+    shared.mail.heard(shared.account)
 
 
 async def hear(
@@ -157,7 +184,7 @@ async def hear(
     if bodies or waiting:
         answers = (events.delivered(shared, bodies),) if bodies else ()
         window = events.Window(at, at, now, answers)
-        ledger = _ledger(saved, shared.account)
+        ledger = seen.Ledger(saved, shared.account)
         await _window(shared, known, window, ledger, waiting, saved, cycle, early=EARLY)
     return cycle
 
@@ -202,7 +229,7 @@ async def _window(
     shared: reading.Reading,
     known: verdict.Known,
     window: events.Window,
-    seen: dict[str, set[str]],
+    ledger: seen.Ledger,
     waiting: Sequence[refresh.Dirty],
     saved: dict[str, str],
     cycle: Cycle,
@@ -215,14 +242,13 @@ async def _window(
     """
     account = shared.account
     found = verdict.Verdict()
-    minutes: set[str] = set()
     rows: dict[tuple[str, str], list[events.Change]] = collections.defaultdict(list)
     for answer in window.answers:
         new, unlisted = [], []
         for i, event in enumerate(answer.events):
-            if _is_new(seen, event):
+            if ledger.is_new(event):
                 new.append(i)
-            if _note(seen, minutes, event, answer.listed):
+            if ledger.note(event, answer.listed):
                 unlisted.append(i)
         cycle.events += len(new)
         if unlisted and (target := shared.targets.get("events")) is not None:
@@ -267,10 +293,10 @@ async def _window(
         if isinstance(failure.error, errors.PermissionMissing):
             found.past.pop(refresh.key(account, failure.dirty), None)
         _keep(shared, known, state, failure)
-    minutes |= _forget_old(seen, window.high)  # only now: this window may have reached back to them
-    for minute, ids in seen.items():
-        if minute in minutes:
-            state[f"seen/{account}/{minute}"] = " ".join(sorted(ids)) or None
+    ledger.forget(
+        window.high - OVERLAP - PROVED - RECENT
+    )  # only now: this window may have reached back to them
+    state |= ledger.written()
     place = max(window.high, window.low)
     state[key(account)] = str(place)
     if relist.text(known.entries) != saved.get(relist.key(account)):
@@ -292,43 +318,6 @@ def _early(
     found = [each for each in dirty if refresh.key(shared.account, each) not in shared.early][:most]
     shared.early.update((refresh.key(shared.account, each), now) for each in found)
     return found
-
-
-def _ledger(saved: Mapping[str, str], account: str) -> dict[str, set[str]]:
-    """The events that were seen, by the minute in which they were made."""
-    prefix = f"seen/{account}/"
-    return {
-        name.removeprefix(prefix): set(text.split())
-        for name, text in saved.items()
-        if name.startswith(prefix)
-    }
-
-
-def _forget_old(seen: dict[str, set[str]], high: int) -> set[str]:
-    """Empty the minutes that no later cycle reads again; returns them, since they must be written."""
-    old = {minute for minute in seen if (int(minute) + 2) * 60 < high - OVERLAP}
-    for minute in old:
-        seen[minute] = set()
-    return old
-
-
-def _is_new(seen: Mapping[str, set[str]], event: events.Event) -> bool:
-    """Was the event not heard before?"""
-    ids = seen.get(str(event.created // 60), set())
-    return event.id not in ids and event.id + DELIVERED not in ids
-
-
-def _note(seen: dict[str, set[str]], minutes: set[str], event: events.Event, listed: bool) -> bool:
-    """Note that an event was heard; is its own row to be written, as it was not yet, or not as Stripe lists it?"""
-    minute = str(event.created // 60)
-    ids = seen.setdefault(minute, set())
-    delivered = event.id + DELIVERED
-    if event.id in ids or (delivered in ids and not listed):
-        return False
-    ids.discard(delivered)
-    ids.add(event.id if listed else delivered)
-    minutes.add(minute)
-    return True
 
 
 def _keep(
