@@ -7,10 +7,8 @@ pull and an idle one, with the peak memory of the process.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-import tempfile
 import urllib.parse
 import urllib.request
 from collections.abc import Sequence
@@ -106,22 +104,7 @@ def accounts(folder: Path, count: int) -> list[report.Line]:
 SECTIONS = {"requests": ("Requests of a tail cycle", requests), "accounts": ("Connected accounts", accounts)}
 
 
-def main(words: Sequence[str]) -> None:
-    """Measure the chosen sections, or all of them."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
-    parser.add_argument("--accounts", type=int, default=ACCOUNTS, help=f"connected accounts ({ACCOUNTS:,})")
-    given = parser.parse_args(words)
-    unknown = [name for name in given.sections if name not in SECTIONS]
-    if unknown:
-        parser.error(f"there is no section {unknown[0]}; there are {', '.join(SECTIONS)}")
-    with tempfile.TemporaryDirectory() as folder:
-        for name in given.sections or SECTIONS:
-            title, measure = SECTIONS[name]
-            report.show(title, measure(Path(folder), given.accounts))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    report.measure(
+        __doc__, SECTIONS, sys.argv[1:], option="--accounts", size=ACCOUNTS, what="connected accounts"
+    )

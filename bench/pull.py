@@ -7,7 +7,6 @@ limits strictly: of no second it lets through more than the limit, so more than 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -311,24 +310,7 @@ SECTIONS = {
 }
 
 
-def main(words: Sequence[str]) -> None:
-    """Measure the chosen sections, or all of them."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
-    parser.add_argument(
-        "--rows", type=int, default=LARGE, help=f"charges of the large memory test ({LARGE:,})"
-    )
-    given = parser.parse_args(words)
-    unknown = [name for name in given.sections if name not in SECTIONS]
-    if unknown:
-        parser.error(f"there is no section {unknown[0]}; there are {', '.join(SECTIONS)}")
-    with tempfile.TemporaryDirectory() as folder:
-        for name in given.sections or SECTIONS:
-            title, measure = SECTIONS[name]
-            report.show(title, measure(Path(folder), given.rows))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    report.measure(
+        __doc__, SECTIONS, sys.argv[1:], option="--rows", size=LARGE, what="charges of the large memory test"
+    )

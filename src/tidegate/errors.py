@@ -25,6 +25,12 @@ TidegateError                exit 1
 
 from __future__ import annotations
 
+import os
+import traceback
+from typing import TypeVar
+
+Kind = TypeVar("Kind", bound=BaseException)
+
 
 class TidegateError(Exception):
     """Something the user should read: one sentence, and what to do next."""
@@ -32,13 +38,30 @@ class TidegateError(Exception):
     exit_code = 1
 
 
-def inside(error: BaseException) -> TidegateError | None:
-    """The first error of ours, also inside the groups that tasks raise."""
-    if isinstance(error, TidegateError):
+def inside(error: BaseException, kind: type[Kind]) -> Kind | None:
+    """The first error of a kind, also inside the groups that tasks raise."""
+    if isinstance(error, kind):
         return error
     if isinstance(error, BaseExceptionGroup):
-        return next((found for each in error.exceptions if (found := inside(each))), None)
+        return next((found for each in error.exceptions if (found := inside(each, kind))), None)
     return None
+
+
+def places(error: BaseException) -> list[str]:
+    """Where in Tidegate an error arose, and where that was called from: `rows/text.py:120`; the innermost first.
+
+    Of a group, those of its first error; where none is in Tidegate, all there are. A message may hold somebody's
+    data or a key, a place never does.
+    """
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    frames = list(reversed(traceback.extract_tb(error.__traceback__)))
+    package = os.path.dirname(__file__) + os.sep
+    ours = [frame for frame in frames if frame.filename.startswith(package)]
+    return [
+        f"{frame.filename.removeprefix(package) if ours else os.path.basename(frame.filename)}:{frame.lineno}"
+        for frame in ours or frames
+    ]
 
 
 class ConfigError(TidegateError):

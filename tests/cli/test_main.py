@@ -211,7 +211,8 @@ def test_global_options_may_stand_before_the_command(
         ("postgresql://u:p%40ss@h:5432/d", "postgresql://u:…@h:5432/d"),
         ("https://example.com/a:b@c", "https://example.com/a:b@c"),
         ("task_test and risk_live_rates", "task_test and risk_live_rates"),
-        ("cus_123 ch_9", "cus_123 ch_9"),
+        ("cus_123 ch_9 tg_short", "cus_123 ch_9 tg_short"),
+        (f"token tg_{43 * 'a'}", "token tg_…"),
     ],
 )
 def test_secrets_are_cut_out_of_any_text(text: str, shown: str) -> None:

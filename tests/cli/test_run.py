@@ -19,6 +19,7 @@ from flowing import KEY, written
 from following import Merchant, agrees, ids
 
 from tidegate import sandbox
+from tidegate.store import database
 
 TIDEGATE = str(Path(sys.executable).parent / "tidegate")
 PATIENCE = 120.0
@@ -112,6 +113,8 @@ def test_killed_again_and_again_it_leaves_what_stripe_has(shop: Merchant, tmp_pa
             process.wait()
     shop.later(30)
     written(tmp_path, shop.url, PULLS.replace("continuous", "manual").replace("every 10s", "manual"))
+    with contextlib.closing(database.open_database(f"sqlite:///{tmp_path}/tidegate.db")) as store:
+        store.execute("UPDATE runs SET seen_at = seen_at - 61")  # a minute later
     assert tidegate(tmp_path, "pull").returncode == 0
     agrees(shop, tmp_path / "one.duckdb", *STREAMS)
     agrees(shop, tmp_path / "two.duckdb", "customers")

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.config import channels, flows
+from tidegate.config import alerts, channels
 
 EMAIL = {"to": "ops@example.com", "from": "tidegate@example.com", "smtp": "smtp://mail.example.com"}
 
 
 def refused(given: dict[str, Any]) -> str:
     with pytest.raises(pydantic.ValidationError) as caught:
-        flows.Alerts.model_validate(given)
+        alerts.Alerts.model_validate(given)
     assert "geheim" not in str(caught.value)
     return str(caught.value.errors()[0]["msg"]).removeprefix("Value error, ")
 
@@ -85,9 +85,9 @@ def test_what_is_no_mail_address_is_refused(mailbox: str) -> None:
 def test_recipients_are_one_or_several() -> None:
     several = ["a@example.com", "b+c@example.co.uk"]
     for given_, found in (("a@example.com", ("a@example.com",)), (several, tuple(several))):
-        alerts = flows.Alerts.model_validate({"email": {**EMAIL, "to": given_}})
-        assert alerts.email is not None
-        assert alerts.email.to == found
+        who = alerts.Alerts.model_validate({"email": {**EMAIL, "to": given_}})
+        assert who.email is not None
+        assert who.email.to == found
     refused({"email": {**EMAIL, "to": []}})
 
 
@@ -103,8 +103,8 @@ def test_what_is_no_address_is_refused(url: str) -> None:
     ("text", "remind"), [("24h", timedelta(days=1)), ("7d", timedelta(days=7)), ("never", None), (None, None)]
 )
 def test_reminders_come_after_a_while_or_never(text: str | None, remind: timedelta | None) -> None:
-    assert flows.Alerts.model_validate({"remind": text}).remind == remind
-    assert flows.Alerts().remind == timedelta(days=1)
+    assert alerts.Alerts.model_validate({"remind": text}).remind == remind
+    assert alerts.Alerts().remind == timedelta(days=1)
 
 
 @pytest.mark.parametrize("text", ["1m", "soon", 5])
@@ -113,7 +113,7 @@ def test_what_is_no_reminder_is_refused(text: object) -> None:
 
 
 def test_bounds_of_freshness_are_by_stream_or_pattern() -> None:
-    found = flows.Alerts.model_validate({"freshness": {"charges": "15m", "issuing_*": "1d"}})
+    found = alerts.Alerts.model_validate({"freshness": {"charges": "15m", "issuing_*": "1d"}})
     assert found.freshness == {"charges": timedelta(minutes=15), "issuing_*": timedelta(days=1)}
     assert "did you mean 'charges'" in refused({"freshness": {"charge": "15m"}})
     assert "`tidegate streams` lists them" in refused({"freshness": {"zzz_*": "15m"}})

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tidegate import catalog, config, errors
-from tidegate.config import flows, warehouses
+from tidegate.config import conditions, warehouses
 
 ENVIRON = {
     "STRIPE_API_KEY": "rk_test_geheim1",
@@ -119,7 +119,9 @@ def test_the_whole_contract_is_understood(folder: Path) -> None:
     assert pull.options("charges").excluded == {"receipt_url"}
     assert pull.options("charges").history
     assert pull.options("customers").hashed == {"email"}
-    assert pull.options("customers").where == flows.Condition(field="metadata.internal", op="does not exist")
+    assert pull.options("customers").where == conditions.Condition(
+        field="metadata.internal", op="does not exist"
+    )
 
     assert found.customer_model is not None
     assert found.customer_model.identifiers == ("customer_id", "email", "phone")
@@ -461,9 +463,9 @@ def test_filters_nest(folder: Path) -> None:
         .pipelines["p"]
         .filter
     )
-    assert isinstance(found, flows.All)
-    assert isinstance(found.all[1], flows.AnyOf)
-    assert found.all[1].any[1] == flows.Condition(field="c", op="<", value=2.5)
+    assert isinstance(found, conditions.All)
+    assert isinstance(found.all[1], conditions.AnyOf)
+    assert found.all[1].any[1] == conditions.Condition(field="c", op="<", value=2.5)
 
 
 def test_model_properties_have_a_short_form(folder: Path) -> None:

@@ -13,9 +13,10 @@ import pytest
 from following import Merchant
 
 from tidegate import catalog, config, errors, sandbox
-from tidegate.engine import endpoints, feed
+from tidegate.engine import endpoints, feed, traffic
 from tidegate.server import app
 from tidegate.store import database, deliveries, leases
+from tidegate.store import endpoints as stored
 from tidegate.store import secrets as vaults
 from tidegate.stripe import webhooks
 
@@ -103,7 +104,7 @@ def test_an_endpoint_is_made_for_the_types_that_the_pulls_need(acme: Any) -> Non
     assert {"product.created", "customer.updated", "customer.deleted"} <= {*there["enabled_events"]}
     assert "payout.paid" not in there["enabled_events"]
     assert there["metadata"] == {"tidegate": "acme", "tidegate_hears": "account"}
-    [row] = endpoints.kept(made.store)
+    [row] = stored.kept(made.store)
     assert (row.connection, row.scope, row.id, row.url) == ("acme", "account", done.id, there["url"])
     assert len(made.secrets()) == 1
 
@@ -120,7 +121,7 @@ def test_enabling_again_brings_it_up_to_date_and_keeps_the_secret(acme: Any) -> 
     assert there["status"] == "enabled"
     assert "*" not in there["enabled_events"]
     assert made.secrets() == secrets
-    assert [row.url for row in endpoints.kept(made.store)] == [there["url"]]
+    assert [row.url for row in stored.kept(made.store)] == [there["url"]]
 
 
 def test_rotating_makes_it_anew_and_the_old_secret_holds_for_a_day(acme: Any) -> None:
@@ -207,7 +208,7 @@ def test_disabling_removes_everything(acme: Any) -> None:
     assert made.disable() == 2
     assert made.there() == {}
     assert made.secrets() == ()
-    assert endpoints.kept(made.store) == []
+    assert stored.kept(made.store) == []
     assert made.disable() == 0
 
 
@@ -320,7 +321,7 @@ def test_after_rotating_what_stripe_delivers_is_kept_without_a_restart(acme: Any
 
 STEPS = {
     "the secret is kept": (vaults.Vault, "put"),
-    "the endpoint is remembered": (endpoints, "_remember"),
+    "the endpoint is remembered": (stored, "remember"),
     "the old one is removed": (webhooks, "delete"),
 }
 
@@ -349,7 +350,7 @@ def test_killed_before_any_step_and_begun_again_it_is_right(
     made.store.execute("UPDATE endpoints SET made_at = made_at - 86401")
     assert len(made.there()) == 1
     assert len(made.secrets()) == 1
-    asyncio.run(endpoints.prove(made.file, made.store, "acme"))
+    asyncio.run(traffic.prove(made.file, made.store, "acme"))
     made.shop.make("/v1/products", name="Tea")
     made.shop.control("webhooks/idle", {})
     assert len(delivering.kept(made.store)) == 1
@@ -359,24 +360,24 @@ def test_a_signed_event_to_ourselves_shows_that_the_way_is_open(acme: Any, door:
     made = acme()
     url = door(made)
     made.enable(url)
-    assert asyncio.run(endpoints.prove(made.file, made.store, "acme")) == f"{url}/webhooks/stripe/acme"
+    assert asyncio.run(traffic.prove(made.file, made.store, "acme")) == f"{url}/webhooks/stripe/acme"
     assert delivering.kept(made.store) == []
 
 
 def test_what_is_wrong_on_the_way_is_told(acme: Any, door: Any) -> None:
     made = acme()
     with pytest.raises(errors.ConfigError, match="no endpoint of acme is known"):
-        asyncio.run(endpoints.prove(made.file, made.store, "acme"))
+        asyncio.run(traffic.prove(made.file, made.store, "acme"))
     url = door(made)
     made.enable(url)
     with pytest.raises(errors.ConfigError, match=r"gave no answer .*`tidegate run` is running"):
-        asyncio.run(endpoints.prove(made.file, made.store, "acme", "http://127.0.0.1:9"))
+        asyncio.run(traffic.prove(made.file, made.store, "acme", "http://127.0.0.1:9"))
     with pytest.raises(errors.ConfigError, match="answered 404: there is no such connection"):
-        asyncio.run(endpoints.prove(made.file, made.store, "acme", f"{url}/elsewhere"))
+        asyncio.run(traffic.prove(made.file, made.store, "acme", f"{url}/elsewhere"))
     made.store.execute("DELETE FROM endpoints")
     made.store.execute("DELETE FROM secrets")
     made.enable(url)
-    asyncio.run(endpoints.prove(made.file, made.store, "acme"))
+    asyncio.run(traffic.prove(made.file, made.store, "acme"))
 
 
 def test_flows_hear_again_what_was_delivered_since(acme: Any) -> None:
@@ -386,30 +387,30 @@ def test_flows_hear_again_what_was_delivered_since(acme: Any) -> None:
         deliveries.keep(store, [deliveries.Delivery("acme", "", f"evt_{n}", "product.created", 1, "{}")])
     assert deliveries.begin(store, "pull:some", "acme") == 5
     store.execute("UPDATE deliveries SET received_at = received_at - 7200 WHERE event IN ('evt_0', 'evt_1')")
-    assert endpoints.replay(made.file, store, "acme", 3600) == {"pull:some": 3}
+    assert traffic.replay(made.file, store, "acme", 3600) == {"pull:some": 3}
     assert [d.event for d in deliveries.after(store, "acme", deliveries.heard(store, "pull:some") or 0)] == [
         "evt_2",
         "evt_3",
         "evt_4",
     ]
-    assert endpoints.replay(made.file, store, "acme", 86_400) == {"pull:some": 5}
-    assert endpoints.replay(made.file, store, "acme", 0.0) == {"pull:some": 0}
+    assert traffic.replay(made.file, store, "acme", 86_400) == {"pull:some": 5}
+    assert traffic.replay(made.file, store, "acme", 0.0) == {"pull:some": 0}
 
 
 def test_what_waits_is_what_a_listening_flow_has_not_committed_for_a_minute(acme: Any) -> None:
     made = acme()
     store = made.store
-    assert endpoints.traffic(made.file, store, "acme") == endpoints.Traffic(0, None, 0)
+    assert traffic.delivered(made.file, store, "acme") == traffic.Traffic(0, None, 0)
     batch = [deliveries.Delivery("acme", "", f"evt_{n}", "product.created", 1, "{}") for n in range(4)]
     deliveries.keep(store, batch[:1])
     deliveries.begin(store, "pull:some", "acme")
     deliveries.keep(store, batch)
-    assert endpoints.traffic(made.file, store, "acme").waiting == 0
+    assert traffic.delivered(made.file, store, "acme").waiting == 0
     store.execute("UPDATE deliveries SET received_at = received_at - 600")
-    found = endpoints.traffic(made.file, store, "acme")
+    found = traffic.delivered(made.file, store, "acme")
     assert (found.kept, found.waiting) == (4, 3)
     deliveries.mark(store, "pull:some", "acme", 100)
-    assert endpoints.traffic(made.file, store, "acme").waiting == 0
+    assert traffic.delivered(made.file, store, "acme").waiting == 0
 
 
 def test_secrets_written_in_the_configuration_need_no_vault(

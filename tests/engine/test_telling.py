@@ -14,7 +14,7 @@ from typing import Any
 import hearing
 import pytest
 
-from tidegate.config import flows
+from tidegate.config import alerts
 from tidegate.engine import telling
 from tidegate.store import notices
 
@@ -55,15 +55,15 @@ def mail(
     login = f"{urllib.parse.quote(hearing.USER, safe='')}:{urllib.parse.quote(password, safe='')}@"
     url = f"{scheme}://{login}127.0.0.1:{port}"
     settings = {"to": ["a@example.com", "b@example.org"], "smtp": url, "from": "tidegate@example.com"}
-    return telling.Email(flows.Email.model_validate({**settings, **values}))
+    return telling.Email(alerts.Email.model_validate({**settings, **values}))
 
 
 def slack(url: str) -> telling.Slack:
-    return telling.Slack(flows.Slack.model_validate({"webhook": url}))
+    return telling.Slack(alerts.Slack.model_validate({"webhook": url}))
 
 
 def own(url: str, secret: str | None = None) -> telling.Webhook:
-    return telling.Webhook(flows.Webhook.model_validate({"url": url, "secret": secret}))
+    return telling.Webhook(alerts.Webhook.model_validate({"url": url, "secret": secret}))
 
 
 def test_a_mail_goes_over_starttls_with_a_password_to_every_recipient(trusted: Path) -> None:
@@ -233,7 +233,7 @@ def test_a_signature_is_verified_as_the_documentation_shows(hook: hearing.Hook) 
 def test_a_signature_is_made_as_stripe_makes_its_own(hook: hearing.Hook) -> None:
     import stripe
 
-    telling.Slack(flows.Slack.model_validate({"webhook": hook.url, "secret": "s3cret"})).send(OPENED)
+    telling.Slack(alerts.Slack.model_validate({"webhook": hook.url, "secret": "s3cret"})).send(OPENED)
     [heard] = hook.heard
     assert stripe.WebhookSignature.verify_header(
         heard.body.decode(), heard.headers[telling.SIGNATURE], "s3cret", tolerance=300

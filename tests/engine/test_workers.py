@@ -1,4 +1,4 @@
-"""Workers on several machines: one is killed, one sleeps, the database restarts; and the tables are exact."""
+"""Workers on several machines: one is killed, one sleeps, the databases restart; and the tables are exact."""
 
 from __future__ import annotations
 
@@ -38,9 +38,23 @@ def platform() -> Iterator[Merchant]:
 
 
 @pytest.fixture
-def cluster() -> Iterator[clusters.Cluster]:
-    with clusters.postgres() as made:
-        yield made
+def both() -> Iterator[tuple[clusters.Cluster, clusters.Cluster]]:
+    """A server for the metadata, and one for the warehouse."""
+    with clusters.postgres() as metadata, clusters.postgres() as warehouse:
+        for each in (metadata, warehouse):
+            restart(each)
+        yield metadata, warehouse
+
+
+def restart(cluster: clusters.Cluster) -> None:
+    """Crash, and start again with room for the connections of all machines."""
+    cluster.stop()
+    options = (
+        f"-p {cluster.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' "
+        "-c fsync=off -c max_connections=80"
+    )
+    data, log = str(cluster.folder / "data"), str(cluster.folder / "server.log")
+    cluster.run("pg_ctl", "-D", data, "-l", log, "-o", options, "-w", "start")
 
 
 @pytest.fixture
@@ -135,9 +149,25 @@ def truth(platform: Merchant, name: str, account: str) -> list[dict[str, Any]]:
         more = {"starting_after": page["data"][-1]["id"]}
 
 
+@pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 100, 128, 129, 151, 289, 600, 2001])
+def test_accounts_are_cut_into_slices_that_are_small_at_both_ends(count: int) -> None:
+    found, rest = list[int](), 0
+    for _ in range(count):
+        rest += 1
+        while size := spread.due(len(found), rest):
+            found, rest = [*found, size], rest - size
+    assert rest < spread.SLICE + spread.KEPT
+    found += [len(last) for last in spread.small(["acct"] * rest)]
+    assert sum(found) == count
+    assert all(0 < size <= spread.SLICE for size in found)
+    ends = spread.FIRST + spread.KEPT // spread.SMALL
+    assert all(size <= spread.SMALL for size in (*found[: spread.FIRST], *found[-spread.FIRST :]))
+    assert len(found) <= ends + -(-count // spread.SLICE)
+
+
 def test_several_machines_share_one_run(platform: Merchant, warehouse: str, tmp_path: Path) -> None:
     url = servers.new_postgres()
-    platform.control("latency", {"seconds": 0.5})
+    platform.control("latency", {"ms": 200})
     homes = [home(tmp_path / f"m{n}", platform.url, warehouse, url) for n in range(3)]
     with machines(homes) as processes:
         tidegate(homes[0], "start", "all")
@@ -146,7 +176,7 @@ def test_several_machines_share_one_run(platform: Merchant, warehouse: str, tmp_
         for process in processes:
             process.terminate()
         assert [process.wait(PATIENCE) for process in processes] == [0, 0, 0]
-    platform.control("latency", {"seconds": 0.0})
+    platform.control("latency", {"ms": 0})
     agrees(platform, warehouse)
     with psycopg.connect(url) as connection:
         found = connection.execute("select worker, state from slices").fetchall()
@@ -160,35 +190,34 @@ def test_several_machines_share_one_run(platform: Merchant, warehouse: str, tmp_
         assert KEY[8:] not in said(folder)
 
 
-def test_one_is_killed_one_sleeps_and_the_database_restarts(
-    platform: Merchant,
-    cluster: clusters.Cluster,
-    warehouse: str,
-    tmp_path: Path,
+def test_one_is_killed_one_sleeps_and_the_databases_restart(
+    platform: Merchant, both: tuple[clusters.Cluster, clusters.Cluster], tmp_path: Path
 ) -> None:
     """The sleeper wakes up when its slice is another's for long, and can commit nothing."""
-    url = cluster.url()
-    platform.control("latency", {"seconds": 1.0})
+    url, warehouse = (each.url() for each in both)
+    platform.control("latency", {"ms": 600})
     homes = [home(tmp_path / f"m{n}", platform.url, warehouse, url) for n in range(4)]
     store = database.open_database(url)
     with machines(homes) as processes:
         tidegate(homes[0], "start", "all")
         mine = until(lambda: _workers(store, 4))
-        sleeper, killed = processes[1], processes[2]
-        assert {sleeper.pid, killed.pid} < set(mine)
+        [begun] = runs.listed(store, states=("running",))
+        others = [process for process in processes if mine[process.pid] != begun.worker]
+        sleeper, killed = others[:2]  # the one that leads goes on
         killed.kill()
         sleeper.send_signal(signal.SIGSTOP)
-        cluster.stop()
-        cluster.start()
+        for each in both:
+            restart(each)
         until(lambda: _retaken(store))
         time.sleep(spread.SILENT)
         sleeper.send_signal(signal.SIGCONT)
         until(lambda: last(homes[0])["state"] not in runs.ALIVE)
         run = last(homes[0])
         assert run["state"] == "ok", (run["error"], [said(f)[-800:] for f in homes])
-        assert slices.counts(store, run["id"]) == {"done": -(-(ACCOUNTS + 1) // spread.SLICE)}
+        assert set(slices.counts(store, run["id"])) == {"done"}
+        assert _accounts(store, run["id"]) == sorted(everybody(platform))
     store.close()
-    platform.control("latency", {"seconds": 0.0})
+    platform.control("latency", {"ms": 0})
     agrees(platform, warehouse)
 
 
@@ -197,6 +226,12 @@ def _workers(store: database.Database, least: int) -> dict[int, str]:
     rows = store.execute("SELECT worker FROM slices WHERE state = 'running'")
     found = {int(row["worker"].split(":")[1]): row["worker"] for row in rows}
     return found if len(found) >= least else {}
+
+
+def _accounts(store: database.Database, run_id: str) -> list[str]:
+    """The accounts of all slices."""
+    rows = store.execute("SELECT accounts FROM slices WHERE run = :run", {"run": run_id})
+    return sorted(account for row in rows for account in row["accounts"].split())
 
 
 def _retaken(store: database.Database) -> bool:

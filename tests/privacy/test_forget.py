@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from tidegate import errors
-from tidegate.privacy import erase, forget
+from tidegate.privacy import erase, forget, ownership
 from tidegate.pull import shaping
 from tidegate.rows import decode
 from tidegate.warehouse import base, duckdb
@@ -183,8 +183,8 @@ def _named() -> list[tuple[str, str]]:
     return [
         (name, tie.column)
         for name in persons.STREAMS
-        if any(tie.direct for tie in forget.ties(name))
-        for tie in forget.ties(name)
+        if any(tie.direct for tie in ownership.ties(name))
+        for tie in ownership.ties(name)
         if not tie.direct and {*tie.streams} & {*persons.world("ben")}
     ]
 
@@ -195,7 +195,7 @@ def test_what_a_row_of_theirs_names_stays_whose_it_is(
     warehouse: duckdb.DuckDB, stream: str, column: str, later: bool
 ) -> None:
     """A row of Ada's names something of Ben's: neither that nor what hangs on it is hers, in whatever order."""
-    (tie,) = (each for each in forget.ties(stream) if each.column == column)
+    (tie,) = (each for each in ownership.ties(stream) if each.column == column)
     ben = persons.world("ben")
     theirs = [each["id"] for name in tie.streams for each in ben.get(name, ()) if each.get("customer")]
     odd = {"id": "odd_1", "customer": ADA, "related_customer": ADA, column: theirs[0] if theirs else None}
@@ -280,8 +280,8 @@ def test_another_customers_own_event_is_theirs_whatever_it_says(warehouse: duckd
 
 
 def test_the_accounts_own_payouts_are_no_customers() -> None:
-    assert forget.ties("payouts") == forget.ties("topups") == ()
-    (tie,) = forget.ties("balance_transactions")
+    assert ownership.ties("payouts") == ownership.ties("topups") == ()
+    (tie,) = ownership.ties("balance_transactions")
     assert not {"payouts", "topups"} & {*tie.streams}
 
 
@@ -649,7 +649,7 @@ def test_a_warehouse_that_is_not_there_is_not_made(tmp_path: Path) -> None:
 )
 def test_every_column_that_names_a_customer_is_known_to_tell(name: str) -> None:
     stream = persons.STREAMS[name]
-    told = {tie.column for tie in forget.ties(name) if tie.direct}
+    told = {tie.column for tie in ownership.ties(name) if tie.direct}
     naming = {
         field.name for field in stream.fields if field.name == "customer" or "customer" in field.expands
     }
@@ -671,4 +671,4 @@ def test_what_is_not_a_customers_is_never_asked_for() -> None:
         "events",
         "issuing_cardholders",
     ):
-        assert forget.ties(name) == ()
+        assert ownership.ties(name) == ()

@@ -19,7 +19,7 @@ from following import Merchant
 
 from tidegate import catalog, sandbox
 from tidegate import warehouse as warehouses
-from tidegate.config import flows
+from tidegate.config import conditions
 from tidegate.pull import report, run, scope
 from tidegate.stripe import clock
 from tidegate.warehouse import base
@@ -49,7 +49,7 @@ CHOICES = {
     "coupons": scope.Choice(hard=True),
     "products": scope.Choice(hashed=frozenset({"name"}), table="Goods"),
     "charges": scope.Choice(
-        where=flows.Condition.model_validate({"field": "amount", "op": ">=", "value": 1000})
+        where=conditions.Condition.model_validate({"field": "amount", "op": ">=", "value": 1000})
     ),
 }
 DAY = 86_400

@@ -5,11 +5,11 @@ from __future__ import annotations
 import exact
 import model
 
-from tidegate.config import flows
+from tidegate.config import conditions
 from tidegate.pull import scope
 
 DAY = 86_400
-NOBODY = flows.Condition.model_validate({"field": "name", "op": "is", "value": "nobody has this name"})
+NOBODY = conditions.Condition.model_validate({"field": "name", "op": "is", "value": "nobody has this name"})
 
 
 def none_of(stream: str) -> dict[str, dict[str, object]]:

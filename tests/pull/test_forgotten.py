@@ -15,7 +15,7 @@ from pulling import pull, query
 
 from tidegate import catalog, errors, sandbox
 from tidegate.audit import findings, proof
-from tidegate.config import flows
+from tidegate.config import conditions
 from tidegate.privacy import erase
 from tidegate.privacy import forget as forgetting
 from tidegate.pull import load, report, scope
@@ -232,7 +232,7 @@ def test_where_deleted_rows_are_removed_no_tombstone_stays(shop: Merchant, file:
 
 def test_a_customer_who_is_filtered_out_and_forgotten_stays_out(shop: Merchant, file: Path) -> None:
     """Their rows elsewhere are cleaned although their own was never stored."""
-    where = flows.Condition.model_validate({"field": "email", "op": "is", "value": "nobody@example.com"})
+    where = conditions.Condition.model_validate({"field": "email", "op": "is", "value": "nobody@example.com"})
     choices = {"customers": scope.Choice(where=where)}
     who, words = person(shop)
     buys(shop, who)

@@ -246,7 +246,7 @@ def test_every_option_of_the_rows(tmp_path: Path) -> None:
         "charges",
         "where: {field: amount, op: is, value: 5}, history: true, hash: [receipt_email], deletes: hard",
     )
-    assert found.where == config.flows.Condition(field="amount", op="is", value=5)
+    assert found.where == config.conditions.Condition(field="amount", op="is", value=5)
     assert found.hashed == {"receipt_email"}
     assert (found.history, found.hard) == (True, True)
     assert choice(tmp_path, "charges", "columns: {receipt_email: hash}").hashed == {"receipt_email"}

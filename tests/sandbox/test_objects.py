@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate import catalog
-from tidegate.sandbox import clock, lists, objects, world
+from tidegate.sandbox import clock, lists, objects, shelves, world
 
 NOW = 1_790_000_000
 FACTS = catalog.load()
@@ -90,7 +90,7 @@ def test_lists_equal_a_plain_model(taken: list[tuple[str, int]], limit: int, bas
         before = page(of, limit=str(limit), ending_before=id)
         assert [one["id"] for one in before["data"]] == expected[max(0, place - limit) : place]
         assert before["has_more"] == (place > limit)
-        shown = json.loads(of.render("customers", of.locate("customers", id) or objects.Ref(0, 0, 0, "")))
+        shown = json.loads(of.render("customers", of.locate("customers", id) or shelves.Ref(0, 0, 0, "")))
         assert (shown.get("description") == "changed") == (id in changed)
 
 

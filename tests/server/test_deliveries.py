@@ -18,9 +18,10 @@ import delivering
 import pytest
 from delivering import SECRET, event, gone, held, kept, post, signed
 
-from tidegate.engine import endpoints
+from tidegate.engine import traffic
 from tidegate.server import deliveries as received
 from tidegate.store import database, deliveries
+from tidegate.store import endpoints as stored
 from tidegate.store import secrets as vaults
 
 LIVE = f"{{api_key: sk_live_sandbox12345678, webhook_secret: {SECRET}}}"
@@ -246,7 +247,7 @@ def test_the_secret_before_is_taken_for_a_day(
     vault.put("webhooks/acme/account/we_1", "whsec_new")
     assert post(url, signed(event("evt_1"), "whsec_old"))[0] == 200
     assert post(url, signed(event("evt_2"), "whsec_new"))[0] == 200
-    store.execute("UPDATE endpoints SET made_at = made_at - :day", {"day": endpoints.PREVIOUS})
+    store.execute("UPDATE endpoints SET made_at = made_at - :day", {"day": stored.PREVIOUS})
     assert post(url, signed(event("evt_3"), "whsec_forged"))[0] == 400, "and the secrets are read again"
     assert post(url, signed(event("evt_3"), "whsec_old"))[0] == 400
     assert post(url, signed(event("evt_4"), "whsec_new"))[0] == 200
@@ -254,7 +255,7 @@ def test_the_secret_before_is_taken_for_a_day(
 
 
 def test_a_test_event_is_answered_and_not_kept(serve: Any, store: database.Database) -> None:
-    assert post(serve().url, signed(event("evt_1", endpoints.TEST)))[0] == 200
+    assert post(serve().url, signed(event("evt_1", traffic.TEST)))[0] == 200
     assert kept(store) == []
 
 

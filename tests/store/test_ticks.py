@@ -82,6 +82,26 @@ class TestSchedules:
         assert 7100 < next_at(store) <= 7200
         assert ticks.due(store)[0] == []
 
+    def test_a_tick_that_had_come_before_it_was_edited_has_its_run(self, store: database.Database) -> None:
+        sync(store)
+        passed(store, 5000)
+        sync(store, "7200")
+        assert ticks.waiting(store) == [FLOW]
+        run = ticks.release(store, FLOW, "run_1")
+        assert run is not None
+        assert run.cause == "schedule"
+        done(store, run)
+        sync(store, "1800")
+        assert ticks.waiting(store) == []
+
+    def test_whose_clock_was_taken_away_is_not_due_for_what_it_had(self, store: database.Database) -> None:
+        sync(store)
+        passed(store, 5000)
+        sync(store, "manual")
+        assert ticks.waiting(store) == []
+        sync(store, "3600")
+        assert ticks.waiting(store) == []
+
     def test_without_a_clock_it_is_never_due(self, store: database.Database) -> None:
         sync(store, "manual")
         assert ticks.upcoming(store) == {FLOW: None}

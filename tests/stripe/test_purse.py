@@ -17,7 +17,7 @@ import servers
 
 from tidegate import errors
 from tidegate.store import database, grants
-from tidegate.stripe import pace, purse
+from tidegate.stripe import pace, purse, shares
 
 Virtually = Callable[[Any], Any]
 
@@ -220,7 +220,7 @@ def test_what_is_not_used_for_a_while_is_given_back(virtually: Virtually, proces
         during = grants.held(own._store, ACCOUNT, "GET /v1/0")
         await sends.walk("a", pacer, "GET /v1/1", loop.time() + 5)
         endpoint = grants.held(own._store, ACCOUNT, "GET /v1/0")
-        await asyncio.sleep(purse.IDLE + 2)
+        await asyncio.sleep(shares.IDLE + 2)
         after, exchanges = grants.held(own._store, ACCOUNT), own.exchanges
         await asyncio.sleep(3600)
         assert own.exchanges == exchanges  # nobody asks for what nobody uses
@@ -310,7 +310,7 @@ def test_the_second_request_to_an_endpoint_waits_for_its_share_only(
                 pass
         return asyncio.get_running_loop().time() - start
 
-    assert virtually(main()) <= 0.02 + purse.SOON + 0.02 + 0.05
+    assert virtually(main()) <= 0.02 + shares.SOON + 0.02 + 0.05
 
 
 def test_others_slow_down_as_the_refused_one_did(virtually: Virtually, process: Any) -> None:
@@ -357,7 +357,7 @@ def test_without_the_database_it_goes_on_at_a_quarter_and_then_stops(
         before, quarter, ended, after, told = virtually(main())
     assert before == pytest.approx(80.0, rel=0.02)
     assert quarter == pytest.approx(20.0, rel=0.02)
-    assert ended == pytest.approx(10 + purse.ENDURED, abs=10)
+    assert ended == pytest.approx(10 + shares.ENDURED, abs=10)
     assert after >= 0.95 * 80
     assert "rate budget that all workers share" in told
     assert "tidegate.db does not answer" in told
@@ -409,7 +409,7 @@ def test_without_any_share_a_request_fails_after_a_minute(virtually: Virtually, 
         assert pacer.account.in_flight == 0
         return asyncio.get_running_loop().time() - start
 
-    assert virtually(main()) == pytest.approx(purse.PATIENCE, abs=2)
+    assert virtually(main()) == pytest.approx(shares.PATIENCE, abs=2)
 
 
 def test_one_that_was_asleep_begins_with_what_may_be_left(virtually: Virtually, process: Any) -> None:
@@ -457,7 +457,7 @@ def test_thousands_of_endpoints_are_not_kept(virtually: Virtually, process: Any)
             for _ in range(2):
                 async with pacer.slot(f"GET /v1/{i}"):
                     await asyncio.sleep(0.001)
-        await asyncio.sleep(2 * purse.IDLE)
+        await asyncio.sleep(2 * shares.IDLE)
         assert own._store.execute("SELECT * FROM shares") == []
         return len(pacer._lanes), len(pacer._held)
 

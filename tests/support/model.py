@@ -24,7 +24,7 @@ import msgspec
 import pyarrow as pa
 
 from tidegate import catalog, errors
-from tidegate.config import flows
+from tidegate.config import conditions
 from tidegate.pull import cycle, load, reconcile, report, run, scope
 from tidegate.sandbox import clock as clocks
 from tidegate.sandbox import faults, history, objects, routes, server, traffic, versions
@@ -261,7 +261,7 @@ def _view(chance: random.Random, stream: catalog.Stream) -> tuple[exact.View, sc
     condition, holds = None, None
     if name in WHERE and chance.random() < 0.3:
         written, holds = chance.choice(WHERE[name])
-        condition = flows.Condition.model_validate(written)
+        condition = conditions.Condition.model_validate(written)
     columns = None
     if name in EXCLUDED and chance.random() < 0.25:
         nested = {each.path.partition(".")[0] for each in stream.nested}
@@ -896,7 +896,9 @@ def described(choices: Choices) -> str:
         wants = [
             "deletes: hard" if view.hard else "",
             "history" if view.history else "",
-            f"where {where.field} {where.op} {where.value}" if isinstance(where, flows.Condition) else "",
+            f"where {where.field} {where.op} {where.value}"
+            if isinstance(where, conditions.Condition)
+            else "",
             "not all columns" if view.columns is not None else "",
             f"hashed {', '.join(sorted(view.hashed))}" if view.hashed else "",
         ]

@@ -127,15 +127,8 @@ class Lake(abc.ABC):
             ("read", self._tables_there),
             ("write", lambda: lake_check.write(self.storage, self.root, self.conditions)),
         )
-        done = []
-        for name, step in steps:
-            try:
-                with self._lock, self._explained():
-                    done.append(base.Check(name, True, step()))
-            except errors.TidegateError as error:
-                done.append(base.Check(name, False, str(error)))
-                break
-        return done
+        with self._lock:
+            return base.checked(steps, self._explained)
 
     def _tables_there(self) -> str:
         self.refresh()

@@ -18,7 +18,7 @@ import hashlib
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import pyarrow as pa
@@ -339,7 +339,7 @@ class MySQL(remote.Remote):
 
     # Checks
 
-    def steps(self) -> Sequence[tuple[str, Callable[[], str]]]:
+    def steps(self) -> base.Steps:
         """As everywhere, but writing tries all that loads do, so that each privilege that is missing is named."""
         return (*super().steps()[:-1], ("write", self._try_all))
 

@@ -34,7 +34,9 @@ ARRAYS = {
     "TIMESTAMP WITH TIME ZONE": "timestamptz[]",
     "VARCHAR": "text[]",
 }
-
+IDLE = "300s"
+"""After so long without a word inside a transaction, its connection ends: a process that was stopped there must not
+keep the schema's lock for ever."""
 SETTINGS = (
     "SELECT set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO', true), "
     "set_config('extra_float_digits', '1', true)"
@@ -249,7 +251,10 @@ class Postgres(remote.Remote):
         """A transaction that holds the schema's lock."""
         connection = self._open()
         with connection.transaction():
-            connection.execute(f"{SETTINGS}, set_config('lock_timeout', '60s', true)")
+            connection.execute(
+                f"{SETTINGS}, set_config('lock_timeout', '60s', true), "
+                f"set_config('idle_in_transaction_session_timeout', '{IDLE}', true)"
+            )
             connection.execute(
                 "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"tidegate/{self.schema}"]
             )

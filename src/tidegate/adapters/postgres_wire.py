@@ -12,24 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tidegate import config, errors
+from tidegate.adapters import postgres_rows
 from tidegate.config import warehouses
 
 PARAMETER = "\0"
 """What stands for a parameter in our SQL: no name may hold it, but one may hold what psycopg has for it."""
 
-ARROW: dict[int, pa.DataType] = {
-    16: pa.bool_(),
-    20: pa.int64(),
-    21: pa.int64(),
-    23: pa.int64(),
-    26: pa.int64(),
-    700: pa.float64(),
-    701: pa.float64(),
-    1082: pa.date32(),
-    1114: pa.timestamp("us"),
-    1184: pa.timestamp("us", "UTC"),
-    1700: pa.decimal128(38, 12),
-}
+ARROW = {**postgres_rows.KINDS, 1700: pa.decimal128(38, 12)}
 """Types by their numbers in pg_type; all others come as text."""
 
 

@@ -45,11 +45,7 @@ class Redshift(postgres.Postgres):
     kind = "redshift"
     dialect = sql.Dialect("redshift", postgres_wire.PARAMETER)
     types: ClassVar = {
-        "BOOLEAN": "boolean",
-        "BIGINT": "bigint",
-        "DOUBLE": "double precision",
-        "DECIMAL(38,12)": "numeric(38,12)",
-        "TIMESTAMP WITH TIME ZONE": "timestamp with time zone",
+        **postgres.Postgres.types,
         "JSON": "super",
         "VARCHAR": f"character varying({rows_of.VARCHAR})",
     }

@@ -36,6 +36,7 @@ COMMANDS = {
     "retry": "Run once more what a run was to do.",
     "alerts": "List what needs a person, or test whether alerts arrive.",
     "secret": "Keep the secrets that the configuration names, encrypted.",
+    "token": "Make, list and revoke what programs need to begin runs over HTTP.",
     "webhooks": "Have Stripe deliver events as they happen, and see how that goes.",
     "preview": "Show a stream's newest rows, without a warehouse.",
     "schema": "Print the JSON Schema of tidegate.yaml, or a stream's columns.",
@@ -162,33 +163,24 @@ def _leading_config(words: list[str]) -> list[str]:
 
 def _tell(error: BaseException) -> int:
     """One sentence for an error, and the exit code that goes with it."""
-    known = _inside(error, errors.TidegateError)
-    if isinstance(known, errors.TidegateError):
+    known = errors.inside(error, errors.TidegateError)
+    if known is not None:
         output.say(str(known))
         return known.exit_code
-    stopped = _inside(error, KeyboardInterrupt)
+    stopped = errors.inside(error, KeyboardInterrupt)
     if stopped is not None:
         said = str(stopped) or "what was committed is safe, and the same command goes on from there"
         output.say(f"interrupted; {said}")
         return 130
-    system = _inside(error, OSError)
-    if isinstance(system, OSError) and system.strerror and system.filename:
+    system = errors.inside(error, OSError)
+    if system is not None and system.strerror and system.filename:
         output.say(f"{system.filename}: {system.strerror}")
         return 1
-    if isinstance(system, OSError) and system.strerror:
+    if system is not None and system.strerror:
         output.say(f"the system says: {system.strerror}; what was committed is safe")
         return 1
     output.say(
-        f"internal error: {type(error).__name__} {output.origin(error)}; "
+        f"internal error: {type(error).__name__} at {next(iter(errors.places(error)), 'an unknown place')}; "
         "run it again with --debug for the traceback, and please report it"
     )
     return 1
-
-
-def _inside(error: BaseException, kind: type[BaseException]) -> BaseException | None:
-    """The first error of a kind, also inside the groups that tasks raise."""
-    if isinstance(error, kind):
-        return error
-    if isinstance(error, BaseExceptionGroup):
-        return next((found for each in error.exceptions if (found := _inside(each, kind))), None)
-    return None

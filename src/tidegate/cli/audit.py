@@ -202,17 +202,10 @@ def _show(name: str, found: findings.Audit, repair: bool) -> None:
             )
         return grid
 
-    if told and output.fits(drawn(errors=True), out):
-        out.print(drawn(errors=True))
-    elif told:
-        out.print(drawn(errors=False))
-        wrong = {
-            f"{each.stream} of {each.account}" if several else each.stream: _status(each, True)
-            for each in told
-            if each.error
-        }
-        for line in output.told_together(wrong):
-            out.print(line, markup=False, soft_wrap=True)
+    if told:
+        whose = {f"{each.stream} of {each.account}" if several else each.stream: each for each in told}
+        wrong = {name: _status(each, True) for name, each in whose.items() if each.error}
+        output.draw(out, drawn, wrong)
     for each in told:
         for line in _details(each):
             out.print(line, markup=False, soft_wrap=True)

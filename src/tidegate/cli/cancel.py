@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +26,7 @@ def cancel(
     config_file
         The configuration; tidegate.yaml by default.
     """
-    with contextlib.closing(connect.store(connect.configuration(config_file))) as store:
+    with connect.opened(config_file) as store:
         found = connect.run(store, run)
         if not found.alive:
             raise errors.ConfigError(f"{found.id} has ended already: {found.state}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -91,6 +91,19 @@ def store(file: config.Config) -> database.Database:
     return database.open_database(file.database.get_secret_value())
 
 
+@contextlib.contextmanager
+def opened(config_file: Path | None) -> Iterator[database.Database]:
+    """The metadata database of the configuration that a command was given, closed in the end."""
+    with contextlib.closing(store(configuration(config_file))) as found:
+        yield found
+
+
+def has_store(file: config.Config) -> bool:
+    """Is there a metadata database: a server's address, or a file that somebody has made?"""
+    scheme, _, rest = file.database.get_secret_value().partition(":///")
+    return scheme != "sqlite" or Path(rest).exists()
+
+
 def run(store: database.Database, name: str) -> runs.Run:
     """A run by its id or the beginning of it; `last` is the newest."""
     if name != "last":
@@ -117,6 +130,32 @@ def jobs(
 
     Raises ConfigError where both are given, or a flag that only goes with the other.
     """
+    return planned(
+        names,
+        config_file,
+        api_key=api_key,
+        to=to,
+        full_refresh=full_refresh,
+        streams=streams,
+        streams_flag=streams_flag,
+        accounts=accounts,
+        **flags,
+    )[0]
+
+
+def planned(
+    names: Sequence[str],
+    config_file: Path | None,
+    *,
+    api_key: str | None,
+    to: str | None,
+    full_refresh: bool = False,
+    streams: str | None = None,
+    streams_flag: str = "--streams",
+    accounts: Sequence[str] = (),
+    **flags: Unpack[Flags],
+) -> tuple[list[settings.Job], config.Config | None]:
+    """The same, and the configuration that they stand in; none where the flags describe the pull."""
     if api_key is not None and not api_key.strip():
         raise errors.ConfigError("--api-key is empty; is the variable that it comes from set?")
     if to is None:
@@ -127,7 +166,7 @@ def jobs(
             flag = "--" + more[0].replace("_", "-")
             raise errors.ConfigError(f"{flag} goes with --to; with a configuration, write it in the file")
         file = configuration(config_file)
-        return settings.jobs(file, names, full_refresh=full_refresh)
+        return settings.jobs(file, names, full_refresh=full_refresh), file
     api_key = api_key or os.environ.get("STRIPE_API_KEY")
     if not api_key:
         raise errors.ConfigError("--to needs a key too: give --api-key, or set STRIPE_API_KEY")
@@ -140,4 +179,5 @@ def jobs(
             near = output.suggestion(name, known) or "; `tidegate streams` lists them"
             raise errors.ConfigError(f"{streams_flag}: Stripe has no such stream as {name}{near}")
     file = config.ad_hoc(api_key=api_key, to=to, streams=chosen, accounts=list(accounts) or None, **flags)
-    return settings.jobs(file, full_refresh=full_refresh, lookback_given=flags.get("lookback") is not None)
+    given_lookback = flags.get("lookback") is not None
+    return settings.jobs(file, full_refresh=full_refresh, lookback_given=given_lookback), None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime as dt
 import time
@@ -40,7 +39,7 @@ def logs(
     json
         Print the run, its lines and its loading report as one JSON object, last on stdout.
     """
-    with contextlib.closing(connect.store(connect.configuration(config_file))) as store:
+    with connect.opened(config_file) as store:
         found = connect.run(store, run)
         lines, seen = _new(store, found.id, {})
         if json and not follow:
@@ -54,11 +53,8 @@ def logs(
             found = stored.get(store, found.id)
             lines, seen = _new(store, found.id, seen)
             _show(lines)
-        if not found.alive:
-            _report(stored.reported(store, found.id))
-            output.say(
-                f"{found.id} of {found.flow}: {found.state}{f'; {found.error}' if found.error else ''}"
-            )
+        _report(stored.reported(store, found.id))
+        output.say(f"{found.id} of {found.flow}: {found.state}{f'; {found.error}' if found.error else ''}")
     return 0
 
 

@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ WIDE = 400
 """Columns where nobody looks: in a pipe a table is never cut."""
 
 _SECRETS = re.compile(
-    r"\b(?P<key>(?:sk|rk|pk|ek)_(?:live|test)_|whsec_|sk_org_\w*?_)[A-Za-z0-9_]+|(?P<login>://[^\s:/@]*:)[^\s/@]+@"
+    r"\b(?P<key>(?:sk|rk|pk|ek)_(?:live|test)_|whsec_|sk_org_\w*?_|tg_(?=[\w-]{43}\b))[A-Za-z0-9_-]+"
+    r"|(?P<login>://[^\s:/@]*:)[^\s/@]+@"
 )
 
 
@@ -42,18 +43,6 @@ def say(text: str) -> None:
 def trace(error: BaseException) -> None:
     """The whole traceback, for whoever asked for it."""
     print(redacted("".join(traceback.format_exception(error))), end="", file=sys.stderr)
-
-
-def origin(error: BaseException) -> str:
-    """Where an error arose, `at rows/text.py:120`; its message may hold somebody's data and is left out."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if f"{os.sep}tidegate{os.sep}" in frame.filename] or frames
-    if not ours:
-        return ""
-    file = ours[-1].filename.rpartition(f"{os.sep}tidegate{os.sep}")[2]
-    return f"at {file}:{ours[-1].lineno}"
 
 
 def print_json(value: object, *, pretty: bool = False) -> None:
@@ -79,6 +68,17 @@ def console(*, stderr: bool = False) -> Console:
 def fits(table: Table, out: Console) -> bool:
     """Whether the table can be drawn without cutting or folding a cell."""
     return out.measure(table, options=out.options.update(width=10_000)).maximum <= out.width
+
+
+def draw(out: Console, drawn: Callable[[bool], Table], wrong: Mapping[str, str]) -> None:
+    """A table with its errors where that fits; else the table without them, and under it who ended with which."""
+    whole = drawn(True)
+    if fits(whole, out):
+        out.print(whole)
+        return
+    out.print(drawn(False))
+    for line in told_together(wrong):
+        out.print(line, markup=False, soft_wrap=True)
 
 
 def told_together(errors: Mapping[str, str], *, named: int = 5) -> list[str]:

@@ -76,17 +76,10 @@ def summary(result: report.Result) -> None:
         return grid
 
     out = output.console()
-    if said and output.fits(drawn(errors=True), out):
-        out.print(drawn(errors=True))
-    elif said:
-        out.print(drawn(errors=False))
-        wrong = {
-            f"{each.stream} of {each.account}" if several else each.stream: _outcome(each, True)
-            for each in said
-            if each.error
-        }
-        for line in output.told_together(wrong):
-            out.print(line, markup=False, soft_wrap=True)
+    if said:
+        whose = {f"{each.stream} of {each.account}" if several else each.stream: each for each in said}
+        wrong = {name: _outcome(each, True) for name, each in whose.items() if each.error}
+        output.draw(out, drawn, wrong)
     empty = sum(not each.read and each.status == "ok" for each in result.outcomes)
     absent = sum(each.status == "not_enabled" for each in result.outcomes)
     read = sum(each.read for each in result.outcomes)

@@ -9,17 +9,24 @@ import gc
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from tidegate import errors
 from tidegate.cli import connect, loading, output, progress
-from tidegate.pull import continuous, estimate, report, run, settings
+from tidegate.pull import continuous, estimate, report, run, scope, settings
+from tidegate.stripe import client
 from tidegate.warehouse import base
+
+if TYPE_CHECKING:
+    from tidegate.engine import place as places
+    from tidegate.engine import recorder
 
 EVERY = 5.0
 """Seconds between two pulls of --watch."""
+BUSY = 3
+"""The exit code where somebody else just does it."""
 
 
 def pull(
@@ -50,6 +57,9 @@ def pull(
     one of them. Without one: `tidegate pull --api-key KEY --to duckdb:///FILE`.
     The first pull reads everything, later ones follow what changed. One that was
     cut short goes on where it stopped.
+
+    Where the configuration's metadata database is there, a pull is a run in it, which
+    `tidegate runs` shows, and a flow that somebody else just runs is left to them.
 
     Parameters
     ----------
@@ -94,7 +104,7 @@ def pull(
     json
         Print the result as one JSON object, last on stdout; with --watch, one line per pull.
     """
-    jobs = connect.jobs(
+    jobs, file = connect.planned(
         names,
         config_file,
         api_key=api_key,
@@ -124,9 +134,17 @@ def pull(
         raise errors.ConfigError(
             "--watch follows one pull at a time; name one of " + ", ".join(job.name for job in jobs)
         )
-    if watch:
-        return _watch(jobs[0], json, every or EVERY)
-    codes = [_run(job, json, loaded) for job in jobs]
+    # Rows come and go by the page and never form cycles: looking for garbage among them costs 6 % of a pull.
+    gc.set_threshold(100_000, 50, 100)
+    with contextlib.ExitStack() as opened:
+        place = None
+        if file is not None and connect.has_store(file):
+            from tidegate.cli import noting
+
+            place = opened.enter_context(noting.noted(file))
+        if watch:
+            return _watch(jobs[0], json, every or EVERY, place)
+        codes = [_run(job, json, loaded, place) for job in jobs]
     return max(codes, key=(0, 3, 1).index)
 
 
@@ -137,17 +155,44 @@ def _accepting(job: settings.Job, accept: frozenset[str]) -> settings.Job:
     return dataclasses.replace(job, options=dataclasses.replace(job.options, accept=accept))
 
 
-def _run(job: settings.Job, json: bool, loaded: bool) -> int:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Begun:
+    """A pull under way: where to, who watches it, and as which run."""
+
+    source: scope.Source
+    warehouse: base.Warehouse
+    screen: report.Screen
+    shown: progress.Screen
+    run_id: str = ""
+    record: recorder.Recorder | None = None
+
+    @property
+    def listener(self) -> client.Listener | None:
+        """Who is told what requests come to."""
+        return None if self.record is None else self.record.happened
+
+
+def _run(job: settings.Job, json: bool, loaded: bool, place: places.Place | None) -> int:
     """One pull; SIGTERM ends it like Ctrl-C, with what was read committed."""
 
-    async def pulled(warehouse: base.Warehouse, screen: progress.Screen) -> report.Result:
-        return await run.pull(job.source, warehouse, job.options, screen)
+    async def pulled(begun: Begun) -> report.Result:
+        return await run.pull(
+            begun.source,
+            begun.warehouse,
+            job.options,
+            begun.screen,
+            run_id=begun.run_id,
+            listener=begun.listener,
+        )
 
     try:
-        result = _opened(job, pulled)
+        result = _opened(job, pulled, place)
     except errors.TidegateError as error:
         if json:
             output.print_json(report.nothing(error))
+        if isinstance(error, errors.StoreConflict):  # it may be done by others; other pulls are not
+            output.say(str(error))
+            return BUSY
         raise
     except asyncio.CancelledError:  # SIGTERM
         raise KeyboardInterrupt from None
@@ -162,25 +207,39 @@ def _run(job: settings.Job, json: bool, loaded: bool) -> int:
     return result.exit_code
 
 
-def _watch(job: settings.Job, json: bool, every: float) -> int:
+def _watch(job: settings.Job, json: bool, every: float, place: places.Place | None) -> int:
     """Pull after pull until Ctrl-C or SIGTERM, which is no failure; each tells its news in a line."""
     ticker = progress.Ticker(report.News())
 
-    async def pulled(warehouse: base.Warehouse, screen: progress.Screen) -> report.Result:
+    async def pulled(begun: Begun) -> report.Result:
         def told(result: report.Result) -> None:
             if json:
                 output.print_json(result.as_json())
+            if begun.record is not None:
+                begun.record.saw(result)
             if not continuous.is_final(result) and (line := ticker.line(result)):
-                screen.note(line)
-            screen.rest(well=result.end is None)
+                begun.shown.note(line)
+            begun.shown.rest(well=result.end is None)
 
-        return await continuous.watch(job.source, warehouse, job.options, screen, every=every, told=told)
+        return await continuous.watch(
+            begun.source,
+            begun.warehouse,
+            job.options,
+            begun.screen,
+            every=every,
+            told=told,
+            run_id=begun.run_id,
+            listener=begun.listener,
+        )
 
     try:
-        result = _opened(job, pulled)
+        result = _opened(job, pulled, place)
     except errors.TidegateError as error:
         if json:
             output.print_json(report.nothing(error))
+        if isinstance(error, errors.StoreConflict):
+            output.say(str(error))
+            return BUSY
         raise
     except (asyncio.CancelledError, KeyboardInterrupt):
         output.say("stopped; everything that was read is committed")
@@ -190,25 +249,51 @@ def _watch(job: settings.Job, json: bool, every: float) -> int:
 
 
 def _opened(
-    job: settings.Job, work: Callable[[base.Warehouse, progress.Screen], Awaitable[report.Result]]
+    job: settings.Job, work: Callable[[Begun], Awaitable[report.Result]], place: places.Place | None
 ) -> report.Result:
-    """Do it with the warehouse open and a screen; SIGTERM cancels it."""
-    # Rows come and go by the page and never form cycles: looking for garbage among them costs 6 % of a pull.
-    gc.set_threshold(100_000, 50, 100)
+    """Do it with the warehouse open and a screen, as a run where there is a place for one; SIGTERM cancels it."""
+    if place is not None:
+        return _noted(job, work, place)
     warehouse = job.open()
-
-    async def until_stopped(screen: progress.Screen) -> report.Result:
-        task = asyncio.current_task()
-        assert task is not None
-        with contextlib.suppress(NotImplementedError):  # Windows
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await work(warehouse, screen)
-
     try:
         with progress.Screen() as screen:
-            return asyncio.run(until_stopped(screen))
+            return asyncio.run(_until_stopped(work(Begun(job.source, warehouse, screen, screen))))
     finally:
         warehouse.close()
+
+
+def _noted(
+    job: settings.Job, work: Callable[[Begun], Awaitable[report.Result]], place: places.Place
+) -> report.Result:
+    """The same as a run; raises StoreConflict where somebody else runs the flow, before anything is touched."""
+    from tidegate.cli import noting
+
+    begun = noting.begin(place, job)
+    if begun is None:
+        return _opened(job, work, None)
+    source = dataclasses.replace(job.source, purse=place.purse)
+
+    async def doing(record: recorder.Recorder) -> report.Result:
+        warehouse = await asyncio.to_thread(job.open)
+        try:
+            both = noting.Both(screen, record)
+            result = await work(Begun(source, warehouse, both, screen, begun.id, record))
+            await asyncio.to_thread(noting.stands, place, job, warehouse)
+            return result
+        finally:
+            await asyncio.to_thread(warehouse.close)
+
+    with progress.Screen() as screen:
+        return asyncio.run(_until_stopped(noting.perform(place, begun, doing)))
+
+
+async def _until_stopped(work: Awaitable[report.Result]) -> report.Result:
+    """Do it; SIGTERM cancels it."""
+    task = asyncio.current_task()
+    assert task is not None
+    with contextlib.suppress(NotImplementedError):  # Windows
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await work
 
 
 def _dry_run(jobs: list[settings.Job], json: bool) -> int:

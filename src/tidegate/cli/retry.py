@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +28,7 @@ def retry(
     config_file
         The configuration; tidegate.yaml by default.
     """
-    with contextlib.closing(connect.store(connect.configuration(config_file))) as store:
+    with connect.opened(config_file) as store:
         found = connect.run(store, run)
         if found.alive:
             raise errors.ConfigError(f"{found.id} is {found.state}; `tidegate cancel` ends it.")

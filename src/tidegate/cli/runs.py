@@ -67,7 +67,8 @@ def _table(found: list[stored.Run], now: float) -> None:
     for run in found:
         began = run.started_at or run.queued_at
         took = (run.finished_at or now) - run.started_at if run.started_at is not None else None
-        rows = run.totals.get("written", run.progress.get("rows"))
+        so_far = run.progress.get("written", run.progress.get("rows"))
+        rows = run.totals.get("written", so_far)
         table.add_row(
             run.id,
             Text(run.flow),

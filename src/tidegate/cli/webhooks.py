@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from tidegate import config, errors
 from tidegate.cli import connect, output
 from tidegate.config import values
-from tidegate.engine import endpoints
+from tidegate.engine import endpoints, traffic
 from tidegate.store import database
 
 
@@ -69,10 +69,10 @@ def webhooks(
                 gone = asyncio.run(endpoints.disable(file, store, name))
                 output.say(f"removed {output.counted(gone, 'endpoint')} of {name}; events are read as before")
             case "replay":
-                for flow, count in endpoints.replay(file, store, name, _seconds(since)).items():
+                for flow, count in traffic.replay(file, store, name, _seconds(since)).items():
                     output.say(f"{flow} hears {output.counted(count, 'event')} again")
             case "test":
-                target = asyncio.run(endpoints.prove(file, store, name, url or ""))
+                target = asyncio.run(traffic.prove(file, store, name, url or ""))
                 output.say(f"{target} took a signed event, and would have kept it")
     return 0
 
@@ -92,7 +92,7 @@ def _list(file: config.Config, store: database.Database, name: str | None, json:
         endpoints.connection(file, name)
     told = asyncio.run(endpoints.listed(file, store, name or ""))
     names = [name] if name is not None else list(file.stripe)
-    traffic = {each: endpoints.traffic(file, store, each) for each in names}
+    delivered = {each: traffic.delivered(file, store, each) for each in names}
     if json:
         output.print_json(
             {
@@ -100,7 +100,7 @@ def _list(file: config.Config, store: database.Database, name: str | None, json:
                     {**dataclasses.asdict(each.kept), "status": each.status, "types": each.types}
                     for each in told
                 ],
-                "connections": {each: dataclasses.asdict(found) for each, found in traffic.items()},
+                "connections": {each: dataclasses.asdict(found) for each, found in delivered.items()},
             }
         )
         return
@@ -108,11 +108,11 @@ def _list(file: config.Config, store: database.Database, name: str | None, json:
         output.say(
             "there are no endpoints; `tidegate webhooks enable CONNECTION --url https://...` makes one"
         )
-    if told or any(found.kept for found in traffic.values()):
-        _table(told, traffic)
+    if told or any(found.kept for found in delivered.values()):
+        _table(told, delivered)
 
 
-def _table(told: Sequence[endpoints.Told], traffic: dict[str, endpoints.Traffic]) -> None:
+def _table(told: Sequence[endpoints.Told], delivered: dict[str, traffic.Traffic]) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -124,7 +124,7 @@ def _table(told: Sequence[endpoints.Told], traffic: dict[str, endpoints.Traffic]
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("last delivery (UTC)", no_wrap=True)
     table.add_column("status and address", overflow="fold")
-    left = dict(traffic)
+    left = dict(delivered)
     for each in told:
         row = each.kept
         found = left.pop(row.connection, None)
@@ -143,7 +143,7 @@ def _table(told: Sequence[endpoints.Told], traffic: dict[str, endpoints.Traffic]
     output.console().print(table)
 
 
-def _counts(found: endpoints.Traffic | None) -> tuple[str, str, str]:
+def _counts(found: traffic.Traffic | None) -> tuple[str, str, str]:
     if found is None:
         return "", "", ""
     last = "" if found.last is None else f"{dt.datetime.fromtimestamp(found.last, dt.UTC):%Y-%m-%d %H:%M:%S}"

@@ -5,8 +5,8 @@ describes the file for editors. The docstring under a field is its documentation
 `docs/configuration.md` alike. Relative paths count from the folder that holds the file.
 
 Rooms: `document` reads YAML and JSON and knows every value's position, `values` parses the notations,
-`warehouses` and `flows` are the models, `chains` knows which flow runs after which, `problems` phrases what is
-wrong.
+`warehouses`, `flows`, `conditions` and `alerts` are the models, `chains` knows which flow runs after which,
+`problems` phrases what is wrong.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from pydantic import Field, SecretStr
 
 from tidegate import catalog, errors
 from tidegate.config import chains, document, flows, problems, values, warehouses
+from tidegate.config.alerts import Alerts
+from tidegate.config.conditions import Filter
 from tidegate.config.flows import (
-    Alerts,
     Connection,
     CustomerModel,
-    Filter,
     Model,
     Pipeline,
     Pull,

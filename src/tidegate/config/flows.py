@@ -10,26 +10,8 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 from pydantic import BeforeValidator, Discriminator, Field, SecretStr, StringConstraints, Tag
 
-from tidegate import catalog
-from tidegate.config import channels, values
+from tidegate.config import conditions, values
 
-UNARY = frozenset(
-    ("is true", "is false", "is empty", "is not empty", "is null", "is not null", "exists", "does not exist")
-)
-"""Operators without a value."""
-LISTS = frozenset(("is one of", "is not one of"))
-"""Operators with a list of values."""
-RANGES = frozenset(("is between", "is not between"))
-"""Operators with two values, both inclusive."""
-
-Operator = Literal[
-    "is", "is not", "is one of", "is not one of", "<", "<=", ">", ">=", "is between", "is not between",
-    "contains", "does not contain", "starts with", "ends with",
-    "is before", "is on or before", "is after", "is on or after",
-    "is true", "is false", "is empty", "is not empty", "is null", "is not null", "exists", "does not exist",
-]  # fmt: skip
-"""What a condition can ask."""
-Scalar = bool | int | float | str
 Treatment = Literal["keep", "hash", "exclude"]
 
 
@@ -97,64 +79,6 @@ def _property(value: Any) -> Any:
     return {"type": value} if isinstance(value, str) else value
 
 
-def _filter_kind(value: Any) -> str | None:
-    if isinstance(value, dict):
-        return "<all>" if "all" in value else "<any>" if "any" in value else "<condition>"
-    if isinstance(value, Condition):
-        return "<condition>"
-    return "<all>" if isinstance(value, All) else "<any>" if isinstance(value, AnyOf) else None
-
-
-class Condition(values.Base):
-    """One question about one field: `{field: address.country, op: is one of, value: [DE, FR]}`."""
-
-    field: values.Text
-    """The field, dotted into objects and metadata: `metadata.plan`."""
-    op: Operator
-    """What to ask: `is`, `is one of`, `>=`, `is between`, `contains`, `is before`, `exists`, ..."""
-    value: Scalar | tuple[Scalar, ...] | None = None
-    """What to compare with: a list for `is one of`, two values for `is between`, none for `exists`."""
-    ignore_case: bool = False
-    """Compare text without regard to upper and lower case."""
-
-    @pydantic.model_validator(mode="after")
-    def _value_fits(self) -> Self:
-        listed = isinstance(self.value, tuple)
-        if self.op in UNARY:
-            if self.value is not None:
-                raise ValueError(f"`{self.op}` takes no value")
-        elif self.value is None:
-            raise ValueError(f"`{self.op}` needs a value; to ask for null write `is null`")
-        elif self.op in LISTS and not (listed and self.value):
-            raise ValueError(f"`{self.op}` needs a list of values")
-        elif self.op in RANGES and not (isinstance(self.value, tuple) and len(self.value) == 2):
-            raise ValueError(f"`{self.op}` needs two values: [lowest, highest]")
-        elif self.op not in LISTS | RANGES and listed:
-            raise ValueError(f"`{self.op}` needs one value, not a list")
-        return self
-
-
-class All(values.Base):
-    """Every part must hold."""
-
-    all: Annotated[tuple[Filter, ...], Field(min_length=1)]
-    """Conditions or groups that must all hold."""
-
-
-class AnyOf(values.Base):
-    """One part must hold."""
-
-    any: Annotated[tuple[Filter, ...], Field(min_length=1)]
-    """Conditions or groups of which one must hold."""
-
-
-Filter = Annotated[
-    Annotated[All, Tag("<all>")] | Annotated[AnyOf, Tag("<any>")] | Annotated[Condition, Tag("<condition>")],
-    Discriminator(_filter_kind),
-]
-"""A condition, or a tree of `all` and `any` over conditions."""
-
-
 class StreamOptions(values.Base):
     """How one stream is pulled; what is not said is taken from `"*"`."""
 
@@ -172,7 +96,7 @@ class StreamOptions(values.Base):
     """Columns to leave out."""
     hash: tuple[values.Text, ...] = ()
     """Columns to replace by their SHA-256, so that they still join but tell nothing."""
-    where: Filter | None = None
+    where: conditions.Filter | None = None
     """Only rows for which this holds."""
     history: bool = False
     """Keep every version of a row in `<stream>_history`, with `_valid_from` and `_valid_to`."""
@@ -309,7 +233,7 @@ class MapValue(values.Base):
 
     source: values.Text | None = Field(default=None, alias="from")
     """A field, dotted into objects and metadata."""
-    value: Scalar | None = None
+    value: conditions.Scalar | None = None
     """A constant."""
     sql: values.Text | None = None
     """A scalar SQL expression over the fields."""
@@ -353,7 +277,7 @@ class Pipeline(values.Base):
     """Whether it runs."""
     incremental: bool = True
     """Only changed records, or all each time."""
-    filter: Filter | None = None
+    filter: conditions.Filter | None = None
     """Only records for which this holds."""
     map: Mapping[str, MapValue] = Field(default_factory=dict)
     """Property -> where it comes from."""
@@ -429,70 +353,6 @@ class Push(values.Base):
     """When to hold the plan and ask."""
     schedule: values.Schedule = "manual"
     """When: as for a pull."""
-
-
-class Slack(values.Base):
-    """A Slack-compatible webhook."""
-
-    webhook: channels.WebAddress
-    """The webhook's address, best as `${SLACK_URL}`."""
-    secret: values.Secret | None = None
-    """What every message is signed with, in the header `X-Tidegate-Signature`."""
-
-
-class Webhook(values.Base):
-    """An address of your own that takes JSON."""
-
-    url: channels.WebAddress
-    """Where every message is posted, best as `${ALERTS_URL}`."""
-    secret: values.Secret | None = None
-    """What every message is signed with, in the header `X-Tidegate-Signature`."""
-
-
-class Email(values.Base):
-    """E-mail."""
-
-    to: Annotated[
-        tuple[channels.Mailbox, ...],
-        Field(min_length=1),
-        BeforeValidator(
-            lambda value: (value,) if isinstance(value, str) else value,
-            json_schema_input_type=str | list[str],
-        ),
-    ]
-    """Who is told: one address or several."""
-    smtp: channels.MailServer
-    """The mail server: `smtp://user:password@host:587`, or `smtps://` for TLS from the first byte."""
-    sender: channels.Mailbox = Field(alias="from")
-    """The sender's address."""
-
-
-DEFAULT_REMIND = dt.timedelta(hours=24)
-
-
-class Alerts(values.Base):
-    """Who is told when something needs a person."""
-
-    slack: Slack | None = None
-    """A Slack-compatible webhook."""
-    email: Email | None = None
-    """E-mail."""
-    webhook: Webhook | None = None
-    """An address of your own that takes JSON."""
-    remind: channels.Reminder = Field(default=DEFAULT_REMIND, json_schema_extra={"default": "24h"})
-    """How soon to tell again of what is still open: `24h`, or `never`."""
-    freshness: Mapping[values.Text, channels.Bound] = Field(default_factory=dict)
-    """How old streams may be, by name or pattern: `{charges: 1h}`; by default what their schedule explains."""
-
-    @pydantic.field_validator("freshness")
-    @classmethod
-    def _streams(cls, value: Mapping[str, dt.timedelta]) -> Mapping[str, dt.timedelta]:
-        known = catalog.load().streams if value else {}
-        for name in value:
-            if name not in known and not fnmatch.filter(known, name):
-                near = values.suggestion(name, known)
-                raise ValueError(f"Stripe has no such stream{near or '; `tidegate streams` lists them'}")
-        return value
 
 
 DatabaseUrl = Annotated[SecretStr, pydantic.AfterValidator(values.database_url)]

@@ -16,9 +16,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from tidegate import config, errors
-from tidegate.engine import flows, matters, outbox
+from tidegate.engine import flows, lookout, matters, outbox
 from tidegate.pull import report
 from tidegate.store import database, leases, notices, positions, runs
+from tidegate.store import waits as stored
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ RECENT = 3_600.0
 """Seconds for which lines of a run under way are looked at again."""
 JUDGED = 120.0
 """Seconds between two looks at what warehouses hold."""
+ASKED, ANXIOUS = 3_600.0, 300.0
+"""Seconds between two questions to Stripe about our endpoints, and while one of them is not well."""
 PAGE = 5_000
 """Positions that are looked at together."""
 SHOWN = 20
@@ -73,8 +76,8 @@ def look(
     """Open and resolve what no run tells: runs that do not come back, requests that wait, quiet endpoints.
 
     `waits` are by account for how many seconds requests wait for the budget, `endpoints` by connection what Stripe
-    says of its endpoint: `enabled`, `disabled` or `missing`. What is not given is not judged. A flow may take
-    `GONE` seconds from `since` on, when whoever looks began to. Never raises for the database's sake.
+    says of its endpoint: `enabled`, `disabled` or `missing`. What is not given, or `unknown`, is not judged. A flow
+    may take `GONE` seconds from `since` on, when whoever looks began to. Never raises for the database's sake.
     """
     try:
         _look(store, file, waits, endpoints, since)
@@ -102,7 +105,8 @@ def _look(
     if waits is not None:
         _log(notices.settle(store, "", matters.of_waits(waits), ("budget",)))
     if endpoints is not None:
-        _log(notices.settle(store, "", matters.of_endpoints(endpoints), ("endpoint",)))
+        unknown = [f"endpoint/{name}" for name, status in endpoints.items() if status == "unknown"]
+        _log(notices.settle(store, "", matters.of_endpoints(endpoints), ("endpoint",), spared=unknown))
     _log(notices.settle(store, "", _silences(store, known.values(), now), ("silence",)))
 
 
@@ -263,14 +267,22 @@ class Watch:
 def serve(store: database.Database, file: config.Config, stopping: threading.Event) -> None:
     """Look, judge and tell, again and again, until `stopping` is set; for a thread of its own.
 
-    Of several processes one looks, and one tells on each channel; another goes on where it is killed.
+    Of several processes one looks, and one tells on each channel; another goes on where it is killed. Each tells
+    for how long its own requests wait.
     """
-    holder, since, judged = secrets.token_hex(8), 0.0, -JUDGED
+    holder, since, judged, ask = secrets.token_hex(8), 0.0, -JUDGED, 0.0
+    own = lookout.Waits(store, holder)
     while not stopping.is_set():
         try:
             since = since or store.now()
+            own.note()
             if leases.take(store, LEASE, holder, 3 * LOOKED):
-                look(store, file, since=since)
+                said = None
+                if time.monotonic() >= ask:
+                    said = lookout.statuses(file, store)
+                    ill = {"disabled", "missing"} & set(said.values())
+                    ask = time.monotonic() + (ANXIOUS if ill else ASKED)
+                look(store, file, waits=stored.known(store), endpoints=said, since=since)
                 if time.monotonic() - judged >= JUDGED:
                     judged = time.monotonic()
                     judge(store, file, since=since)
@@ -279,4 +291,5 @@ def serve(store: database.Database, file: config.Config, stopping: threading.Eve
             log.warning("%s Alerts are told when it is back.", error)
         stopping.wait(LOOKED)
     with contextlib.suppress(errors.StoreError):
+        own.close()
         leases.leave(store, LEASE, holder)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import sys
-import traceback
-from pathlib import Path
 from typing import Any, Literal
 
 import structlog
+
+from tidegate import errors
 
 FIELDS = ("run", "flow", "stream", "account")
 """What a line may be about, given as `extra`."""
@@ -51,8 +51,7 @@ def _exception(_: Any, __: str, event: Any) -> Any:
     info = event.pop("exc_info", None)
     error = info[1] if isinstance(info, tuple) else info
     if isinstance(error, BaseException):
-        places = traceback.extract_tb(error.__traceback__)[-5:]
-        at = " < ".join(f"{Path(each.filename).name}:{each.lineno}" for each in reversed(places))
+        at = " < ".join(errors.places(error)[:5])
         event["exception"] = f"{type(error).__name__} at {at or 'an unknown place'}"
     return event
 

@@ -1,13 +1,15 @@
-"""What a run shows while it runs: its progress and its lines, gathered in memory and written every second.
+"""What a run shows while it runs: its progress, its lines and what each table got, gathered here and then written.
 
-Kept small however long a run is: progress is a row per stream, and of a line that comes again and again the first
-ones are kept, and then how many there were.
+Kept small however long a run is: progress is a row per stream, the loading report one per stream and account; of a
+line that comes again and again the first ones of an hour are kept, and then how many there were; and changes are
+told at most twice a minute for each stream and account.
 """
 
 from __future__ import annotations
 
 import collections
 import dataclasses
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,8 +20,24 @@ from tidegate.store import database, runs
 from tidegate.stripe import client
 
 OFTEN = 200
-"""Lines of one kind (their level, stream and beginning) that are kept of a run."""
+"""Lines of one kind (their level, stream and beginning) that are kept of an hour."""
 BEGINNING = 40
+HOUR = 3_600.0
+KINDS = 2_000
+"""Kinds that are counted at the same time."""
+WAITING = 20_000
+"""Lines that wait in memory for the metadata database; while it is away, the rest is counted."""
+REPORTED = 30.0
+"""Seconds between two writings of what the tables of a run without end got so far."""
+TOLD = 30.0
+"""Seconds between two lines of what changed in one stream of one account."""
+OFTENEST = 1.0
+"""Seconds between two looks for what is to be told, however often something changes."""
+
+Key = tuple[str, str]
+"""A stream and an account."""
+
+_NUMBER = re.compile(r"\d[\d,.]*")
 
 
 @dataclass(slots=True)
@@ -34,6 +52,19 @@ class Progress:
     status: str = "running"
 
 
+@dataclass(slots=True)
+class Changes:
+    """What changed in one stream of one account since it was told last."""
+
+    written: int = 0
+    deleted: int = 0
+    told_at: float = -TOLD
+
+    def __str__(self) -> str:
+        parts = ((self.written, "written"), (self.deleted, "deleted"))
+        return ", ".join(f"{count:,} {what}" for count, what in parts if count)
+
+
 class Recorder:
     """A `pull.report.Screen` that remembers for the store; used by one thread."""
 
@@ -44,8 +75,16 @@ class Recorder:
         self._lines: list[runs.Line] = []
         self._written = 0
         self._kinds: collections.Counter[tuple[str, str, str]] = collections.Counter()
+        self._kinds_since = time.monotonic()
+        self._missing = 0
         self._rate = (0.0, 0.0)
         self._phase = ""
+        self._news = report.News()
+        self._changes: dict[Key, Changes] = {}
+        self._sums: dict[Key, report.Outcome] = {}
+        self._unwritten: set[Key] = set()
+        self._reported_at = self._told_at = time.monotonic()
+        self._written_rows = self._deleted_rows = 0
 
     def started(self, stream: str, account: str) -> None:
         """Reading of a stream began."""
@@ -78,10 +117,73 @@ class Recorder:
 
     def say(self, text: str, *, level: str = "info", stream: str = "", account: str = "") -> None:
         """Add a line."""
-        kind = (level, stream, text[:BEGINNING])
+        now = time.monotonic()
+        if now - self._kinds_since >= HOUR or len(self._kinds) >= KINDS:
+            self._count(now)
+        kind = (level, stream, _NUMBER.sub("#", text[:BEGINNING]))
         self._kinds[kind] += 1
         if self._kinds[kind] <= OFTEN:
-            self._lines.append(runs.Line(self._offset + time.monotonic(), level, text, stream, account))
+            self._add(now, level, text, stream, account)
+
+    def _add(self, now: float, level: str, text: str, stream: str = "", account: str = "") -> None:
+        if len(self._lines) < WAITING:
+            self._lines.append(runs.Line(self._offset + now, level, text, stream, account))
+        else:
+            self._missing += 1
+
+    def _count(self, now: float) -> None:
+        """Say of what came too often how often it came, and count anew."""
+        for (level, stream, beginning), count in self._kinds.items():
+            if count > OFTEN:
+                self._add(now, level, f"{count - OFTEN:,} more lines like: {beginning}...", stream)
+        self._kinds.clear()
+        self._kinds_since = now
+
+    def saw(self, result: report.Result) -> None:
+        """One of the pulls of a run without end is done: count what it did, and tell what is new."""
+        for each in result.outcomes:
+            key = (each.stream, each.account)
+            if each.told:
+                self._sums[key] = each.total or each
+                self._unwritten.add(key)
+            if each.written or each.deleted:
+                found = self._changes.setdefault(key, Changes())
+                found.written += each.written
+                found.deleted += each.deleted
+                self._written_rows += each.written
+                self._deleted_rows += each.deleted
+        for each in self._news.of(result.outcomes):
+            if each.error:
+                self.say(each.error, level="warning", stream=each.stream, account=each.account)
+        if result.end is not None:
+            self.say(str(result.end), level="error")
+        if time.monotonic() - self._told_at >= OFTENEST:
+            self.tell()
+
+    def stopped(self, outcomes: Iterable[report.Outcome]) -> None:
+        """A pull was ended before its end: what it did so far is the run's report."""
+        for each in outcomes:
+            if each.told:
+                self._sums[each.stream, each.account] = each
+                self._unwritten.add((each.stream, each.account))
+                self._written_rows += each.written
+                self._deleted_rows += each.deleted
+
+    def sums(self) -> list[report.Outcome]:
+        """What each stream of each account got so far."""
+        return list(self._sums.values())
+
+    def tell(self, *, all_of_it: bool = False) -> None:
+        """Say what changed, of each stream and account in its time."""
+        self._told_at = now = time.monotonic()
+        for key, found in list(self._changes.items()):
+            if now - found.told_at < TOLD and not all_of_it:
+                continue
+            if text := str(found):
+                self._add(now, "info", text, *key)
+                found.written, found.deleted, found.told_at = 0, 0, now
+            else:
+                del self._changes[key]
 
     def happened(self, what: client.Happening) -> None:
         """What was asked of Stripe, and what it answered, in a line per endpoint."""
@@ -95,7 +197,9 @@ class Recorder:
     def progress(self) -> dict[str, Any]:
         """How far it is, for the store."""
         done = sum(each.rows for each in self._streams.values())
+        changed = {"written": self._written_rows, "deleted": self._deleted_rows}
         return {
+            **(changed if self._sums else {}),
             "phase": self._phase,
             "rows": done,
             "requests": sum(each.requests for each in self._streams.values()),
@@ -107,6 +211,8 @@ class Recorder:
     def write(self) -> runs.Run | None:
         """Write the lines and say that the run lives; None where it is not this worker's any more."""
         self.flush()
+        if time.monotonic() - self._reported_at >= REPORTED:
+            self.report()
         return runs.beat(self._store, self._run.id, self._run.worker, self.progress())
 
     def flush(self) -> None:
@@ -115,17 +221,45 @@ class Recorder:
         runs.write(self._store, self._run.id, self._worker, self._written, lines)
         del self._lines[: len(lines)]  # only now: what could not be written is written the next time
         self._written += len(lines)
+        if self._missing:
+            missing, self._missing = self._missing, 0
+            self._add(time.monotonic(), "warning", f"{missing:,} lines are missing: nobody could take them.")
+
+    def report(self) -> None:
+        """Write what the tables got so far, where that is more than before."""
+        self._reported_at = time.monotonic()
+        keys = list(self._unwritten)
+        self._unwritten.difference_update(keys)
+        try:
+            runs.report(self._store, self._run.id, (self._sums[key].as_json() for key in keys))
+        except BaseException:
+            self._unwritten.update(keys)
+            raise
 
     def close(self) -> None:
-        """Write what is left, and of what came too often how often it came."""
-        for (level, stream, beginning), count in self._kinds.items():
-            if count > OFTEN:
-                more = f"{count - OFTEN:,} more lines like: {beginning}..."
-                self._lines.append(runs.Line(self._offset + time.monotonic(), level, more, stream))
-        self._kinds.clear()
+        """Write what is left."""
+        self.tell(all_of_it=True)
+        self._count(time.monotonic())
         self.flush()
+        if self._lines:  # how many are missing
+            self.flush()
+        self.report()
+
+    def totals(self) -> dict[str, int]:
+        """What a run came to of which there is no result, since it has no end or did not come to it."""
+        found = list(self._sums.values())
+        if not found:
+            return {}
+        return {
+            "requests": sum(each.requests for each in self._streams.values()),
+            "read": sum(each.read for each in found),
+            "written": self._written_rows,
+            "deleted": self._deleted_rows,
+            "streams": len({each.stream for each in found}),
+            "accounts": len({each.account for each in found}),
+        }
 
 
 def tables(outcomes: Iterable[Any]) -> list[dict[str, Any]]:
-    """The loading report of a run, from its outcomes."""
-    return [outcome.as_json() for outcome in outcomes if outcome.told]
+    """The loading report of a run, from its outcomes or those of its last pull."""
+    return [(outcome.total or outcome).as_json() for outcome in outcomes if outcome.told]

@@ -7,6 +7,7 @@ may be killed anywhere, run twice, or not run for a year. Ticks that were missed
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import time
 from collections.abc import Sequence
@@ -14,13 +15,15 @@ from collections.abc import Sequence
 from tidegate import errors
 from tidegate.engine import flows
 from tidegate.engine import place as places
-from tidegate.store import retention, runs, ticks
+from tidegate.store import leases, retention, runs, ticks
 
 log = logging.getLogger(__name__)
 
 LONGEST = 5.0
 """Seconds between two looks, at the most: another process may have edited something."""
 SHORTEST = 0.05
+COUNTED = 60.0
+"""Seconds after which the schedules of a file count no more, when no scheduler that has it is left."""
 PRUNED = 600.0
 """Seconds between two cleanings of the metadata database."""
 RESTED = (5.0, 15.0, 60.0, 300.0, 900.0)
@@ -32,17 +35,31 @@ class Scheduler:
 
     def __init__(self, place: places.Place) -> None:
         self._place = place
+        known = place.flows
+        self._wanted = {name: flows.text(flow.schedule) for name, flow in known.items()}
+        self._file = hashlib.sha256(repr(sorted(self._wanted.items())).encode()).hexdigest()
+        self._begun = False
         self._pruned_at = time.monotonic()
 
     def begin(self) -> None:
-        """Make known which flows there are, and when they are due."""
-        known = self._place.flows
-        wanted = {name: flows.text(flow.schedule) for name, flow in known.items()}
-        ticks.sync(self._place.store, wanted, flows.clock(known))
+        """Make known which flows there are, and when they are due, whatever another file says."""
+        store = self._place.store
+        leases.leave(store, "schedules", leases.holder(store, "schedules"))
+        self._keep()
+        self._begun = False  # the first look says it again: another one may have begun between these steps
+
+    def _keep(self) -> None:
+        """Have the schedules of this file count, unless those of another one do that some scheduler still has."""
+        store = self._place.store
+        held = self._begun and leases.holder(store, "schedules") == self._file
+        if leases.take(store, "schedules", self._file, COUNTED) and not held:
+            ticks.sync(store, self._wanted, flows.clock(self._place.flows))
+        self._begun = True
 
     def turn(self) -> float:
         """One look; returns the seconds until the next one."""
         store, known = self._place.store, self._place.flows
+        self._keep()
         for lost in runs.interrupt(store, places.SILENT):
             log.warning("%s of %s was interrupted: %s", lost.id, lost.flow, lost.error)
         late, pause = ticks.due(store)
@@ -76,15 +93,16 @@ def _rest(last: Sequence[runs.Run], now: float) -> float:
     """The seconds that a continuous flow still rests, after its last runs, newest first.
 
     One that was cancelled stays so until somebody starts it again, or the configuration is read anew: half a day.
+    What somebody did by hand in between says nothing of it, however that ended.
     """
-    if not last or last[0].finished_at is None:
+    if not last or last[0].finished_at is None or last[0].cause != "continuous":
         return 0.0
     ended = now - last[0].finished_at
     if last[0].state == "cancelled":
         return 43_200.0 - ended
     failures = 0
     for each in last:
-        if each.state != "failed":
+        if each.state != "failed" or each.cause != "continuous":
             break
         failures += 1
     return RESTED[failures - 1] - ended if failures else 0.0

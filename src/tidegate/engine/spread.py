@@ -11,7 +11,7 @@ import asyncio
 import dataclasses
 import datetime as dt
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tidegate import errors
@@ -26,7 +26,13 @@ log = logging.getLogger(__name__)
 
 SLICE = 32
 """Accounts of one slice."""
-LOOKED = 0.5
+SMALL = run.ABREAST
+"""Accounts of one of the first slices, and of the last; one of fewer, read side by side, would take as long."""
+FIRST = 8
+"""Small slices at the beginning, so that all workers soon have something to do."""
+KEPT = 128
+"""Accounts that are kept back for small slices at the end, where workers wait for the last of them."""
+LOOKED = 0.2
 """Seconds between two looks for slices."""
 SILENT = 15.0
 """Seconds without a sign of life after which a slice is taken by another worker."""
@@ -79,7 +85,12 @@ async def lead(
     )
     if result.end is None and whole.fence is not None:
         whole.join(whole.claimed())  # not the first account's rows: whoever had that slice took them over
-        await whole.prune()
+        # The run's own connection did nothing for as long as the slices took, and its server may have restarted.
+        whole.warehouse = await asyncio.to_thread(pull.open)
+        try:
+            await whole.prune()
+        finally:
+            await asyncio.to_thread(whole.warehouse.close)
     return result
 
 
@@ -91,22 +102,36 @@ async def _list(
     record: recorder.Recorder,
 ) -> run.Pull:
     """Claim the tables, then add slice after slice; returns the pull that claimed them."""
-    number, chunk = 0, list[str]()
+    number, rest = 0, list[str]()
     async with scope.connect(pull.source) as stripe:
         whole = run.Pull(pull.source, warehouse, pull.options, record, stripe, run_id=begun.id)
         async for path in whole.paths():
             if whole.fence is None:
                 await whole.begin(begun.id, path.rpartition("/")[2])
                 await asyncio.to_thread(runs.claimed, place.store, begun.id, place.worker, whole.claimed())
-            chunk.append(path)
-            if len(chunk) >= SLICE:
-                await asyncio.to_thread(slices.add, place.store, begun.id, number, chunk)
-                number, chunk = number + 1, []
-    if chunk:
-        await asyncio.to_thread(slices.add, place.store, begun.id, number, chunk)
+            rest.append(path)
+            while size := due(number, len(rest)):
+                await asyncio.to_thread(slices.add, place.store, begun.id, number, rest[:size])
+                number, rest = number + 1, rest[size:]
+    for last in small(rest):
+        await asyncio.to_thread(slices.add, place.store, begun.id, number, last)
         number += 1
     record.note(f"{number} slices of up to {SLICE} accounts each")
     return whole
+
+
+def due(number: int, known: int) -> int:
+    """Accounts of the next slice, when so many are known that have none; 0 while more are to be known first."""
+    if number < FIRST:
+        return SMALL if known >= SMALL else 0
+    return SLICE if known >= SLICE + KEPT else 0
+
+
+def small(rest: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The last accounts, as slices of about the same size."""
+    count = -(-len(rest) // SMALL)
+    for n in range(count):
+        yield rest[n * len(rest) // count : (n + 1) * len(rest) // count]
 
 
 async def once(place: places.Place, run_id: str, record: recorder.Recorder | None = None) -> bool:
@@ -127,7 +152,10 @@ async def once(place: places.Place, run_id: str, record: recorder.Recorder | Non
         keeper.cancel()
         await asyncio.gather(keeper, return_exceptions=True)
         state, result = _came(mine, task)
-        await asyncio.to_thread(slices.end, place.store, mine, state, result)
+        if not await asyncio.to_thread(slices.end, place.store, mine, state, result):
+            log.warning(
+                "Slice %d of %s is not this worker's any more; it is left to others.", mine.number, mine.run
+            )
     return True
 
 
@@ -176,10 +204,14 @@ def _came(mine: slices.Slice, task: asyncio.Task[report.Result]) -> tuple[slices
         return "queued", {}
     error = task.exception()
     result = None if error is not None else task.result()
-    end = errors.inside(error) if error is not None else (result.end if result is not None else None)
+    end = result.end if result is not None else None
+    if error is not None:
+        end = errors.inside(error, errors.TidegateError)
     if error is not None and end is None:
         log.error("A slice failed with an internal error.", exc_info=error)
         end = errors.TidegateError(f"internal error: {type(error).__name__}; please report it")
+    if isinstance(end, errors.Fenced):
+        log.warning("A commit of slice %d of %s was refused: %s", mine.number, mine.run, end)
     told = {} if result is None else result.as_json()
     if end is None:
         return "done", told

@@ -29,8 +29,8 @@ from typing import Any, Literal, Protocol
 import pydantic
 
 from tidegate import __version__, config, errors
+from tidegate.config import alerts as configured
 from tidegate.config import channels as notations
-from tidegate.config import flows
 from tidegate.engine import matters
 from tidegate.store import notices
 
@@ -156,7 +156,7 @@ class Webhook:
 
     name = "webhook"
 
-    def __init__(self, settings: flows.Webhook) -> None:
+    def __init__(self, settings: configured.Webhook) -> None:
         self._settings = settings
 
     def send(self, message: Message) -> str:
@@ -170,7 +170,7 @@ class Slack:
 
     name = "slack"
 
-    def __init__(self, settings: flows.Slack) -> None:
+    def __init__(self, settings: configured.Slack) -> None:
         self._settings = settings
 
     def send(self, message: Message) -> str:
@@ -258,7 +258,7 @@ class Email:
 
     name = "email"
 
-    def __init__(self, settings: flows.Email) -> None:
+    def __init__(self, settings: configured.Email) -> None:
         self._settings = settings
         self._server = notations.server(settings.smtp.get_secret_value())
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from tidegate import errors
 from tidegate.config import chains
@@ -25,6 +26,8 @@ ROTATED = 86_400.0
 """Seconds after which a continuous run ends and the next one begins, so that no log grows for ever."""
 
 Stop = Literal["", "cancelled", "stopping", "lost", "rotated"]
+Doing = Callable[[recorder.Recorder], Coroutine[Any, Any, report.Result]]
+"""What is done for a run; it tells the recorder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +40,21 @@ class Ending:
     passing: bool = False
 
 
-async def perform(place: places.Place, begun: runs.Run) -> Ending:
-    """Do a run that was begun, and note how it ended; never raises but for bugs and being cancelled."""
+async def perform(
+    place: places.Place,
+    begun: runs.Run,
+    doing: Doing | None = None,
+    *,
+    stopped: Literal["interrupted", "cancelled"] = "interrupted",
+) -> Ending:
+    """Do a run that was begun, and note how it ended; never raises but for bugs and being cancelled.
+
+    `doing` is what is done, by default what the configuration says of the flow. A run that is cancelled with the
+    task that does it is `stopped`: one that is `interrupted` is due again, one that is `cancelled` is not.
+    """
     record = recorder.Recorder(place.store, begun, place.worker)
     stop: list[Stop] = [""]
-    work = asyncio.create_task(pulls.pull(place, begun, record))
+    work = asyncio.create_task(pulls.pull(place, begun, record) if doing is None else doing(record))
     keeper = asyncio.create_task(_keep(place, begun, record, work, stop))
     try:
         await asyncio.wait({work})
@@ -49,7 +62,7 @@ async def perform(place: places.Place, begun: runs.Run) -> Ending:
     except asyncio.CancelledError:
         work.cancel()
         await asyncio.wait({work})
-        ending = Ending("interrupted", "It was stopped with its process; what it committed stays.")
+        ending = Ending(stopped, "It was stopped with its process; what it committed stays.")
         raise
     finally:
         keeper.cancel()
@@ -67,6 +80,7 @@ async def _keep(
 ) -> None:
     """Say again and again that the run lives, and end it when it is to end."""
     deadline = asyncio.get_running_loop().time() + ROTATED
+    away = False
     while True:
         await asyncio.sleep(places.BEAT)
         if place.stopping.is_set():
@@ -77,8 +91,11 @@ async def _keep(
             try:
                 seen = await asyncio.to_thread(record.write)
             except errors.StoreError as error:
-                log.warning("%s The run goes on.", error)
+                if not away:
+                    log.warning("%s The run goes on.", error)
+                away = True
                 continue
+            away = False
             if seen is None:
                 stop[0] = "lost"
             elif seen.cancelled_by:
@@ -103,7 +120,7 @@ def _ending(work: asyncio.Task[report.Result], stop: Stop) -> Ending:
         if end is None:
             return Ending(result.status, _worst(result), result)
         return Ending("failed", str(end), result, isinstance(end, places.PASSING))
-    known = errors.inside(error)
+    known = errors.inside(error, errors.TidegateError)
     if known is None:
         log.error("A run failed with an internal error.", exc_info=error)
         return Ending("failed", f"internal error: {type(error).__name__}; please report it")
@@ -136,7 +153,7 @@ def _note(place: places.Place, begun: runs.Run, record: recorder.Recorder, endin
             begun.id,
             place.worker,
             ending.state,
-            totals=_totals(ending.result),
+            totals=record.totals() or _totals(ending.result),
             error=ending.error,
             then=then,
         )

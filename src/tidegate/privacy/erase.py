@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from tidegate import errors
-from tidegate.privacy import forget, personal, places
+from tidegate.privacy import forget, ownership, personal, places
 from tidegate.privacy.places import Place
 from tidegate.rows import columns
 from tidegate.warehouse import base
@@ -139,10 +139,10 @@ class _Walk:
     def go(self, frontier: dict[str, set[str]] | None = None) -> None:
         """From ids by stream, all that are known unless said, to every row that is theirs."""
         if frontier is None:
-            names = {forget.CUSTOMERS, *forget.tied()}
+            names = {ownership.CUSTOMERS, *ownership.tied()}
             ids = {name: {*self.scrubber.known(name), *self.scrubber.supposed(name)} for name in names}
             frontier = {name: mine for name, mine in ids.items() if mine}
-        told = [place for place in self.places if not forget.is_event(place.stream)]
+        told = [place for place in self.places if not ownership.is_event(place.stream)]
         while frontier:
             further: dict[str, set[str]] = {}
             for place, referring in self._referring(told, frontier):
@@ -150,7 +150,7 @@ class _Walk:
                     further.setdefault(name, set()).update(new)
             frontier = further
         for place in self.places:
-            if forget.is_event(place.stream):
+            if ownership.is_event(place.stream):
                 texts = [each.name for each in place.stream.fields if each.type == "json"]
                 telling = self._mine(place, texts)
                 for first in range(0, len(telling), BATCH):
@@ -171,8 +171,8 @@ class _Walk:
             for rows in places.union(self.warehouse, selects)
             for row in rows
         ]
-        for place in told if forget.CUSTOMERS in frontier else ():
-            inside = [tie.column for tie in forget.ties(place.stream.name) if tie.member]
+        for place in told if ownership.CUSTOMERS in frontier else ():
+            inside = [tie.column for tie in ownership.ties(place.stream.name) if tie.member]
             found += [(place, id) for id in self._mine(place, inside)]
         fresh: dict[str, list[str]] = {}
         for place, id in found:
@@ -193,7 +193,7 @@ class _Walk:
         wanted = [(place.stream.name, "id")]
         wanted += [
             (name, tie.column)
-            for tie in forget.ties(place.stream.name)
+            for tie in ownership.ties(place.stream.name)
             for name in tie.streams
             if tie.column in place.columns and not tie.member
         ]
@@ -202,7 +202,9 @@ class _Walk:
             for name, column in wanted
             for id in frontier.get(name, ())
             if column == "id" or id in self.scrubber.known(name)
-            for spelt in ((id, forget.digest(id)) if name == forget.CUSTOMERS != place.stream.name else (id,))
+            for spelt in (
+                (id, forget.digest(id)) if name == ownership.CUSTOMERS != place.stream.name else (id,)
+            )
         ]
         for first in range(0, len(pairs), places.NAMED):
             yield places.condition(pairs[first : first + places.NAMED])
@@ -250,10 +252,10 @@ class _Walk:
 
     def _load(self, place: Place, rows: pa.Table) -> base.Load | None:
         """What is to be done about rows of theirs; None when nothing personal is left in them."""
-        if place.stream.name == forget.CUSTOMERS and place.history:
+        if place.stream.name == ownership.CUSTOMERS and place.history:
             return base.Load(_of(place, rows.select(place.key)), rows.select(place.key), "drop")
         cleaned = self.scrubber.clean(place.stream, rows)
-        hard = place.stream.name == forget.CUSTOMERS and place.name in self.hard
+        hard = place.stream.name == ownership.CUSTOMERS and place.name in self.hard
         if not hard:
             cleaned = cleaned.filter(personal.changed(rows, cleaned))
         if not cleaned.num_rows:
@@ -261,16 +263,16 @@ class _Walk:
         always = (*place.key, "_version")
         kept = [name for name in cleaned.schema.names if name in always or _is_filled(cleaned[name])]
         cleaned = _written(cleaned.select(kept), self.now)
-        if place.stream.name == forget.CUSTOMERS:
+        if place.stream.name == ownership.CUSTOMERS:
             return forget.tombs(_of(place, cleaned), cleaned, hard)
         return base.Load(_of(place, cleaned), cleaned)
 
     def _note(self, place: Place, rows: pa.Table) -> None:
         """Remember which customers had anything here."""
-        known = self.scrubber.known(forget.CUSTOMERS)
+        known = self.scrubber.known(ownership.CUSTOMERS)
         hashed = {forget.digest(id): id for id in known}
-        ties = [tie.column for tie in forget.ties(place.stream.name) if tie.direct and not tie.member]
-        for name in ["id"] if place.stream.name == forget.CUSTOMERS else ties:
+        ties = [tie.column for tie in ownership.ties(place.stream.name) if tie.direct and not tie.member]
+        for name in ["id"] if place.stream.name == ownership.CUSTOMERS else ties:
             for value in set(rows[name].to_pylist() if name in rows.schema.names else ()):
                 customer = value if value in known else hashed.get(value)
                 if customer in self.done.accounts:
@@ -294,7 +296,7 @@ def _scrubber(
 
 def _blind(place: Place) -> str:
     """The name of a table that lacks the columns by which Stripe tells whose a row is."""
-    direct = {tie.column for tie in forget.ties(place.stream.name) if tie.direct}
+    direct = {tie.column for tie in ownership.ties(place.stream.name) if tie.direct}
     return place.name if direct and not direct & set(place.columns) else ""
 
 
@@ -306,8 +308,8 @@ def _accounts(
     spelt = {spelling: id for id in customers for spelling in (id, forget.digest(id))}
     selects = []
     for place in there:
-        direct = [tie.column for tie in forget.ties(place.stream.name) if tie.direct and not tie.member]
-        for name in ["id"] if place.stream.name == forget.CUSTOMERS else direct:
+        direct = [tie.column for tie in ownership.ties(place.stream.name) if tie.direct and not tie.member]
+        for name in ["id"] if place.stream.name == ownership.CUSTOMERS else direct:
             if name in place.columns:
                 where, values = places.condition([(name, each) for each in spelt])
                 table, column = places.table(warehouse, place), base.quoted(name)
@@ -318,10 +320,10 @@ def _accounts(
             found[spelt[row["named"]]].add(row["account"])
     lost = [id for id in customers if not found[id]]
     for place in there if lost else ():
-        inside = [tie.column for tie in forget.ties(place.stream.name) if tie.member]
+        inside = [tie.column for tie in ownership.ties(place.stream.name) if tie.member]
         texts = [each.name for each in place.stream.fields if each.type == "json"]
         names = [
-            name for name in (texts if forget.is_event(place.stream) else inside) if name in place.columns
+            name for name in (texts if ownership.is_event(place.stream) else inside) if name in place.columns
         ]
         for rows_of in places.read(warehouse, place, names) if names else ():
             for row in rows_of.to_pylist():

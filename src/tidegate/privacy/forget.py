@@ -1,29 +1,26 @@
-"""Whose a row is, and how rows of forgotten customers are cleaned on their way into the warehouse.
+"""Rows of forgotten customers, cleaned on their way into the warehouse.
 
 A customer is forgotten for good: `forgotten/<account>/<customer>` in the warehouse's state says since when, and
-`forgotten/<account>/<customer>/<stream>/<id>` lists ids of what was theirs. A row belongs to a customer when one of
-its references says so: to the customer, or to something of theirs (a dispute to the charge). A row that names
-another customer is never touched. What a row of theirs names is only supposed to be theirs until its own row was
-seen and named nobody else; before that, nothing that refers to it is theirs on its account. How the rows that are
-there already are cleaned is told in `erase`.
+`forgotten/<account>/<customer>/<stream>/<id>` lists ids of what was theirs. By which references a row is theirs is
+told in `ownership`. A row that names another customer is never touched. What a row of theirs names is only supposed
+to be theirs until its own row was seen and named nobody else; before that, nothing that refers to it is theirs on
+its account. How the rows that are there already are cleaned is told in `erase`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import functools
 import hashlib
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tidegate import catalog
-from tidegate.privacy import personal
+from tidegate.privacy import ownership, personal
 from tidegate.rows import columns
 from tidegate.warehouse import base
 
@@ -36,58 +33,13 @@ UNCLEAN = "unclean/"
 ANYWHERE = "*"
 """Stands for the account of customers of whom no account had anything when they were forgotten."""
 
-CUSTOMERS = personal.CUSTOMERS
-PEOPLE = "v2_core_accounts"
-"""In API v2 a customer is an account, which `customer_account` names."""
-
 CUSTOMER = re.compile(r"cus_[A-Za-z0-9_]{1,250}")
-
-_OWN = {
-    "customer": (CUSTOMERS,),
-    "related_customer": (CUSTOMERS,),
-    "customer_account": (PEOPLE,),
-    "related_customer_account": (PEOPLE,),
-}
-_INSIDE = ("account_holder", "customer_details")
-"""JSON columns that name their customer in a member of their own."""
-
-_EFFECTS = frozenset({"balance_transaction"})
-"""What follows from an object never says whose the object is; its own `source` says whose it is itself."""
-
-_FOLLOWS = frozenset(
-    (
-        "application_fee",
-        "review",
-        "source_transfer",
-        "source_transfer_reversal",
-        "transfer",
-        "transfer_reversal",
-    )
-)
-"""Fields that name what followed from an object; that names the object itself."""
-
-_BUSINESS = frozenset({"payouts", "topups"})
-"""The account's own money on its way from and to its own bank: no customer's, whatever is named."""
 
 SUPPOSED = "supposed:"
 """Begins the stream's name in the state where ids are only supposed to be of theirs."""
 
 OTHERS = "others:"
 """Begins it where they were taken for theirs and turned out to be another's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tie:
-    """A column that holds the id of a row of one of `streams`, or has it in a JSON member."""
-
-    column: str
-    streams: tuple[str, ...]
-    member: str = ""
-
-    @property
-    def direct(self) -> bool:
-        """Does it name the customer, rather than something of theirs?"""
-        return set(self.streams) <= {CUSTOMERS, PEOPLE}
 
 
 def prefixes(account: str) -> tuple[str, str]:
@@ -117,18 +69,6 @@ def scrubber(state: Mapping[str, str], account: str) -> Scrubber | None:
     return found if found.customers else None
 
 
-@functools.cache
-def ties(stream: str) -> tuple[Tie, ...]:
-    """What says whose a row of a stream is; nothing where no row is any customer's."""
-    return _ties().get(stream, ())
-
-
-@functools.cache
-def tied() -> frozenset[str]:
-    """The streams by whose ids the owner of other rows is found."""
-    return frozenset(name for each in _ties().values() for tie in each for name in tie.streams)
-
-
 def digest(id: str) -> str:
     """How a column that is to be hashed spells an id."""
     return hashlib.sha256(id.encode()).hexdigest()
@@ -144,11 +84,6 @@ def tombs(table: base.Table, rows: pa.Table, hard: bool) -> base.Load:
         return base.Load(table, rows.select(marks), "mark", hard=True)
     filled = [name for name in rows.schema.names if name in marks or rows[name].null_count < rows.num_rows]
     return base.Load(table, rows.select(filled))
-
-
-def is_event(stream: catalog.Stream) -> bool:
-    """Does a row hold another object, whole?"""
-    return stream.object.rpartition(".")[2] == "event"
 
 
 class Scrubber:
@@ -179,7 +114,7 @@ class Scrubber:
     @property
     def customers(self) -> Sequence[str]:
         """Who is forgotten."""
-        return tuple(self._known.get(CUSTOMERS, ()))
+        return tuple(self._known.get(ownership.CUSTOMERS, ()))
 
     def known(self, stream: str) -> Mapping[str, str]:
         """The ids of a stream's rows that are theirs, each with its customer."""
@@ -191,7 +126,7 @@ class Scrubber:
 
     def forgot(self, customer: str, since: int) -> None:
         """Take note of a customer who is forgotten since some time, unix seconds."""
-        self.know(CUSTOMERS, {customer: customer})
+        self.know(ownership.CUSTOMERS, {customer: customer})
         self._since[customer] = dt.datetime.fromtimestamp(since, dt.UTC)
 
     def know(self, stream: str, ids: Mapping[str, str]) -> dict[str, str]:
@@ -218,7 +153,7 @@ class Scrubber:
     def disown(self, stream: str, ids: Iterable[str]) -> None:
         """Take note of ids whose rows name somebody else: nothing is theirs on their account any more."""
         for id in ids:
-            for name in _alike(catalog.load().streams[stream].object) or (stream,):
+            for name in ownership.alike(catalog.load().streams[stream].object) or (stream,):
                 self._others.setdefault(name, set()).add(id)
                 self._supposed.get(name, {}).pop(id, None)
                 customer = self._known.get(name, {}).pop(id, None)
@@ -253,7 +188,7 @@ class Scrubber:
 
     def clean(self, stream: catalog.Stream, rows: pa.Table) -> pa.Table:
         """Rows that are theirs, without anything personal; a customer is deleted since they were forgotten."""
-        if stream.name == CUSTOMERS:
+        if stream.name == ownership.CUSTOMERS:
             times = pa.array([self._since.get(id) for id in rows["id"].to_pylist()], columns.INSTANT)
             at = rows.schema.get_field_index("_deleted_at")
             rows = rows.set_column(at, rows.schema.field(at), pc.coalesce(rows["_deleted_at"], times))
@@ -263,11 +198,11 @@ class Scrubber:
         """Which rows are a forgotten customer's; None when none is."""
         if not rows.num_rows:
             return None
-        if stream.name == CUSTOMERS:
-            mask = pc.is_in(rows["id"], value_set=self._ids(CUSTOMERS))
-        elif is_event(stream):
+        if stream.name == ownership.CUSTOMERS:
+            mask = pc.is_in(rows["id"], value_set=self._ids(ownership.CUSTOMERS))
+        elif ownership.is_event(stream):
             mask = self._telling(stream, rows)
-        elif ties(stream.name) or stream.name in tied():
+        elif ownership.ties(stream.name) or stream.name in ownership.tied():
             mask = self._tied(stream, rows)
         else:
             return None
@@ -278,29 +213,31 @@ class Scrubber:
     def learn(self, stream: catalog.Stream, rows: pa.Table) -> dict[str, dict[str, str]]:
         """Take note of what rows of theirs name, by stream: what was not known before."""
         new: dict[str, dict[str, str]] = {}
-        if is_event(stream):
+        if ownership.is_event(stream):
             return new
         found: dict[str, dict[str, str]] = {}
         maybe: dict[str, dict[str, str]] = {}
         # Only what says itself whose it is, about what says itself whose it is, so that nobody else's is taken
         # along: a payment method that was detached and names nobody any more is had in this way alone.
-        teaches = _tells_itself(stream.name)
-        present = [tie for tie in ties(stream.name) if tie.column in rows.schema.names and not tie.member]
+        teaches = ownership.tells_itself(stream.name)
+        present = [
+            tie for tie in ownership.ties(stream.name) if tie.column in rows.schema.names and not tie.member
+        ]
         texts = {name: rows[name].to_pylist() for name in {"id", *(tie.column for tie in present)}}
         for row, id in enumerate(texts["id"]):
             named = [(tie, texts[tie.column][row]) for tie in present if texts[tie.column][row]]
             customer = self._customer(stream, id, named)
-            for name in _alike(stream.object):
+            for name in ownership.alike(stream.object):
                 found.setdefault(name, {})[id] = customer
             for tie, value in named if teaches else ():
                 if any(value in self.known(name) for name in tie.streams):
                     continue
                 for name in tie.streams:
-                    if name not in (CUSTOMERS, stream.name) and _tells_itself(name):
+                    if name not in (ownership.CUSTOMERS, stream.name) and ownership.tells_itself(name):
                         maybe.setdefault(name, {})[value] = customer
-        if stream.name == CUSTOMERS and "customer_account" in rows.schema.names:
+        if stream.name == ownership.CUSTOMERS and "customer_account" in rows.schema.names:
             pairs = zip(texts["id"], rows["customer_account"].to_pylist(), strict=True)
-            found = {PEOPLE: {person: id for id, person in pairs if person}}
+            found = {ownership.PEOPLE: {person: id for id, person in pairs if person}}
         for note, noted, prefix in ((self.know, found, ""), (self.suppose, maybe, SUPPOSED)):
             for name, ids in noted.items():
                 fresh = note(name, ids)
@@ -331,7 +268,7 @@ class Scrubber:
         if mask is None:
             yield load
             return
-        if stream.name != CUSTOMERS:
+        if stream.name != ownership.CUSTOMERS:
             yield dataclasses.replace(load, rows=self.scrub(stream, load.rows))
             return
         mine, others = load.rows.filter(mask), load.rows.filter(pc.invert(mask))
@@ -341,7 +278,7 @@ class Scrubber:
         if load.mode != "history":
             yield tombs(load.table, self.clean(stream, mine), hard)
 
-    def _customer(self, stream: catalog.Stream, id: str, named: Iterable[tuple[Tie, str]]) -> str:
+    def _customer(self, stream: catalog.Stream, id: str, named: Iterable[tuple[ownership.Tie, str]]) -> str:
         """Whose a row is that is somebody's."""
         ids = [(stream.name, id), *((name, value) for tie, value in named for name in tie.streams)]
         found = (self._known.get(name, {}).get(value) for name, value in ids)
@@ -364,7 +301,7 @@ class Scrubber:
     def _ids(self, *streams: str) -> pa.Array:
         if streams not in self._arrays:
             ids = [id for name in streams for id in self._known.get(name, ())]
-            if CUSTOMERS in streams:  # a column may have been chosen to be hashed
+            if ownership.CUSTOMERS in streams:  # a column may have been chosen to be hashed
                 ids += [digest(id) for id in ids]
             self._arrays[streams] = pa.array(ids, pa.string())
         return self._arrays[streams]
@@ -376,14 +313,16 @@ class Scrubber:
         """
         own = pc.is_in(rows["id"], value_set=self._own(stream.name))
         loose, told, direct = own, _no(rows), _no(rows)
-        for tie in sorted(ties(stream.name), key=lambda each: CUSTOMERS not in each.streams):
+        for tie in sorted(
+            ownership.ties(stream.name), key=lambda each: ownership.CUSTOMERS not in each.streams
+        ):
             if tie.column not in rows.schema.names:
                 continue
             column = _inside(rows[tie.column], tie.member) if tie.member else rows[tie.column]
             hit = pc.fill_null(pc.is_in(column, value_set=self._ids(*tie.streams)), False)
             if not tie.direct:
                 loose = pc.or_(loose, hit)
-            elif PEOPLE in tie.streams:  # counts where no customer is named
+            elif ownership.PEOPLE in tie.streams:  # counts where no customer is named
                 direct = pc.or_(direct, pc.and_(hit, pc.invert(told)))
                 told = pc.or_(told, pc.is_valid(column))
             else:
@@ -418,37 +357,12 @@ class Scrubber:
         except (ValueError, RecursionError):
             return True  # it names somebody, and cannot be read: better too much than too little
         inner = held.get("object", held) if isinstance(held, dict) else held
-        named = _named(inner) if isinstance(inner, dict) else None
-        if named is not None and named not in self.known(CUSTOMERS):
+        named = ownership.named(inner) if isinstance(inner, dict) else None
+        if named is not None and named not in self.known(ownership.CUSTOMERS):
             previous = held.get("previous_attributes") if isinstance(held, dict) else None
-            return isinstance(previous, dict) and not self._all.isdisjoint(_words(previous))
+            return isinstance(previous, dict) and not self._all.isdisjoint(ownership.words(previous))
         about = inner.get("id") if isinstance(inner, dict) else None
-        return about in self._maybe or not self._all.isdisjoint(_words(held))
-
-
-def _named(about: Mapping[str, object]) -> str | None:
-    """The customer whom an object names, or is."""
-    if about.get("object") == "customer":
-        found = about.get("id")
-    else:
-        inside = (each.get("customer") for name in _INSIDE if isinstance(each := about.get(name), dict))
-        names = (name for name, streams in _OWN.items() if CUSTOMERS in streams)
-        found = next(filter(None, (*(about.get(name) for name in names), *inside)), None)
-        found = found.get("id") if isinstance(found, dict) else found
-    return found if isinstance(found, str) else None
-
-
-def _words(value: object) -> Iterator[str]:
-    """Every text in JSON but what users wrote into metadata."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for each in value:
-            yield from _words(each)
-    elif isinstance(value, dict):
-        for key, each in value.items():
-            if key != "metadata":
-                yield from _words(each)
+        return about in self._maybe or not self._all.isdisjoint(ownership.words(held))
 
 
 def _no(rows: pa.Table) -> pa.Array:
@@ -466,62 +380,3 @@ def _inside(column: pa.ChunkedArray, member: str) -> pa.Array:
         inner = held.get(member) if isinstance(held, dict) else None
         found.append(inner if isinstance(inner, str) else None)
     return pa.array(found, pa.string())
-
-
-@functools.cache
-def _alike(kind: str) -> tuple[str, ...]:
-    """The streams of one kind of object, by whose ids owners are found: payment methods are in two lists."""
-    return tuple(name for name in tied() if catalog.load().streams[name].object == kind)
-
-
-@functools.cache
-def _tells_itself(stream: str) -> bool:
-    """Do a stream's rows name their customers?"""
-    return any(tie.direct for tie in ties(stream))
-
-
-@functools.cache
-def _ties() -> dict[str, tuple[Tie, ...]]:
-    """By stream, from the catalog: references to customers, to what refers to customers, and so on."""
-    streams = catalog.load().streams
-    found: dict[str, dict[str, Tie]] = {PEOPLE: {}}
-    owned = {CUSTOMERS, PEOPLE}
-    while True:
-        before = sum(len(each) for each in found.values()), len(owned)
-        for stream in streams.values():
-            if stream.name == CUSTOMERS or stream.name in _BUSINESS or is_event(stream):
-                continue
-            mine = {tie.column: tie for tie in _found(streams, stream, owned)}
-            if mine:
-                found[stream.name] = mine
-                owned.add(stream.name)
-        if before == (sum(len(each) for each in found.values()), len(owned)):
-            return {name: tuple(each.values()) for name, each in found.items()}
-
-
-def _found(
-    streams: Mapping[str, catalog.Stream], stream: catalog.Stream, owned: Iterable[str]
-) -> Iterator[Tie]:
-    parents = {origin.parents[0].stream for origin in stream.origins if origin.parents} & set(owned)
-    if parents:
-        yield Tie("_parent_id", tuple(sorted(parents)))
-    names = {field.name for field in stream.fields}
-    for field in stream.fields:
-        if field.name in _OWN:
-            yield Tie(field.name, _OWN[field.name])
-        elif field.name in _INSIDE and "customer" not in names:
-            yield Tie(field.name, (CUSTOMERS,), "customer")
-        elif field.type in ("id", "string") and field.name not in ("id", *_FOLLOWS):
-            objects = {*field.expands} if field.type == "id" else {_words_of().get(field.name, "")}
-            meant = (name for name in owned if streams[name].object in objects - _EFFECTS)
-            if found := tuple(sorted(meant)):
-                yield Tie(field.name, found)
-
-
-@functools.cache
-def _words_of() -> Mapping[str, str]:
-    """The last word of each object, where no other ends with it, and the object: a reference that is only text
-    goes by it (`invoice`, `payment_method`)."""
-    objects = {stream.object for stream in catalog.load().streams.values()}
-    last = [name.rpartition(".")[2] for name in objects]
-    return {name.rpartition(".")[2]: name for name in objects if last.count(name.rpartition(".")[2]) == 1}

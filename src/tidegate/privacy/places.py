@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from tidegate import catalog
-from tidegate.privacy import forget
+from tidegate.privacy import ownership
 from tidegate.rows import columns
 from tidegate.warehouse import base
 
@@ -49,15 +49,15 @@ def places(warehouse: base.Warehouse, tables: Mapping[str, Sequence[str]]) -> li
             there.setdefault(row["table_name"].lower(), []).append(row["column_name"])
     found = []
     for stream in catalog.load().streams.values():
-        mine = stream.name in {forget.CUSTOMERS, *forget.tied()} or forget.ties(stream.name)
-        if not mine and not forget.is_event(stream):
+        mine = stream.name in {ownership.CUSTOMERS, *ownership.tied()} or ownership.ties(stream.name)
+        if not mine and not ownership.is_event(stream):
             continue
         pairs = [(each, suffix) for each in tables.get(stream.name, ()) for suffix in ("", HISTORY)]
         for name, suffix in ((each + suffix, suffix) for each, suffix in pairs):
             names = there.get(name.lower(), [])
             if {"_account_id", *stream.key} <= set(names):
                 found.append(Place(stream, name, tuple(names), bool(suffix)))
-    return sorted(found, key=lambda place: place.stream.name != forget.CUSTOMERS)
+    return sorted(found, key=lambda place: place.stream.name != ownership.CUSTOMERS)
 
 
 def union(

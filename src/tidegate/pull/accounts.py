@@ -59,6 +59,7 @@ async def each_account(
         nodes = [walk.node for walk in wanted.walks]
         own = known or await identify(stripe, source, nodes)
         stripe.pace.belongs_to(own)
+        stripe.pace.whose = own
         yield own, stripe
     if source.accounts == "own":
         return

@@ -53,6 +53,14 @@ class Silent:
 
 
 @dataclass(slots=True)
+class Run:
+    """The first run of those whose pulls follow one another, as it was noted beside the data."""
+
+    run_id: str = ""
+    started_at: dt.datetime | None = None
+
+
+@dataclass(slots=True)
 class Outcome:
     """How one stream of one account fared; counts grow while it runs.
 
@@ -85,7 +93,11 @@ class Outcome:
     to_version: int | None = None
     """The last one."""
     total: Total | None = field(default=None, repr=False, compare=False)
-    """What the run did to it so far, where it pulls again and again."""
+    """What the run did to it so far, where it is not its first pull."""
+    run: Run | None = field(default=None, repr=False, compare=False)
+    """The run that pulls again and again, of which it is."""
+    noted: bool = field(default=False, repr=False, compare=False)
+    """Was it left beside the data?"""
 
     def wrote(self, inserted: int, updated: int, unchanged: int) -> None:
         """Count rows that went to the table."""
@@ -140,69 +152,70 @@ class Outcome:
 class Total(Outcome):
     """The sum of what the pulls of a run did to one stream of one account; its status is the last one's."""
 
-    run_id: str = ""
-    """The run that it was last noted for."""
-    started_at: dt.datetime | None = None
-    is_noted: bool = True
-    """Does the warehouse know all the rows of it?"""
-
     def add(self, other: Outcome) -> None:
         """Count what one more pull did."""
         self.status, self.error = other.status, other.error
-        self.read += other.read
-        self.wrote(other.inserted, other.updated, other.unchanged)
-        self.written += other.written - other.inserted - other.updated
-        self.deleted += other.deleted
-        self.versions += other.versions
-        self.bytes += other.bytes
+        for name in _SUMMED:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
         self.tally.add(other.tally)
-        for version in (other.from_version, other.to_version):
-            if version is not None:
-                self.spans(version, version)
-        self.is_noted = self.is_noted and not (other.written or other.deleted)
+        if other.from_version is not None and other.to_version is not None:
+            self.spans(other.from_version, other.to_version)
+        self.noted = self.noted and not (other.written or other.deleted)
+
+
+_SUMMED = ("read", "written", "deleted", "inserted", "updated", "unchanged", "versions", "bytes")
 
 
 class News:
     """Knows what earlier pulls had to say, and so what is new about the next.
 
-    It also sums up what each stream of each account got, which becomes the `total` of its outcomes.
+    It also sums up what each stream of each account got: from the second pull on that is the outcomes' `total`.
     """
 
     def __init__(self) -> None:
         self._wrong: dict[tuple[str, str], str] = {}
-        self._totals: dict[tuple[str, str], Total] = {}
+        self._sums: dict[tuple[str, str], Outcome] = {}
+        self._run = Run()
 
     def of(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
         """Those with rows that changed, and those that fare otherwise than the last time.
 
-        Also those of which the warehouse does not know all that came between two pulls.
+        Also those of which something changed before, and was not left beside the data yet.
         """
         found = []
         for each in outcomes:
             key, before = (each.account, each.stream), self._wrong.get((each.account, each.stream), "")
-            if each.total is None:
-                each.total = self._sum(key, each)
             quiet = each.status in ("ok", "not_enabled")
             now = "" if quiet else f"{each.status} {_VARYING.sub('', each.error)}"
             if now:
                 self._wrong[key] = now
             elif before:
                 del self._wrong[key]
-            new = each.written or each.deleted or now != before
-            if new or (key in self._totals and not self._totals[key].is_noted):
+            is_news = bool(each.written or each.deleted) or now != before
+            if self._sum(key, each, is_news) or is_news:
                 found.append(each)
         return found
 
-    def _sum(self, key: tuple[str, str], outcome: Outcome) -> Total | None:
-        """The total of a stream with this outcome; none where there never was anything to tell."""
-        total = self._totals.get(key)
-        if outcome.told:
-            if total is None:
-                total = self._totals[key] = Total(outcome.stream, outcome.account)
-            total.add(outcome)
-        elif total is not None:
-            total.status, total.error = outcome.status, outcome.error
-        return total
+    def _sum(self, key: tuple[str, str], each: Outcome, is_news: bool) -> bool:
+        """Count an outcome; says whether there are changes that were not noted."""
+        known = self._sums.get(key)
+        if each.run is not None:
+            return False  # somebody else's news have counted it
+        if known is None:
+            if each.told:
+                self._sums[key] = each
+                each.run = self._run
+            return False
+        left = not known.noted and bool(known.written or known.deleted)
+        if is_news or left or each.told:
+            if not isinstance(known, Total):
+                total = Total(each.stream, each.account, run=self._run)
+                total.add(known)
+                total.noted = known.noted
+                self._sums[key] = known = total
+            known.add(each)
+            each.total, each.run = known, self._run
+        return left
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,27 +380,20 @@ def rows(run_id: str, started: dt.datetime, finished: dt.datetime, outcomes: Seq
 def note(warehouse: base.Warehouse, run_id: str, started: dt.datetime, outcomes: Sequence[Outcome]) -> None:
     """Leave the outcomes beside the data; they wait on disk while somebody else holds the warehouse.
 
-    Those of a run that pulls again and again replace what it left before by its sums.
+    Of a run that pulls again and again the sums are left, in the place of those that it left before.
     """
-    now = dt.datetime.now(dt.UTC)
-    table = pa.concat_tables(
-        rows(run_id, since, now, found) for since, found in _summed(run_id, started, outcomes).items()
-    )
+    now, pulled, summed, since = dt.datetime.now(dt.UTC), list[Outcome](), list[Outcome](), started
+    for each in outcomes:
+        if each.run is not None and each.run.started_at is None:
+            each.run.run_id, each.run.started_at = run_id, started
+        if each.total is None or each.run is None or each.run.run_id != run_id:
+            pulled.append(each)
+        else:
+            summed.append(each.total)
+            since = each.run.started_at or started
+    table = pa.concat_tables([rows(run_id, started, now, pulled), rows(run_id, since, now, summed)])
     spool.load(warehouse, [base.Load(RUNS, table)], {})
     for each in outcomes:
+        each.noted = True
         if each.total is not None:
-            each.total.is_noted = True
-
-
-def _summed(
-    run_id: str, started: dt.datetime, outcomes: Iterable[Outcome]
-) -> dict[dt.datetime, list[Outcome]]:
-    """What is to be noted for a run, by when that began: sums, where it has noted some before."""
-    found: dict[dt.datetime, list[Outcome]] = {}
-    for each in outcomes:
-        total = each.total
-        if total is None:
-            found.setdefault(started, []).append(each)
-            continue
-        ...
-    return found
+            each.total.noted = True

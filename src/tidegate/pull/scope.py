@@ -87,9 +87,12 @@ def budget(source: Source, account: str) -> pace.Pace:
     """The pace of requests to an account; to the key's own, when that has no name yet."""
     limits = pace.limits_for(client.mode(source.api_key), source.rate_limit)
     if source.purse is None:
-        return pace.Pace(limits, budget=source.budget)
-    name = purse.account_name(source.api_base, source.api_key, account)
-    return source.purse.pace(name, limits, budget=source.budget)
+        found = pace.Pace(limits, budget=source.budget)
+    else:
+        name = purse.account_name(source.api_base, source.api_key, account)
+        found = source.purse.pace(name, limits, budget=source.budget)
+    found.whose = account.rpartition("/")[2]
+    return found
 
 
 def shared(

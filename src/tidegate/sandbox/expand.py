@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tidegate import catalog
-from tidegate.sandbox import objects, refusals
+from tidegate.sandbox import nesting, objects, refusals
 
 DEEPEST = 4
 
@@ -91,7 +91,7 @@ def _absent(
     for stream in of_object(book.facts, kind):
         for nested in stream.nested:
             if nested.path == name:
-                node[name] = book.nested_list(stream.name, node["id"], nested)
+                node[name] = nesting.nested_list(book, stream.name, node["id"], nested)
                 _walk(book, node[name], rest, path)
                 return
         if name in stream.expand and (ref := book.locate(stream.name, node["id"])) is not None:

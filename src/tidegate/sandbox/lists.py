@@ -18,7 +18,7 @@ import msgspec
 
 from tidegate import catalog
 from tidegate.sandbox import expand as expansions
-from tidegate.sandbox import filters, forms, objects, refusals
+from tidegate.sandbox import filters, forms, objects, refusals, shelves
 
 DEFAULT_LIMIT = 10
 PAGING = frozenset({"starting_after", "ending_before"})
@@ -94,7 +94,7 @@ def page(
     plain = _plain_page(book, listing, asked, parents)
     if plain is not None:
         data, more = plain
-        found: list[tuple[str, objects.Ref]] = []
+        found: list[tuple[str, shelves.Ref]] = []
     else:
         found, more = _page_refs(book, listing, asked, parents)
         data = b",".join([_render(book, name, ref, asked) for name, ref in found])
@@ -138,7 +138,7 @@ def matches_all(asked: Asked, obj: objects.Object) -> bool:
     return all(match(obj) for match in asked.matches)
 
 
-def _render(book: objects.Book, stream: str, ref: objects.Ref, asked: Asked) -> bytes:
+def _render(book: objects.Book, stream: str, ref: shelves.Ref, asked: Asked) -> bytes:
     if not asked.deep:
         return book.render(stream, ref, asked.own)
     return msgspec.json.encode(expansions.apply(book, book.show(stream, ref, asked.own), asked.deep))
@@ -146,7 +146,7 @@ def _render(book: objects.Book, stream: str, ref: objects.Ref, asked: Asked) -> 
 
 def _page_refs(
     book: objects.Book, listing: Listing, asked: Asked, parents: Parents
-) -> tuple[list[tuple[str, objects.Ref]], bool]:
+) -> tuple[list[tuple[str, shelves.Ref]], bool]:
     """The page's refs, newest first, and whether more follow in the direction that was asked for."""
     backwards = bool(asked.before)
     refs = _children(book, listing, asked, parents) if parents else _top_level(book, listing, asked)
@@ -158,7 +158,7 @@ def _page_refs(
     return window, more
 
 
-def _top_level(book: objects.Book, listing: Listing, asked: Asked) -> Iterator[tuple[str, objects.Ref]]:
+def _top_level(book: objects.Book, listing: Listing, asked: Asked) -> Iterator[tuple[str, shelves.Ref]]:
     stream = listing.streams[0][0]
     name = stream.name
     cursor = _cursor(book, stream, asked)
@@ -184,7 +184,7 @@ def _top_level(book: objects.Book, listing: Listing, asked: Asked) -> Iterator[t
 
 def _children(
     book: objects.Book, listing: Listing, asked: Asked, parents: Parents
-) -> Iterator[tuple[str, objects.Ref]]:
+) -> Iterator[tuple[str, shelves.Ref]]:
     elements = [
         (stream.name, ref) for stream, _ in listing.streams for ref in book.children(stream.name, *parents[0])
     ]
@@ -201,7 +201,7 @@ def _children(
     return iter(reversed(kept) if asked.before else kept)
 
 
-def _kept(book: objects.Book, stream: str, ref: objects.Ref, asked: Asked) -> bool:
+def _kept(book: objects.Book, stream: str, ref: shelves.Ref, asked: Asked) -> bool:
     if not asked.matches and asked.low is None and asked.top is None:
         return True
     obj = book.show(stream, ref)
@@ -213,7 +213,7 @@ def _kept(book: objects.Book, stream: str, ref: objects.Ref, asked: Asked) -> bo
     return matches_all(asked, obj)
 
 
-def _cursor(book: objects.Book, stream: catalog.Stream, asked: Asked) -> objects.Ref | None:
+def _cursor(book: objects.Book, stream: catalog.Stream, asked: Asked) -> shelves.Ref | None:
     """Where the page begins; a cursor that was deleted meanwhile is refused, as at Stripe."""
     id = asked.after or asked.before
     if not id:
@@ -256,7 +256,7 @@ def _parents(
     return tuple(found)
 
 
-def _theirs(book: objects.Book, parents: Parents, ref: objects.Ref) -> bool:
+def _theirs(book: objects.Book, parents: Parents, ref: shelves.Ref) -> bool:
     """Of a list by two parents, whose children the world knows by the first: the second one's turn?"""
     return all(
         (found := book.world.find(stream, id)) is not None and ref.n == found[0] for stream, id in parents[1:]
@@ -308,7 +308,7 @@ def _open_token(params: forms.Tree) -> forms.Tree:
 def _v2_answer(
     book: objects.Book,
     data: bytes,
-    found: list[tuple[str, objects.Ref]],
+    found: list[tuple[str, shelves.Ref]],
     more: bool,
     asked: Asked,
     url: str,

@@ -1,58 +1,24 @@
 """One account's objects: the generated world, and over it what was created, changed or deleted through the API.
 
-Base objects are never stored; the overlay holds only what somebody touched. Nested lists are never stored
-either: they are assembled from their child streams whenever an object is rendered.
+Base objects are never stored; the overlay holds only what somebody touched (see `shelves`). Nested lists are never
+stored either (see `nesting`).
 """
 
 from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import msgspec
 
 from tidegate import catalog
 from tidegate.sandbox import clock as clocks
-from tidegate.sandbox import history, ids, nesting, settling
+from tidegate.sandbox import history, ids, nesting, settling, shelves
 from tidegate.sandbox import world as worlds
 
-EMBEDDED = 10
-"""Nested lists are cut here."""
-
-# Stripe appends these inside their parent; every other list begins with the newest.
-APPENDED = frozenset({"subscription_items"})
-
 Object = dict[str, Any]
-
-
-class Ref(NamedTuple):
-    """Where an object stands: a base ordinal (of a parent), or one of the overlay."""
-
-    created: int
-    born: int
-    """0 for base objects, 1 for the overlay's."""
-    n: int
-    id: str
-    """Only of the overlay's; base objects have theirs computed."""
-    parent: int | None = None
-
-
-@dataclass
-class Shelf:
-    """What was touched of one stream."""
-
-    objects: dict[str, Object] = field(default_factory=dict)
-    parents: dict[str, str] = field(default_factory=dict)
-    order: list[tuple[int, int, str]] = field(default_factory=list)
-    born: dict[str, list[str]] = field(default_factory=dict)
-    base: dict[tuple[int | None, int], str] = field(default_factory=dict)
-    """Base objects that were changed or deleted, by parent's ordinal and ordinal."""
-    gone: dict[str, Object] = field(default_factory=dict)
-    gaps: set[tuple[int | None, int]] = field(default_factory=set)
-    """The deleted ones among `base`."""
 
 
 class Book:
@@ -77,7 +43,7 @@ class Book:
         self._dirty_streams: set[str] = set()
         self.changed_at: dict[tuple[str, str], float] = {}
         """When searchable objects were last touched, by stream and id."""
-        self._shelves: dict[str, Shelf] = {}
+        self._shelves: dict[str, shelves.Shelf] = {}
         self._sequence = itertools.count()
         self._shuffle = shuffle
         self.settling = settling.Settling(self)
@@ -90,9 +56,9 @@ class Book:
         """The catalog's entry."""
         return self.facts.streams[name]
 
-    def shelf(self, stream: str) -> Shelf:
+    def shelf(self, stream: str) -> shelves.Shelf:
         """The overlay of a stream."""
-        return self._shelves.setdefault(stream, Shelf())
+        return self._shelves.setdefault(stream, shelves.Shelf())
 
     def touched(self, stream: str) -> bool:
         """Was anything of the stream created, changed or deleted?"""
@@ -107,19 +73,21 @@ class Book:
         """Do all its objects stand as the world renders them?"""
         return stream not in self._shelves and stream not in self._dirty_streams
 
-    def locate(self, stream: str, id: str, parent: str = "") -> Ref | None:
+    def locate(self, stream: str, id: str, parent: str = "") -> shelves.Ref | None:
         """Where the object stands, deleted ones included; `parent` only matters where ids repeat."""
         shelf = self._shelves.get(stream)
         if shelf is not None:
             key = self._key(stream, id, parent)
             obj = shelf.objects.get(key) or shelf.gone.get(key)
             if obj is not None and (born := obj.get("_born")) is not None:
-                return Ref(born[0], 1, born[1], key)
+                return shelves.Ref(born[0], 1, born[1], key)
         found = self._find_base(stream, id, parent)
         if found is None:
             return None
         ordinal, above = found
-        return Ref(0 if above is not None else self.world.created(stream, ordinal), 0, ordinal, "", above)
+        return shelves.Ref(
+            0 if above is not None else self.world.created(stream, ordinal), 0, ordinal, "", above
+        )
 
     def exists(self, stream: str, id: str, parent: str = "") -> bool:
         """Is there such an object, not deleted?"""
@@ -136,7 +104,7 @@ class Book:
         """What a deleted object left behind."""
         shelf = self._shelves.get(stream)
         return (
-            public(shelf.gone[key])
+            shelves.public(shelf.gone[key])
             if shelf and (key := self._key(stream, id, parent)) in shelf.gone
             else None
         )
@@ -148,10 +116,10 @@ class Book:
         shelf = self._shelves.get(stream)
         key = self._key(stream, id, parent)
         if shelf is not None and key in shelf.objects:
-            return public(copied(shelf.objects[key]))
+            return shelves.public(shelves.copied(shelf.objects[key]))
         found = self._find_base(stream, id, parent)
         assert found is not None, "an object that exists is in the overlay or in the world"
-        return self.strip(stream, msgspec.json.decode(self.world.render(stream, *found)))
+        return nesting.strip(self.stream(stream), msgspec.json.decode(self.world.render(stream, *found)))
 
     def parent_of(self, stream: str, id: str) -> str:
         """The parent's id of a child; empty for others."""
@@ -171,7 +139,7 @@ class Book:
             return name, self.world.id(name, ordinal, further)
         return name, self.world.id(name, number)
 
-    def every(self, stream: str) -> Iterator[tuple[str, Ref]]:
+    def every(self, stream: str) -> Iterator[tuple[str, shelves.Ref]]:
         """All live objects with their parents' ids; of a child stream, parent by parent."""
         origins = {
             origin.parents[0].stream: origin for origin in self.stream(stream).origins if origin.parents
@@ -196,7 +164,7 @@ class Book:
         parent = parent or self.parent_of(stream, id)
         key = self._key(stream, id, parent)
         self._touch(stream, parent, id, at)
-        obj = self.strip(stream, dict(obj))
+        obj = nesting.strip(self.stream(stream), dict(obj))
         again = shelf.gone.pop(key, None) is not None
         known = shelf.objects.get(key)
         if known is not None:
@@ -214,7 +182,7 @@ class Book:
             obj["_born"] = born
             if parent:
                 siblings = shelf.born.setdefault(parent, [])
-                siblings.insert(len(siblings) if stream in APPENDED else 0, key)
+                siblings.insert(len(siblings) if stream in shelves.APPENDED else 0, key)
             else:
                 bisect.insort(shelf.order, (*born, key))
         shelf.objects[key] = obj
@@ -288,64 +256,46 @@ class Book:
             for parent, last, when in self.gone(above):
                 del parent
                 for ref in self.children(stream, above, last["id"]):
-                    yield last["id"], self.strip(stream, self.show(stream, ref)), when
+                    yield last["id"], nesting.strip(self.stream(stream), self.show(stream, ref)), when
 
-    def children(self, stream: str, parent_stream: str, parent: str) -> Iterator[Ref]:
+    def children(self, stream: str, parent_stream: str, parent: str) -> Iterator[shelves.Ref]:
         """The refs of a parent's children in list order."""
-        shelf = self._shelves.get(stream)
-        born = shelf.born.get(parent, []) if shelf else []
-        if born and stream not in APPENDED:
-            for i, key in enumerate(born):
-                yield Ref(0, 1, i, key)
+        shelf = self._shelves.get(stream) or shelves.Shelf()
         number = self._number(stream, parent_stream, parent)
-        if number is not None:
-            for ordinal in range(self.world.count(stream, number)):
-                if shelf is None or (number, ordinal) not in shelf.gaps:
-                    yield Ref(0, 0, ordinal, "", number)
-        if born and stream in APPENDED:
-            for i, key in enumerate(born):
-                yield Ref(0, 1, i, key)
+        return shelves.children(self.world, stream, shelf, number, parent)
 
     def descending(
         self,
         stream: str,
-        high: Ref | None,
+        high: shelves.Ref | None,
         low: int | None,
         top: int | None,
         chosen: Sequence[int] | None = None,
-    ) -> Iterator[Ref]:
+    ) -> Iterator[shelves.Ref]:
         """Top-level refs newest first: older than `high`, created in [low, top); of the base only `chosen` ones."""
-        bounds = self._base_bounds(stream, low, top)
-        if high is not None:
-            last = high.n if high.born == 0 else self._base_bounds(stream, None, high.created + 1)[1]
-            bounds = (bounds[0], min(bounds[1], last))
-        base = self._ordinals(bounds, chosen)
-        new = self._new(stream, low, top)
-        if high is not None:
-            ceiling = (high.created, high.n) if high.born else (high.created, -1)
-            new = new[: bisect.bisect_left(new, (*ceiling, ""))]
-        return self._merge(stream, reversed(base), list(reversed(new)), newest_first=True)
+        shelf = self._shelves.get(stream) or shelves.Shelf()
+        return shelves.descending(self.world, stream, shelf, high, low, top, chosen)
 
     def ascending(
-        self, stream: str, low: Ref, bottom: int | None, top: int | None, chosen: Sequence[int] | None = None
-    ) -> Iterator[Ref]:
+        self,
+        stream: str,
+        low: shelves.Ref,
+        bottom: int | None,
+        top: int | None,
+        chosen: Sequence[int] | None = None,
+    ) -> Iterator[shelves.Ref]:
         """Top-level refs oldest first: newer than `low`, created in [bottom, top)."""
-        bounds = self._base_bounds(stream, bottom, top)
-        first = low.n + 1 if low.born == 0 else self._base_bounds(stream, None, low.created + 1)[1]
-        base = self._ordinals((max(bounds[0], first), bounds[1]), chosen)
-        new = self._new(stream, bottom, top)
-        floor = (low.created, low.n + 1) if low.born else (low.created, -1)
-        new = new[bisect.bisect_left(new, (*floor, "")) :]
-        return self._merge(stream, iter(base), new, newest_first=False)
+        shelf = self._shelves.get(stream) or shelves.Shelf()
+        return shelves.ascending(self.world, stream, shelf, low, bottom, top, chosen)
 
-    def id(self, stream: str, ref: Ref) -> str:
+    def id(self, stream: str, ref: shelves.Ref) -> str:
         """The id at a ref."""
         if ref.born:
             shown: str = self.shelf(stream).objects[ref.id]["id"]
             return shown
         return self.world.id(stream, ref.n, ref.parent)
 
-    def stored(self, stream: str, ref: Ref) -> Object | None:
+    def stored(self, stream: str, ref: shelves.Ref) -> Object | None:
         """The overlay's object at a ref, or None when the world's stands."""
         shelf = self._shelves.get(stream)
         if shelf is None:
@@ -353,63 +303,28 @@ class Book:
         key = ref.id or shelf.base.get((ref.parent, ref.n), "")
         return shelf.objects.get(key)
 
-    def render(self, stream: str, ref: Ref, expand: frozenset[str] = frozenset()) -> bytes:
+    def render(self, stream: str, ref: shelves.Ref, expand: frozenset[str] = frozenset()) -> bytes:
         """The object at a ref as JSON; `expand` holds nested lists and fields that are absent unless asked for."""
         if self._plain(stream, ref):
             return self.world.render(stream, ref.n, ref.parent, expand)
         return msgspec.json.encode(self.show(stream, ref, expand))
 
-    def show(self, stream: str, ref: Ref, expand: frozenset[str] = frozenset()) -> Object:
+    def show(self, stream: str, ref: shelves.Ref, expand: frozenset[str] = frozenset()) -> Object:
         """The same, decoded."""
         stored = self.stored(stream, ref)
         if stored is None:
             obj: Object = msgspec.json.decode(self.world.render(stream, ref.n, ref.parent, expand))
             if self._plain(stream, ref):
                 return obj
-            obj = self.strip(stream, obj)
+            obj = nesting.strip(self.stream(stream), obj)
         else:
-            obj = public(copied(stored))
+            obj = shelves.public(shelves.copied(stored))
             if ref.born == 0 and (extra := expand & set(self.stream(stream).expand)):
                 base = msgspec.json.decode(self.world.render(stream, ref.n, ref.parent, expand))
                 obj.update({name: base[name] for name in extra if name in base and name not in obj})
-        return self.complete(stream, obj, expand)
+        return nesting.complete(self, stream, obj, expand)
 
-    def complete(self, stream: str, obj: Object, expand: frozenset[str] = frozenset()) -> Object:
-        """The object with its nested lists: those embedded, and those expanded."""
-        for nested in self.stream(stream).nested:
-            if nested.embedded or nested.path in expand:
-                *path, last = nested.path.split(".")
-                holder: Any = obj
-                for name in path:
-                    holder = holder.setdefault(name, {}) if isinstance(holder, dict) else None
-                if isinstance(holder, dict):
-                    holder[last] = self.nested_list(stream, obj["id"], nested)
-        return obj
-
-    def nested_list(self, stream: str, id: str, nested: catalog.NestedList) -> Object:
-        """The first ten of a nested list, with the url where it goes on."""
-        page = list(itertools.islice(self.nested_refs(stream, id, nested), EMBEDDED + 1))
-        return {
-            "object": "list",
-            "data": [self.show(child, ref) for child, ref in page[:EMBEDDED]],
-            "has_more": len(page) > EMBEDDED,
-            "url": nesting.nested_url(nested, id),
-        }
-
-    def nested_refs(self, stream: str, id: str, nested: catalog.NestedList) -> Iterator[tuple[str, Ref]]:
-        """The elements of a nested list: the children of one or several streams."""
-        for name in nested.streams:
-            child = self.stream(name)
-            if any(origin.parents and origin.parents[0].stream == stream for origin in child.origins):
-                for ref in self.children(name, stream, id):
-                    yield name, ref
-            elif pointer := nesting.pointing_field(child, self.stream(stream)):
-                for ref in self.pointing(name, pointer, id):
-                    # A customer's subscriptions are those that are not canceled.
-                    if name != "subscriptions" or self.show(name, ref)["status"] != "canceled":
-                        yield name, ref
-
-    def pointing(self, stream: str, pointer: str, id: str) -> Iterator[Ref]:
+    def pointing(self, stream: str, pointer: str, id: str) -> Iterator[shelves.Ref]:
         """Top-level objects whose field holds an id, newest first."""
         chosen = self.world.select(stream, {pointer: id})
         shelf = self._shelves.get(stream)
@@ -424,17 +339,6 @@ class Book:
                 obj = stored if stored is not None else self.show(stream, ref)
                 if obj.get(pointer) == id:
                     yield ref
-
-    def strip(self, stream: str, obj: Object) -> Object:
-        """The object without its nested lists (changed in place)."""
-        for nested in self.stream(stream).nested:
-            *path, last = nested.path.split(".")
-            holder: Any = obj
-            for name in path:
-                holder = holder.get(name) if isinstance(holder, dict) else None
-            if isinstance(holder, dict):
-                holder.pop(last, None)
-        return obj
 
     def count(self, stream: str) -> int:
         """Live top-level objects."""
@@ -454,7 +358,7 @@ class Book:
             key = history.Key(stream, parent if "_parent_id" in self.stream(stream).key else "", id)
             self.history.touch(key, self.clock.now() if at is None else at)
 
-    def _plain(self, stream: str, ref: Ref) -> bool:
+    def _plain(self, stream: str, ref: shelves.Ref) -> bool:
         """Does the world's rendering stand as it is?"""
         if ref.born:
             return False
@@ -499,59 +403,6 @@ class Book:
 
     def _key(self, stream: str, id: str, parent: str) -> str:
         return f"{parent}/{id}" if parent and "_parent_id" in self.stream(stream).key else id
-
-    def _base_bounds(self, stream: str, low: int | None, top: int | None) -> tuple[int, int]:
-        first = 0 if low is None else self.world.bisect(stream, low)
-        last = self.world.count(stream) if top is None else self.world.bisect(stream, top)
-        return first, last
-
-    def _ordinals(self, bounds: tuple[int, int], chosen: Sequence[int] | None) -> Sequence[int]:
-        first, last = bounds
-        if chosen is None:
-            return range(first, max(first, last))
-        return chosen[bisect.bisect_left(chosen, first) : bisect.bisect_left(chosen, last)]
-
-    def _new(self, stream: str, low: int | None, top: int | None) -> list[tuple[int, int, str]]:
-        shelf = self._shelves.get(stream)
-        if shelf is None:
-            return []
-        first = 0 if low is None else bisect.bisect_left(shelf.order, (low, -1, ""))
-        last = len(shelf.order) if top is None else bisect.bisect_left(shelf.order, (top, -1, ""))
-        return shelf.order[first:last]
-
-    def _merge(
-        self, stream: str, base: Iterable[int], new: list[tuple[int, int, str]], *, newest_first: bool
-    ) -> Iterator[Ref]:
-        """Base ordinals and the overlay's entries in one order; deleted base objects are left out."""
-        shelf = self._shelves.get(stream)
-        gaps, hidden = (shelf.gaps, shelf.gone) if shelf else ((), ())
-        position = 0
-        for ordinal in base:
-            if gaps and (None, ordinal) in gaps:
-                continue
-            created = self.world.created(stream, ordinal) if position < len(new) else 0
-            while position < len(new) and (
-                new[position][0] >= created if newest_first else new[position][0] < created
-            ):
-                if new[position][2] not in hidden:
-                    yield Ref(new[position][0], 1, new[position][1], new[position][2])
-                position += 1
-            yield Ref(created, 0, ordinal, "")
-        for entry in new[position:]:
-            if entry[2] not in hidden:
-                yield Ref(entry[0], 1, entry[1], entry[2])
-
-
-def copied(value: Any) -> Any:
-    """A copy of JSON, nothing of it shared; ten times as fast as `copy.deepcopy`, which looks for cycles."""
-    if isinstance(value, dict):
-        return {name: copied(each) for name, each in value.items()}
-    return [copied(each) for each in value] if isinstance(value, list) else value
-
-
-def public(obj: Object) -> Object:
-    """The object without the overlay's own marks (changed in place when it is a copy)."""
-    return {name: value for name, value in obj.items() if name[0] != "_"}
 
 
 def _created(obj: Object, otherwise: int) -> int:

@@ -17,7 +17,7 @@ import msgspec
 
 from tidegate import catalog
 from tidegate.sandbox import expand as expansions
-from tidegate.sandbox import forms, objects, refusals
+from tidegate.sandbox import forms, objects, refusals, shelves
 
 _CLAUSE = re.compile(
     r"""\s*(?P<minus>-)?(?P<field>[\w.]+)(\[(?P<mq>["'])(?P<key>(?:\\.|(?!(?P=mq)).)+)(?P=mq)\])?\s*
@@ -122,7 +122,7 @@ def page(
 
 def _matching(
     book: objects.Book, stream: str, query: Query, settled: Callable[[objects.Object], bool]
-) -> itertools.filterfalse[objects.Ref]:
+) -> itertools.filterfalse[shelves.Ref]:
     equal = {
         clause.field: clause.value
         for clause in query.clauses
@@ -132,7 +132,7 @@ def _matching(
     if chosen is not None and book.touched(stream):
         chosen = sorted({*chosen, *(ordinal for above, ordinal in book.shelf(stream).base if above is None)})
 
-    def fails(ref: objects.Ref) -> bool:
+    def fails(ref: shelves.Ref) -> bool:
         obj = book.show(stream, ref)
         return not settled(obj) or not query.matches(obj)
 

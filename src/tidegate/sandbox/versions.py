@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from tidegate.sandbox import objects
+from tidegate.sandbox import nesting, objects
 
 RELEASES = (
     "2015-10-16",
@@ -157,7 +157,7 @@ def _customer_lists(book: objects.Book, customer: objects.Object) -> None:
 def _embed(book: objects.Book, obj: objects.Object, stream: str) -> None:
     for nested in book.stream(stream).nested:
         if nested.path not in obj and not obj.get("deleted"):
-            obj[nested.path] = book.nested_list(stream, obj["id"], nested)
+            obj[nested.path] = nesting.nested_list(book, stream, obj["id"], nested)
 
 
 def _payment_of(book: objects.Book, invoice: str) -> str | None:

@@ -1,6 +1,7 @@
 """The application: which routes there are, and the thread that serves them.
 
-Anybody may ask `/health` (the process answers) and `/ready` (its metadata database does, too).
+Anybody may ask `/health` (the process answers) and `/ready` (its metadata database does, too). What `triggers` has
+needs a token.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from starlette import requests
 
 from tidegate import config, errors
 from tidegate.engine import feed
-from tidegate.server import deliveries
+from tidegate.server import deliveries, triggers
 from tidegate.store import database
 
 GRACE = 15
@@ -120,9 +121,13 @@ def serving(
     port: int = 0,
     more: Sequence[fastapi.APIRouter] = (),
 ) -> Iterator[str]:
-    """Make and serve the application, with a connection of its own to the metadata database."""
+    """Make and serve the application, with connections of its own to the metadata database."""
     opened = database.open_database(file.database.get_secret_value(), wait=deliveries.WAIT)
-    with contextlib.closing(opened) as store, serve(make(file, store, arrivals, more), host, port) as url:
+    with (
+        contextlib.closing(opened) as store,
+        triggers.routes(file) as called,
+        serve(make(file, store, arrivals, [called, *more]), host, port) as url,
+    ):
         yield url
 
 

@@ -18,7 +18,7 @@ import msgspec
 from starlette import requests
 
 from tidegate import config, errors
-from tidegate.engine import endpoints, feed
+from tidegate.engine import endpoints, feed, traffic
 from tidegate.store import database, deliveries
 from tidegate.stripe import keys, webhooks
 
@@ -237,7 +237,7 @@ class Receiver:
                 name, "no event", "A delivery is no snapshot event; give the endpoint that payload style."
             )
             return fastapi.Response(status_code=400)
-        if event.type == endpoints.TEST:
+        if event.type == traffic.TEST:
             await asyncio.wait_for(asyncio.to_thread(self._store.now), ANSWERED)
             return fastapi.Response(status_code=200)
         account = door.account(event)

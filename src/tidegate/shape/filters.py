@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tidegate import config, errors
-from tidegate.config import flows
+from tidegate.config import conditions
 from tidegate.shape import values
 
 if TYPE_CHECKING:
@@ -152,13 +152,13 @@ class _Compiler:
 
     def group(self, filter: config.Filter) -> str:
         """SQL that is true or false, never NULL."""
-        if isinstance(filter, flows.Condition):
+        if isinstance(filter, conditions.Condition):
             return self.condition(filter)
-        if isinstance(filter, flows.All):
+        if isinstance(filter, conditions.All):
             return "(" + " AND ".join(map(self.group, filter.all)) + ")"
         return "(" + " OR ".join(map(self.group, filter.any)) + ")"
 
-    def condition(self, asked: flows.Condition) -> str:
+    def condition(self, asked: conditions.Condition) -> str:
         """One condition; a negative one is the other turned round."""
         column, steps = self._found(asked.field)
         kind = _kind(self.schema.field(column))
@@ -299,7 +299,7 @@ class _Compiler:
         return found
 
     def _word(self, asked: _Asked, literal: object) -> str:
-        word = values.word(cast("flows.Scalar", literal))
+        word = values.word(cast("conditions.Scalar", literal))
         return _lowered(word) if asked.ignore_case else word
 
     def _bind(self, value: object, kind: str) -> str:
@@ -390,7 +390,7 @@ def _typed(column: pa.ChunkedArray, slot: _Slot) -> pa.ChunkedArray | pa.Array:
 
 
 def _span(facet: Facet, literal: object) -> values.Span:
-    given = cast("flows.Scalar", literal)
+    given = cast("conditions.Scalar", literal)
     return values.moment(given) if facet == "instant" else values.number(given)
 
 

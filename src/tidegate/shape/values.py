@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 
 from tidegate import errors
-from tidegate.config import flows
+from tidegate.config import conditions
 from tidegate.rows import text
 
 MISSING, NULL, EMPTY, FULL = range(4)
@@ -149,12 +149,12 @@ def clean(value: str) -> str:
     return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
 
 
-def word(value: flows.Scalar) -> str:
+def word(value: conditions.Scalar) -> str:
     """A literal as text."""
     return clean(value) if isinstance(value, str) else str(value).lower()
 
 
-def number(value: flows.Scalar) -> Span:
+def number(value: conditions.Scalar) -> Span:
     """A literal as a number; raises ConfigError with the reason why it is none."""
     found = None if isinstance(value, bool) else _bounds(word(value).strip())
     if found is None:
@@ -167,7 +167,7 @@ def number(value: flows.Scalar) -> Span:
     return Span(exact, exact)
 
 
-def moment(value: flows.Scalar) -> Span:
+def moment(value: conditions.Scalar) -> Span:
     """A literal as a time, of a date the whole day; raises ConfigError with the reason why it is none."""
     written = "" if isinstance(value, bool) else word(value).strip()
     found = moment_in(written)

@@ -60,20 +60,13 @@ class Elasticsearch:
 
     def check(self) -> list[warehouses.Check]:
         """Reach, sign in, list, read."""
-        steps: tuple[tuple[str, Callable[[], str]], ...] = (
+        steps: warehouses.Steps = (
             ("reach", lambda: wire.reached(self._web.host, self._web.port)),
             ("sign in", self._check_sign_in),
             ("list", lambda: f"{len(self.tables())} indices, aliases and data streams can be seen"),
             ("read", self._check_read),
         )
-        done = []
-        for name, step in steps:
-            try:
-                done.append(warehouses.Check(name, True, step()))
-            except errors.TidegateError as error:
-                done.append(warehouses.Check(name, False, str(error)))
-                break
-        return done
+        return warehouses.checked(steps)
 
     def tables(self) -> list[str]:
         """Indices, aliases and data streams, but for those of the server's own."""

@@ -60,20 +60,13 @@ class Sheets:
 
     def check(self) -> list[warehouses.Check]:
         """Reach, sign in, list, read."""
-        steps: tuple[tuple[str, Callable[[], str]], ...] = (
+        steps: warehouses.Steps = (
             ("reach", lambda: wire.reached(self._api.host, self._api.port)),
             ("sign in", lambda: f"signed in as {self._email}" if self._token() else ""),
             ("list", lambda: f"{len(self.tables())} sheets"),
             ("read", self._check_read),
         )
-        done = []
-        for name, step in steps:
-            try:
-                done.append(warehouses.Check(name, True, step()))
-            except errors.TidegateError as error:
-                done.append(warehouses.Check(name, False, str(error)))
-                break
-        return done
+        return warehouses.checked(steps)
 
     def tables(self) -> list[str]:
         """The titles of the sheets that hold cells."""

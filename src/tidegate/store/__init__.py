@@ -3,7 +3,8 @@
 What is kept here is about the data, never the data's own position: that stands in the warehouse, committed with
 the rows. Losing this database loses history and settings, and not one row.
 
-Rooms: `database` (SQLite or Postgres behind one way to run SQL, and its numbered migrations), then one room per
-kind of thing that is kept: `runs`, `ticks`, `leases`, `positions`, `secrets`, `deliveries`, `notices`, `grants`.
-`retention` knows for how long.
+Rooms: `database` (SQLite or Postgres behind one way to run SQL, and its numbered migrations) and `dialects` (what
+they take and what their errors mean), then one room per kind of thing that is kept: `runs` (and `manual`, those
+that a command does itself), `ticks`, `leases`, `positions`, `secrets`, `endpoints`, `deliveries`, `notices`,
+`grants`, `waits`, `tokens`, `calls`. `retention` knows for how long.
 """

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tidegate import errors
+from tidegate.store import dialects
 
 T = TypeVar("T")
 
@@ -38,20 +39,12 @@ PATIENCE = 60.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 LOCKED = 30.0
 """Seconds for which a SQLite file that another process writes to is waited for."""
-NOW = "((julianday('now') - 2440587.5) * 86400.0)"
-"""SQLite's clock in milliseconds; its `unixepoch('subsec')` is younger than what Debian 12 ships."""
 HELD = 30
 """Seconds after which Postgres ends a transaction whose process does nothing, so that it holds up nobody else."""
 QUEUED = 20
 """Seconds for which Postgres has a statement wait for another's rows; then the whole work is done again."""
 TURN = 7_364_201_933
 """The advisory lock of those who migrate; any number that nobody else uses."""
-
-_REFUSED = re.compile(r"authentication failed|no password supplied|does not exist|pg_hba|not permitted", re.I)
-"""What libpq says of a server that answered and let nobody in: then there is no SQLSTATE."""
-_CROWDED = re.compile(r"too many (connections|clients)|remaining connection slots", re.I)
-_NAMED = re.compile(r"'[^']*'|(?<!:):(?P<name>[a-z_]+)")
-"""A parameter; or a text in quotes, in which there are none."""
 
 
 class Session(abc.ABC):
@@ -244,7 +237,7 @@ class SQLite(Database):
         try:
             yield
         except sqlite3.Error as error:
-            raise _sqlite_error(error, self.place) from None
+            raise dialects.sqlite_error(error, self.place) from None
 
 
 class _SQLiteSession(Session):
@@ -255,36 +248,12 @@ class _SQLiteSession(Session):
 
     def execute(self, text: str, parameters: Parameters | None = None) -> list[Row]:
         with self._explained():
-            cursor = self._connection.execute(_sqlite(text), dict(parameters or {}))
+            cursor = self._connection.execute(dialects.sqlite(text), dict(parameters or {}))
             return [dict(row) for row in cursor.fetchall()]
 
     def each(self, text: str, rows: Iterable[Parameters]) -> int:
         with self._explained():
-            return max(0, self._connection.executemany(_sqlite(text), map(dict, rows)).rowcount)
-
-
-def _sqlite(text: str) -> str:
-    text = text.replace("{now}", NOW).replace("{lock}", "")
-    return text.replace("{serial}", "INTEGER PRIMARY KEY AUTOINCREMENT")
-
-
-def _sqlite_error(error: sqlite3.Error, place: str) -> errors.TidegateError:
-    code = getattr(error, "sqlite_errorname", "") or ""
-    if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return errors.StoreUnreachable(f"{place} is being written to by another process; try again.")
-    if code.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
-        return errors.StoreError(
-            f"{place} is no SQLite database, or a damaged one; name another file under `database`."
-        )
-    if code.startswith("SQLITE_FULL"):
-        return errors.StoreError(f"The disk of {place} is full; free some space and start again.")
-    if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_IOERR")):
-        return errors.StoreError(
-            f"{place} cannot be opened for writing; look at its folder, permissions and disk."
-        )
-    if code.startswith("SQLITE_CONSTRAINT"):
-        return errors.StoreConflict(f"{place} holds something already that excludes this ({code}).")
-    return errors.StoreError(f"{place} refused a statement ({code or type(error).__name__}: {error}).")
+            return max(0, self._connection.executemany(dialects.sqlite(text), map(dict, rows)).rowcount)
 
 
 class Postgres(Database):
@@ -321,7 +290,7 @@ class Postgres(Database):
 
     def _open(self) -> Any:
         if self._connection is None:
-            psycopg = _psycopg()
+            psycopg = dialects.driver()
             self._connection = psycopg.connect(
                 self._url,
                 row_factory=psycopg.rows.dict_row,
@@ -349,11 +318,11 @@ class Postgres(Database):
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        psycopg = _psycopg()
+        psycopg = dialects.driver()
         try:
             yield
         except psycopg.Error as error:
-            raise _postgres_error(error, self.place) from None
+            raise dialects.postgres_error(error, self.place) from None
 
 
 class _PostgresSession(Session):
@@ -364,59 +333,13 @@ class _PostgresSession(Session):
 
     def execute(self, text: str, parameters: Parameters | None = None) -> list[Row]:
         with self._explained():
-            cursor = self._connection.execute(_postgres(text), dict(parameters or {}))
+            cursor = self._connection.execute(dialects.postgres(text), dict(parameters or {}))
             return cursor.fetchall() if cursor.description else []
 
     def each(self, text: str, rows: Iterable[Parameters]) -> int:
         with self._explained(), self._connection.cursor() as cursor:
-            cursor.executemany(_postgres(text), list(map(dict, rows)))
+            cursor.executemany(dialects.postgres(text), list(map(dict, rows)))
             return max(0, int(cursor.rowcount))
-
-
-def _postgres(text: str) -> str:
-    text = text.replace("%", "%%")
-    text = _NAMED.sub(lambda found: f"%({found['name']})s" if found["name"] else found[0], text)
-    text = text.replace("{now}", "CAST(extract(epoch FROM clock_timestamp()) AS double precision)")
-    text = text.replace("{lock}", "FOR UPDATE")
-    return text.replace("{serial}", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY")
-
-
-def _postgres_error(error: Any, place: str) -> errors.TidegateError:
-    psycopg = _psycopg()
-    state = getattr(error, "sqlstate", None) or ""
-    if state[:2] == "28" or state == "3D000" or (not state and _REFUSED.search(str(error))):
-        return errors.ConfigError(
-            f"{place} let nobody in: look at the user, the password and the database in `database`."
-        )
-    if state == "42501":
-        return errors.StoreError(
-            f"{place} does not let this user make tables; GRANT CREATE, USAGE ON SCHEMA public to it."
-        )
-    if state == "53300" or (not state and _CROWDED.search(str(error))):
-        return errors.StoreUnreachable(
-            f"{place} has no connection left; raise its max_connections, or start fewer workers."
-        )
-    if state[:2] == "53":
-        return errors.StoreError(f"{place} is out of space, memory or connections ({state}).")
-    if state[:2] == "23":
-        return errors.StoreConflict(f"{place} holds something already that excludes this ({state}).")
-    # 40 and 55P03: two transactions met; 25P03: this process was stopped inside of one; 25006: it is a copy
-    # that only reads, for now; 57P0x and 08: shut down, restarting, cut off; none: the connection is gone.
-    passing = state[:2] in ("40", "08") or state.startswith("57P0") or state in ("25006", "25P03", "55P03")
-    if passing or (not state and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)):
-        return errors.StoreUnreachable(f"{place} cannot be reached; look at the server and the network.")
-    return errors.StoreError(f"{place} refused a statement ({state or type(error).__name__}).")
-
-
-def _psycopg() -> Any:
-    try:
-        import psycopg
-        import psycopg.rows
-    except ImportError:
-        raise errors.ConfigError(
-            "`database` is Postgres, whose driver is not installed; pip install 'tidegate[postgres]'"
-        ) from None
-    return psycopg
 
 
 def open_database(url: str, *, wait: float = PATIENCE) -> Database:

@@ -141,7 +141,12 @@ def queued(
 
 def begin(store: database.Database, run_id: str, worker: str) -> Run | None:
     """Make a queued run one's own; None where somebody else has, or where it was cancelled."""
-    row = store.one(
+    return store.transact(lambda session: begun(session, run_id, worker))
+
+
+def begun(session: database.Session, run_id: str, worker: str) -> Run | None:
+    """The same inside a transaction."""
+    row = session.one(
         "UPDATE runs SET state = 'running', worker = :worker, started_at = coalesce(started_at, {now}), "
         "seen_at = {now}, attempts = attempts + CASE WHEN worker = :worker THEN 0 ELSE 1 END "
         "WHERE id = :id AND (state = 'queued' OR (state = 'running' AND worker = :worker)) "
@@ -279,10 +284,14 @@ def _interrupted(store: database.Database, run_id: str, flow: str, silent: float
 
 
 def _resume(session: database.Session, run: database.Row) -> None:
-    """Have a run's flow due again; one that is continuous is begun by whoever sees that it does not run."""
+    """Have a run's flow due again; one that is continuous is begun by whoever sees that it does not run.
+
+    What waits already, with more than the run was asked for, stays as it is.
+    """
     if run["cause"] != "continuous":
         session.execute(
-            "UPDATE ticks SET waiting = 'retry', options = :options WHERE flow = :flow",
+            "UPDATE ticks SET waiting = CASE WHEN waiting = '' THEN 'retry' ELSE waiting END, "
+            "options = CASE WHEN options = '{}' THEN :options ELSE options END WHERE flow = :flow",
             {"flow": run["flow"], "options": run["options"]},
         )
 

@@ -52,16 +52,21 @@ def take(store: database.Database, run_id: str, worker: str, silent: float) -> S
     Only while the run itself is running.
     """
     skip = " FOR UPDATE SKIP LOCKED" if store.kind == "postgres" else ""
-    row = store.one(
-        "UPDATE slices SET state = 'running', worker = :worker, attempts = attempts + 1, seen_at = {now} "
-        "WHERE run = :run AND number = (SELECT number FROM slices WHERE run = :run AND ("
-        "(state = 'queued' AND not_before <= {now}) OR (state = 'running' AND seen_at < {now} - :silent)) "
-        f"ORDER BY attempts, number LIMIT 1{skip}) "
-        "AND EXISTS (SELECT 1 FROM runs WHERE runs.id = slices.run AND runs.state = 'running' "
-        "AND runs.cancelled_by = '') "
-        f"RETURNING {_COLUMNS}",
-        {"run": run_id, "worker": worker, "silent": silent},
-    )
+
+    def work(session: database.Session) -> database.Row | None:
+        _set_back(session, "run = :run", {"run": run_id})
+        return session.one(
+            "UPDATE slices SET state = 'running', worker = :worker, attempts = attempts + 1, seen_at = {now} "
+            "WHERE run = :run AND number = (SELECT number FROM slices WHERE run = :run AND ("
+            "(state = 'queued' AND not_before <= {now}) OR (state = 'running' AND seen_at < {now} - :silent)) "
+            f"ORDER BY attempts, number LIMIT 1{skip}) "
+            "AND EXISTS (SELECT 1 FROM runs WHERE runs.id = slices.run AND runs.state = 'running' "
+            "AND runs.cancelled_by = '') "
+            f"RETURNING {_COLUMNS}",
+            {"run": run_id, "worker": worker, "silent": silent},
+        )
+
+    row = store.transact(work)
     return None if row is None else _slice(row)
 
 
@@ -112,13 +117,28 @@ def results(store: database.Database, run_id: str) -> list[Mapping[str, Any]]:
 
 def open_runs(store: database.Database, silent: float) -> list[str]:
     """The runs that have slices to be taken."""
-    rows = store.execute(
-        "SELECT DISTINCT slices.run FROM slices JOIN runs ON runs.id = slices.run WHERE runs.state = 'running' "
-        "AND runs.cancelled_by = '' AND ((slices.state = 'queued' AND slices.not_before <= {now}) "
-        "OR (slices.state = 'running' AND slices.seen_at < {now} - :silent)) ORDER BY slices.run",
-        {"silent": silent},
+
+    def work(session: database.Session) -> list[database.Row]:
+        _set_back(session, "EXISTS (SELECT 1 FROM runs WHERE runs.id = run AND runs.state = 'running')", {})
+        return session.execute(
+            "SELECT DISTINCT slices.run FROM slices JOIN runs ON runs.id = slices.run "
+            "WHERE runs.state = 'running' AND runs.cancelled_by = '' "
+            "AND ((slices.state = 'queued' AND slices.not_before <= {now}) "
+            "OR (slices.state = 'running' AND slices.seen_at < {now} - :silent)) ORDER BY slices.run",
+            {"silent": silent},
+        )
+
+    return [row["run"] for row in store.transact(work)]
+
+
+def _set_back(session: database.Session, where: str, parameters: database.Parameters) -> None:
+    """Give slices that are ahead of the clock, which was set back, their time anew."""
+    session.execute(
+        "UPDATE slices SET seen_at = {now}, not_before = {now} + CASE WHEN state = 'queued' THEN :longest "
+        f"ELSE 0 END WHERE {where} AND ((state = 'running' AND seen_at > {{now}}) "
+        "OR (state = 'queued' AND not_before > {now} + :longest))",
+        {**parameters, "longest": LONGEST_WAIT},
     )
-    return [row["run"] for row in rows]
 
 
 def _slice(row: database.Row) -> Slice:

@@ -40,6 +40,7 @@ Next = Callable[[str, str, float, float], float | None]
 def sync(store: database.Database, wanted: Mapping[str, str], following: Next) -> None:
     """Have a row for every flow with its schedule as text; one that was edited counts anew from now.
 
+    A tick that had come before, and that nobody has fired, waits for its run, as long as a clock drives the flow.
     Of flows that are gone, what they have heard and where they stand goes too.
     """
 
@@ -54,7 +55,9 @@ def sync(store: database.Database, wanted: Mapping[str, str], following: Next) -
                 session.execute(
                     "INSERT INTO ticks (flow, schedule, since, next_at) VALUES (:flow, :schedule, :now, :next) "
                     "ON CONFLICT (flow) DO UPDATE SET schedule = excluded.schedule, since = excluded.since, "
-                    "next_at = excluded.next_at, fired_at = NULL WHERE ticks.schedule <> excluded.schedule",
+                    "next_at = excluded.next_at, fired_at = NULL, waiting = CASE WHEN ticks.waiting = '' "
+                    "AND ticks.next_at <= excluded.since AND excluded.next_at IS NOT NULL THEN 'schedule' "
+                    "ELSE ticks.waiting END WHERE ticks.schedule <> excluded.schedule",
                     {
                         "flow": flow,
                         "schedule": schedule,
@@ -196,7 +199,7 @@ def _released(
     """Queue what a flow, whose row is locked, waits for; None, and it goes on waiting, where it has a run."""
     row = session.one("SELECT waiting, options FROM ticks WHERE flow = :flow", {"flow": flow})
     assert row is not None, "Its row is locked."
-    causes: dict[str, runs.Cause] = {"after": "after", "schedule": "schedule"}
+    causes: dict[str, runs.Cause] = {each: each for each in ("after", "schedule", "api", "trigger")}
     cause = causes.get(row["waiting"], "retry")
     begun = runs.queued(
         session, run_id, flow, cause, options=msgspec.json.decode(row["options"]), due_at=due_at

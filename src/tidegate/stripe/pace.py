@@ -15,6 +15,9 @@ import itertools
 import math
 import random
 import re
+import threading
+import time
+import weakref
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -47,6 +50,10 @@ LANES = 1000
 NEVER = -math.inf
 
 
+_paces: weakref.WeakSet[Pace] = weakref.WeakSet()
+_known = threading.Lock()
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Requests per second that Stripe allows; None is no limit."""
@@ -75,6 +82,20 @@ def limits_for(mode: keys.Mode, rate_limit: str | None = None) -> Limits:
         )
     per_account, per_endpoint = float(match[1]), float(match[2])
     return Limits(per_account, per_endpoint, min(20.0, per_endpoint), min(20.0, per_endpoint))
+
+
+def waits() -> dict[str, float]:
+    """By account, for how many seconds the request of this process has waited that has waited longest.
+
+    Of all event loops; may be called by any thread.
+    """
+    with _known:
+        paces = list(_paces)
+    found: dict[str, float] = {}
+    for each in paces:
+        if each.whose and (seconds := each.waited()):
+            found[each.whose] = max(seconds, found.get(each.whose, 0.0))
+    return found
 
 
 def template(path: str) -> str:
@@ -270,6 +291,8 @@ class Pace:
             raise errors.ConfigError(f"The budget {budget:g} is no share of Stripe's limits; use 0.01 to 1.")
         self.limits = limits
         self.budget = budget
+        self.whose = ""
+        """The account, for whoever asks how long requests wait."""
         self.reads = 0
         """GET requests so far: what Stripe counts against the monthly read allocation."""
         self.account = Limiter(limits.per_account, budget, max_in_flight)
@@ -280,6 +303,9 @@ class Pace:
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._seconds: collections.deque[list[int]] = collections.deque(maxlen=6)
+        self._waits: dict[asyncio.Future[float], float] = {}
+        with _known:
+            _paces.add(self)
 
     def slot(self, endpoint: str, *, again: bool = False) -> Slot:
         """A slot for `GET /v1/invoices/{invoice}/lines`; `again` puts a refused request before its peers."""
@@ -292,6 +318,11 @@ class Pace:
     def waiting(self, endpoint: str) -> bool:
         """Does a request to the endpoint wait for its turn? More askers would not make it faster then."""
         return bool(self._lane(endpoint).waiters)
+
+    def waited(self) -> float:
+        """Seconds for which the request has waited that has waited longest; 0 where none waits."""
+        since = list(self._waits.values())[:1]  # they stand in the order in which they came
+        return max(0.0, time.monotonic() - since[0]) if since else 0.0
 
     def rate(self) -> float:
         """Requests per second over the last few whole seconds."""
@@ -338,12 +369,15 @@ class Pace:
         if not lane.queued and not lane.parked:
             self._enqueue(lane)
             self._pump()
+        self._waits[waiter] = time.monotonic()
         try:
             granted_at = await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
                 self._leave(lane)
             raise
+        finally:
+            del self._waits[waiter]
         now = loop.time()
         if now - granted_at > LATE:
             self.account.sent(granted_at, now)

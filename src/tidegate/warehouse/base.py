@@ -7,11 +7,14 @@ valid JSON (adapters store it as it is). Nothing here knows Stripe.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import pyarrow as pa
+
+from tidegate import errors
 
 JSON = {b"tidegate": b"json"}
 """Field metadata that makes an Arrow string column a JSON column."""
@@ -103,6 +106,25 @@ class Check:
     name: str
     ok: bool
     detail: str
+
+
+Steps = Sequence[tuple[str, Callable[[], str]]]
+"""What a check does, one after another: the name, and what tries it and says what came of it."""
+
+
+def checked(
+    steps: Steps, explained: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
+) -> list[Check]:
+    """What came of steps, each inside of `explained`, whose errors are ours; the first that fails is the last."""
+    done: list[Check] = []
+    for name, step in steps:
+        try:
+            with explained():
+                done.append(Check(name, True, step()))
+        except errors.TidegateError as error:
+            done.append(Check(name, False, str(error)))
+            break
+    return done
 
 
 class Warehouse(Protocol):

@@ -75,14 +75,7 @@ class DuckDB:
     def check(self) -> list[base.Check]:
         """Reach the file, read it, write a scratch table; the first step that fails is the last."""
         steps = (("reach", self._check_reach), ("read", self._check_read), ("write", self._check_write))
-        done = []
-        for name, step in steps:
-            try:
-                done.append(base.Check(name, True, step()))
-            except errors.TidegateError as error:
-                done.append(base.Check(name, False, str(error)))
-                break
-        return done
+        return base.checked(steps)
 
     def prepare(self, tables: Sequence[base.Table]) -> None:
         """Create tables, add columns, widen types, and keep the views of `stripe_live` in step."""

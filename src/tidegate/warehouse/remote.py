@@ -14,7 +14,7 @@ import abc
 import contextlib
 import datetime as dt
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import pyarrow as pa
@@ -33,19 +33,11 @@ class Remote(wire.Wire, abc.ABC):
         """Reach, sign in, list, read, write; the first step that fails is the last."""
         return self.checked(self.steps())
 
-    def checked(self, steps: Sequence[tuple[str, Callable[[], str]]]) -> list[base.Check]:
+    def checked(self, steps: base.Steps) -> list[base.Check]:
         """What came of steps as `steps` has them; the first that fails is the last."""
-        done = []
-        for name, step in steps:
-            try:
-                with self._explained():
-                    done.append(base.Check(name, True, step()))
-            except errors.TidegateError as error:
-                done.append(base.Check(name, False, str(error)))
-                break
-        return done
+        return base.checked(steps, self._explained)
 
-    def steps(self) -> Sequence[tuple[str, Callable[[], str]]]:
+    def steps(self) -> base.Steps:
         """The steps of `check`, in their order; each says what it found, or raises."""
         return (
             ("reach", self.reach),

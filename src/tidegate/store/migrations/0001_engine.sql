@@ -85,6 +85,31 @@ CREATE TABLE secrets (
     changed_at DOUBLE PRECISION NOT NULL
 );
 
+-- Tokens of those who ask over HTTP: their SHA-256, and the characters that they begin with.
+CREATE TABLE tokens (
+    name TEXT PRIMARY KEY,
+    start TEXT NOT NULL,
+    hash TEXT NOT NULL UNIQUE,
+    scope TEXT NOT NULL,
+    flows TEXT NOT NULL,
+    made_at DOUBLE PRECISION NOT NULL,
+    used_at DOUBLE PRECISION,
+    expires_at DOUBLE PRECISION
+);
+CREATE INDEX tokens_by_start ON tokens (start);
+
+-- What was asked for with a key, so that it may be asked again: its run, or with `waits` the one that follows it.
+CREATE TABLE calls (
+    token TEXT NOT NULL,
+    key TEXT NOT NULL,
+    asked TEXT NOT NULL,
+    run TEXT NOT NULL,
+    waits INTEGER NOT NULL,
+    at DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (token, key)
+);
+CREATE INDEX calls_by_time ON calls (at);
+
 -- A copy of what the warehouses' states say of their tables, for those who only look.
 CREATE TABLE positions (
     flow TEXT NOT NULL,
@@ -161,6 +186,15 @@ CREATE TABLE shares (
     wanted DOUBLE PRECISION NOT NULL,
     until DOUBLE PRECISION NOT NULL,
     PRIMARY KEY (account, name, holder)
+);
+
+-- How long a request of an account has waited for its rate budget, by process; nothing where none waits for long.
+CREATE TABLE waits (
+    account TEXT NOT NULL,
+    holder TEXT NOT NULL,
+    seconds DOUBLE PRECISION NOT NULL,
+    at DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (account, holder)
 );
 
 -- Who does what of which there may be one: a scheduler, a follower of a flow.

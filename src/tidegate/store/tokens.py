@@ -1,0 +1,155 @@
+"""Tokens: what programs present that ask for something over HTTP.
+
+A token is shown once, when it is made; what is kept is its SHA-256, which suffices for a secret of 256 random bits.
+Its first characters are kept as they are, so that one that was found somewhere can be told by its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from tidegate import errors
+from tidegate.store import database
+
+Scope = Literal["read", "run", "write", "admin"]
+SCOPES: tuple[Scope, ...] = ("read", "run", "write", "admin")
+"""What tokens may do; each includes those before it."""
+PREFIX = "tg_"
+"""What every token begins with, for those who scan for secrets."""
+BYTES = 32
+SHOWN = 8
+"""Characters of a token that are kept."""
+MINUTE = 60.0
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,127}")
+_COLUMNS = "name, start, scope, flows, made_at, used_at, expires_at"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What is known of a token; times are unix seconds of the database's clock, `used_at` is of the minute."""
+
+    name: str
+    start: str
+    scope: Scope
+    flows: tuple[str, ...]
+    """The only flows that it is for, by their full names; all where there are none."""
+    made_at: float
+    used_at: float | None = None
+    expires_at: float | None = None
+
+    def may(self, scope: Scope) -> bool:
+        """May its bearer do what needs this scope?"""
+        return SCOPES.index(self.scope) >= SCOPES.index(scope)
+
+    def knows(self, flow: str) -> bool:
+        """Is it for this flow?"""
+        return not self.flows or flow in self.flows
+
+
+def create(
+    store: database.Database,
+    name: str,
+    scope: Scope,
+    *,
+    flows: Collection[str] = (),
+    lasts: float | None = None,
+) -> str:
+    """Make a token that lasts so many seconds, or until it is revoked, and return it.
+
+    Raises ConfigError for a name that is taken.
+    """
+    if not _NAME.fullmatch(name):
+        raise errors.ConfigError(
+            "A token's name is of letters, digits and _ . / - and begins with one of the first two."
+        )
+    secret = PREFIX + secrets.token_urlsafe(BYTES)
+    parameters = {
+        "name": name,
+        "start": secret[:SHOWN],
+        "hash": digest(secret),
+        "scope": scope,
+        "flows": msgspec.json.encode(sorted(set(flows))).decode(),
+        "lasts": lasts,
+    }
+
+    def work(session: database.Session) -> bool:
+        session.execute(
+            "INSERT INTO tokens (name, start, hash, scope, flows, made_at, expires_at) VALUES (:name, :start, "
+            ":hash, :scope, :flows, {now}, {now} + :lasts) ON CONFLICT (name) DO NOTHING",
+            parameters,
+        )
+        row = session.one("SELECT hash FROM tokens WHERE name = :name", {"name": name})
+        return row is not None and row["hash"] == parameters["hash"]
+
+    if not store.transact(work):
+        raise errors.ConfigError(f"There is a token {name} already; revoke it first, or take another name.")
+    return secret
+
+
+def find(store: database.Database, secret: str) -> Token | None:
+    """The token that was presented, which is noted as used; None for one that is unknown, revoked or expired."""
+    hashed = digest(secret)
+
+    def work(session: database.Session) -> Token | None:
+        rows = session.execute(
+            f"SELECT {_COLUMNS}, hash, coalesce(expires_at <= {{now}}, false) AS ended, "
+            "coalesce(used_at > {now} - :minute AND used_at <= {now}, false) AS noted FROM tokens "
+            "WHERE start = :start",
+            {"start": secret[:SHOWN], "minute": MINUTE},
+        )
+        row = next((each for each in rows if hmac.compare_digest(each["hash"], hashed)), None)
+        if row is None or row["ended"]:
+            return None
+        if not row["noted"]:
+            used = session.now() // MINUTE * MINUTE
+            session.execute(
+                "UPDATE tokens SET used_at = :used WHERE name = :name", {"name": row["name"], "used": used}
+            )
+            row["used_at"] = used
+        return _token(row)
+
+    return store.transact(work)
+
+
+def listed(store: database.Database) -> list[Token]:
+    """All tokens by their names, also those that have expired."""
+    return [_token(row) for row in store.execute(f"SELECT {_COLUMNS} FROM tokens ORDER BY name")]
+
+
+def revoke(store: database.Database, name: str) -> bool:
+    """Forget a token, which nobody can use from now on; was it there?"""
+    there = store.one("SELECT name FROM tokens WHERE name = :name", {"name": name}) is not None
+
+    def work(session: database.Session) -> None:
+        session.execute("DELETE FROM tokens WHERE name = :name", {"name": name})
+        session.execute("DELETE FROM calls WHERE token = :name", {"name": name})
+
+    store.transact(work)
+    return there
+
+
+def digest(secret: str) -> str:
+    """What is kept of a token, and what it is known by."""
+    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
+
+
+def _token(row: database.Row) -> Token:
+    flows = tuple(msgspec.json.decode(row["flows"], type=list[str]))
+    return Token(
+        row["name"],
+        row["start"],
+        row["scope"],
+        flows,
+        row["made_at"],
+        row["used_at"],
+        row["expires_at"],
+    )
