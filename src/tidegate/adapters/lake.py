@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from tidegate import errors
 from tidegate.adapters import lake_check, lake_engine, lake_files, storage
-from tidegate.warehouse import base, ddl, desk, ledger, lookup, own, patience, staging
+from tidegate.warehouse import base, ddl, desk, ledger, own, patience, staging
 
 T = TypeVar("T")
 
@@ -180,14 +180,15 @@ class Lake(abc.ABC):
 
     def find(self, table: base.Table, keys: pa.Table, columns: Sequence[str] = ()) -> pa.Table:
         """What is stored or buried under keys."""
+        return self.find_all([base.Wanted(table, keys, columns)])[0]
 
-        def find() -> pa.Table:
-            name = table.name.lower()
-            known = self.table(name)
-            if known is None:
-                return lookup.nothing(table, columns)
-            there = {name: known.columns, base.TOMBSTONES: own.GRAVES}
-            return desk.found(table, keys, columns, there, self._with_graves(), self)
+    def find_all(self, wanted: Sequence[base.Wanted]) -> list[pa.Table]:
+        """The same for several tables."""
+
+        def find() -> list[pa.Table]:
+            names = [each.table.name.lower() for each in wanted]
+            there = {name: known.columns for name in names if (known := self.table(name)) is not None}
+            return desk.found(wanted, {**there, base.TOMBSTONES: own.GRAVES}, self._with_graves(), self)
 
         return self._do(find)
 

@@ -185,9 +185,12 @@ class Postgres(remote.Remote):
         ]
         return super().load(bare, state, fence)
 
-    def find(self, table: base.Table, keys: pa.Table, columns: Sequence[str] = ()) -> pa.Table:
-        """What is stored or buried under keys."""
-        return super().find(table, postgres_copy.bare(keys, table.key), columns)
+    def find_all(self, wanted: Sequence[base.Wanted]) -> list[pa.Table]:
+        """What is stored or buried under the keys of several tables."""
+        bare = [
+            dataclasses.replace(each, keys=postgres_copy.bare(each.keys, each.table.key)) for each in wanted
+        ]
+        return super().find_all(bare)
 
     def execute(self, text: str, parameters: Sequence[object] = ()) -> None:
         """Run a statement."""

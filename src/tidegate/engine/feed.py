@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from tidegate.store import database, deliveries
 
@@ -74,9 +74,14 @@ class Deliveries:
         self._arrivals.listen(wake)
         try:
             while True:
-                found = await asyncio.to_thread(self._look)
-                if found or loop.time() >= end:
-                    return found
+                mark, new = await asyncio.to_thread(self._look, frozenset(self._heard))
+                if self._mark is not None and mark < self._mark:
+                    self._heard.clear()  # somebody had them replayed
+                    self._mark = mark
+                    continue
+                self._mark, self._taken = mark, [each.number for each in new]
+                if new or loop.time() >= end:
+                    return _by_account(new)
                 came.clear()
                 left = min(POLLED, max(0.0, end - loop.time()))
                 try:
@@ -98,23 +103,23 @@ class Deliveries:
         now = asyncio.get_running_loop().time()
         if self._heard and now - self._marked_at >= MARKED:
             self._marked_at = now
-            await asyncio.to_thread(self._note)
+            newest = max(self._heard)
+            self._mark = await asyncio.to_thread(
+                deliveries.mark, self._store, self._flow, self._connection, newest
+            )
+            self._heard = {number for number in self._heard if number > self._mark}
 
-    def _look(self) -> dict[str, list[bytes]]:
+    def _look(self, heard: Collection[int]) -> tuple[int, list[deliveries.Delivery]]:
+        """Where to begin, and what is new from there; it changes nothing, since whoever waits may be cancelled."""
         mark = deliveries.begin(self._store, self._flow, self._connection)
-        if self._mark is not None and mark < self._mark:
-            self._heard.clear()  # somebody had them replayed
-        self._mark = mark
-        new = deliveries.after(self._store, self._connection, mark, self._heard, MOST)
-        self._taken = [each.number for each in new]
-        found: dict[str, list[bytes]] = {}
-        for each in new:
-            found.setdefault(each.account, []).append(each.payload.encode())
-        return found
+        return mark, deliveries.after(self._store, self._connection, mark, heard, MOST)
 
-    def _note(self) -> None:
-        self._mark = deliveries.mark(self._store, self._flow, self._connection, max(self._heard))
-        self._heard = {number for number in self._heard if number > self._mark}
+
+def _by_account(new: Sequence[deliveries.Delivery]) -> dict[str, list[bytes]]:
+    found: dict[str, list[bytes]] = {}
+    for each in new:
+        found.setdefault(each.account, []).append(each.payload.encode())
+    return found
 
 
 def is_delivered(store: database.Database, connection: str) -> bool:

@@ -57,12 +57,13 @@ async def watch(
     holds until it is done.
     """
     failures = 0
+    last: dict[str, float] = {}
     async with scope.connect(source, listener) as stripe:
         watched = run.Pull(
             source, warehouse, options, screen, stripe, patient=True, between=every, run_id=run_id
         )
         while True:
-            result = await _once(watched, feed)
+            result = await _once(watched, feed, last)
             told(result)
             if is_final(result):
                 return result
@@ -72,20 +73,22 @@ async def watch(
             if feed is None or failures:
                 await asyncio.sleep(pause)
                 continue
-            ended = await _listen(watched, feed, await feed.pause() or pause, heard)
+            ended = await _listen(watched, feed, await feed.pause() or pause, heard, last)
             if ended is not None and is_final(ended):
                 return ended
 
 
-async def _once(watched: run.Pull, feed: Feed | None) -> report.Result:
-    """One pull, which applies what is delivered meanwhile wherever it can."""
+async def _once(watched: run.Pull, feed: Feed | None, last: dict[str, float]) -> report.Result:
+    """One pull, which applies what is delivered meanwhile wherever it can; `last` is when, by account."""
     if feed is None:
         return await watched.once()
 
     async def pump() -> None:
         while True:
-            watched.post(await feed.take(PUMPED))
+            delivered = await feed.take(PUMPED)
+            watched.post(delivered)
             await watched.mail.empty()
+            last.update(dict.fromkeys(delivered, asyncio.get_running_loop().time()))
             await feed.done()
 
     pumping = asyncio.create_task(pump())
@@ -98,12 +101,16 @@ async def _once(watched: run.Pull, feed: Feed | None) -> report.Result:
 
 
 async def _listen(
-    watched: run.Pull, feed: Feed, seconds: float, heard: Callable[[report.Result], None]
+    watched: run.Pull,
+    feed: Feed,
+    seconds: float,
+    heard: Callable[[report.Result], None],
+    last: dict[str, float],
 ) -> report.Result | None:
-    """Apply what is delivered for so long; returns what ended it before."""
+    """Apply what is delivered for so long; returns what ended it before. `last` is as for `_once`."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
-    unsettled: dict[str, float] = {}
+    unsettled = {account: at + SETTLED for account, at in last.items()}
     while (left := end - loop.time()) > 0:
         soonest = min(unsettled.values(), default=end)
         delivered = await feed.take(max(0.0, min(left, soonest - loop.time())))
@@ -116,10 +123,14 @@ async def _listen(
         if result.end is not None:
             return result
         await feed.done()
+        last.update(dict.fromkeys(delivered, loop.time()))
         for account in ripe:
             del unsettled[account]
-        for account in delivered:
-            unsettled.setdefault(account, loop.time() + SETTLED)
+        for account in {*ripe, *delivered}:
+            if last[account] + SETTLED > now:
+                unsettled.setdefault(account, last[account] + SETTLED)
+            else:
+                del last[account]
     return None
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,8 +33,11 @@ AHEAD = 60
 """Seconds by which a saved place may be ahead of Stripe's clock; more, and it is another Stripe's."""
 SETTLED = 2
 """Seconds after an event before which no reading is sure to show what it tells."""
-EARLY = 8
-"""Objects that one hearing reads at once all the same, to be read once more when they are settled."""
+PROMPT = 0.25
+"""Seconds for which a hearing's rows wait for those that are read meanwhile, to be committed with them."""
+EARLY, QUICK = 32, 0.5
+"""Objects that one hearing reads at once all the same, to be read once more when they are settled, and the seconds
+that it has for that."""
 TOO_MANY = 1_000
 """Objects of one stream that cannot be read, from which on the whole list is read again instead."""
 
@@ -275,27 +279,18 @@ async def _window(
         if name not in fresh and (not shared.patient or each.after <= window.now)
     ]
     shared.sink.add(found.cargo)
-    aside = reading.Aside(shared)
     unsettled = _early(shared, [found.dirty[name] for name in fresh], window.now, early)
-    try:
-        async with asyncio.TaskGroup() as group:
-            if early and found.cargo and (due or unsettled):
-                group.create_task(shared.sink.flush())
-            again = refresh.refresh(dataclasses.replace(shared, sink=aside), known.ways, [*due, *unsettled])
-            reread = group.create_task(again)
-    except* errors.TidegateError as failures:
-        raise refresh.first(failures) from None
-    failed = [failure for failure in reread.result() if failure.dirty not in unsettled]
-    await aside.settle()
+    failed = await _reread(shared, known, due, prompt=bool(early and found.cargo))
+    if unsettled:
+        await _read_early(shared, known, unsettled)
     state: dict[str, str | None] = {refresh.key(account, each): None for each in due}
     state = {**{name: None for name in state if name in before}, **fresh}
     for failure in failed:
         if isinstance(failure.error, errors.PermissionMissing):
             found.past.pop(refresh.key(account, failure.dirty), None)
         _keep(shared, known, state, failure)
-    ledger.forget(
-        window.high - OVERLAP - PROVED - RECENT
-    )  # only now: this window may have reached back to them
+    # Only now: this window may have reached back to them.
+    ledger.forget(window.high - OVERLAP - PROVED - RECENT)
     state |= ledger.written()
     place = max(window.high, window.low)
     state[key(account)] = str(place)
@@ -307,6 +302,38 @@ async def _window(
     if found.cargo or due or unsettled:
         await shared.sink.flush()
     return place
+
+
+async def _reread(
+    shared: reading.Reading, known: verdict.Known, due: Sequence[refresh.Dirty], *, prompt: bool
+) -> list[refresh.Failed]:
+    """Read again what is dirty; with `prompt`, what is known already is committed when this takes long."""
+    if not due:
+        return []
+    aside = reading.Aside(shared)
+    again = refresh.refresh(dataclasses.replace(shared, sink=aside), known.ways, due)
+    try:
+        async with asyncio.TaskGroup() as group:
+            reread = group.create_task(again)
+            if prompt:
+                await asyncio.wait({reread}, timeout=PROMPT)
+                if not reread.done():
+                    await shared.sink.flush()
+    except* errors.TidegateError as failures:
+        raise refresh.first(failures) from None
+    await aside.settle()
+    return reread.result()
+
+
+async def _read_early(
+    shared: reading.Reading, known: verdict.Known, unsettled: Sequence[refresh.Dirty]
+) -> None:
+    """Read what will be read once more, as far as that is quickly done."""
+    aside = reading.Aside(shared)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(QUICK):
+            await refresh.refresh(dataclasses.replace(shared, sink=aside), known.ways, unsettled)
+            await aside.settle()
 
 
 def _early(

@@ -82,8 +82,9 @@ async def judge(
         for i, found in each.items()
         if found[-1].kind == "deleted"
     }
+    known_rows = await _stored(shared, by_stream)
     for name, changed in by_stream.items():
-        stored = await _stored(shared, name, changed)
+        stored = known_rows.get(name, {})
         orphans = await _orphans(shared, name, changed, gone) | await _unsure(shared, known, name, changed)
         for row_id, changes in changed.items():
             since = known.covered.get(name, 0)
@@ -115,25 +116,32 @@ class _Stored:
 
 
 async def _stored(
-    shared: reading.Reading, name: str, found: Mapping[str, Sequence[events.Change]]
-) -> dict[str, _Stored]:
-    """The versions in which rows are stored, tombstones and buried keys included."""
-    target = shared.targets.get(name)
-    if target is None or shared.warehouse is None:
+    shared: reading.Reading, found: Mapping[str, Mapping[str, Sequence[events.Change]]]
+) -> dict[str, dict[str, _Stored]]:
+    """By stream, the versions in which rows are stored, tombstones and buried keys included."""
+    kept = [name for name in found if name in shared.targets]
+    if not kept or shared.warehouse is None:
         return {}
-    ids = list(found)
-    columns: dict[str, list[str | None]] = {"_account_id": [shared.account] * len(ids)}
-    if "_parent_id" in target.table.key:
-        columns["_parent_id"] = [_parent_of(found[row_id]) for row_id in ids]
-    keys = pa.table({**columns, "id": ids}, pa.schema([(name, pa.string()) for name in target.table.key]))
-    rows = await asyncio.to_thread(shared.warehouse.find, target.table, keys)
+    wanted = [base.Wanted(shared.targets[name].table, _keys(shared, name, found[name])) for name in kept]
+    tables = await asyncio.to_thread(shared.warehouse.find_all, wanted)
     return {
-        row["id"]: _Stored(
-            row["_version"], row["_stored"] and row["_deleted_at"] is None, row["_deleted_at"] is not None
-        )
-        for row in rows.to_pylist()
-        if row["_version"] is not None
+        name: {
+            row["id"]: _Stored(
+                row["_version"], row["_stored"] and row["_deleted_at"] is None, row["_deleted_at"] is not None
+            )
+            for row in rows.to_pylist()
+            if row["_version"] is not None
+        }
+        for name, rows in zip(kept, tables, strict=True)
     }
+
+
+def _keys(shared: reading.Reading, name: str, found: Mapping[str, Sequence[events.Change]]) -> pa.Table:
+    key, ids = shared.targets[name].table.key, list(found)
+    columns: dict[str, list[str | None]] = {"_account_id": [shared.account] * len(ids), "id": list(ids)}
+    if "_parent_id" in key:
+        columns["_parent_id"] = [_parent_of(found[row_id]) for row_id in ids]
+    return pa.table({name: columns[name] for name in key}, pa.schema([(name, pa.string()) for name in key]))
 
 
 async def _orphans(
@@ -153,7 +161,7 @@ async def _orphans(
                     above[parent.stream][owner.id].append(row_id)
     found: set[str] = set()
     for stream, families in above.items():
-        stored = await _stored(shared, stream, dict.fromkeys(families, ()))
+        stored = (await _stored(shared, {stream: dict.fromkeys(families, ())})).get(stream, {})
         for above_id, rows in families.items():
             if (stream, above_id) in gone or (above_id in stored and stored[above_id].dead):
                 found.update(rows)

@@ -83,7 +83,7 @@ def serve(application: fastapi.FastAPI, host: str = "127.0.0.1", port: int = 0) 
     server = uvicorn.Server(
         uvicorn.Config(
             application,
-            http="h11",
+            http="httptools",
             ws="none",
             loop="asyncio",
             lifespan="on",

@@ -32,6 +32,8 @@ ANSWERED = 8.0
 """Seconds within which it is kept, or else told to come again."""
 WAIT = 5.0
 """Seconds for which this route's metadata database is waited for; others are more patient."""
+GATHERED = 0.02
+"""Seconds for which deliveries that come together are waited for: each transaction costs as much as ten of them."""
 TOGETHER = 500
 """Deliveries that are kept in one transaction."""
 FRESH = 60.0
@@ -88,6 +90,7 @@ class Keeper:
     async def _work(self) -> None:
         while True:
             await self._came.wait()
+            await asyncio.sleep(GATHERED)
             self._came.clear()
             # Whoever was told to come again meanwhile does so.
             waiting = [each for each in self._waiting if not each[1].done()]

@@ -127,6 +127,15 @@ def checked(
     return done
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Keys of a table, all its key columns, and which columns besides are to be told of what is there."""
+
+    table: Table
+    keys: pa.Table
+    columns: Sequence[str] = ()
+
+
 class Warehouse(Protocol):
     """One schema of one warehouse. All calls block; call them from one thread at a time."""
 
@@ -181,6 +190,10 @@ class Warehouse(Protocol):
 
         Raises Fenced when a fence no longer holds, WarehouseBusy, WarehouseFull.
         """
+        ...
+
+    def find_all(self, wanted: Sequence[Wanted]) -> list[pa.Table]:
+        """What is stored or buried under the keys of several tables, each as `find` tells it, at one go."""
         ...
 
     def find(self, table: Table, keys: pa.Table, columns: Sequence[str] = ()) -> pa.Table:

@@ -22,9 +22,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tidegate.warehouse import base, ddl, duckdb_file, gate, lookup, modes, staging, tombstones
+from tidegate.warehouse import base, ddl, duckdb_file, gate, lookup, merge, modes, staging, tombstones
 
 BEFORE = "_tidegate_before"
+SIDE = "_tidegate_side"
 SCHEMA = "main"
 MEMORY = 512 * 1024 * 1024
 """Bytes that decisions may take; more goes to disk."""
@@ -70,42 +71,50 @@ def decided(
     `there` are the tables as they are once they can take the loads, in DuckDB's types; `buried` are the names of
     those that have graves.
     """
+    named = {name for one in staged for name in _tables(one)}
     with _opened(there, buried) as desk:
-        named = [name for one in staged for name in _tables(one)]
-        if all(one.load.mode == "replace" for one in staged) and len(set(named)) == len(named):
-            parts = [_replaced(desk, one, reader) for one in staged]
-            changes = [change for _, change in parts if change is not None]
-            if not buried.isdisjoint(named):  # else no grave was laid, and none goes
-                changes += _changed(desk, base.TOMBSTONES, GRAVES)
-            return [done for done, _ in parts], changes
-        _lay(desk, staged, reader)
-        keys = {_lower(table): table.key for one in staged for table in _both(one)}
-        done = [modes.apply(desk, one) for one in staged]
-        changes = [change for name, key in keys.items() for change in _changed(desk, name, key)]
-        return done, [*changes, *_changed(desk, base.TOMBSTONES, GRAVES)]
+        apart = {name for name in named if _are_apart(desk, [one for one in staged if name in _tables(one)])}
+        done = {
+            number: _replaced(desk, one, reader)
+            for number, one in enumerate(staged)
+            if apart.issuperset(_tables(one))
+        }
+        changes = _joined([change for _, change in done.values() if change is not None])
+        longer = {number: one for number, one in enumerate(staged) if number not in done}
+        if longer:
+            _lay(desk, list(longer.values()), reader)
+            done |= {number: (modes.apply(desk, one), None) for number, one in longer.items()}
+            keys = {_lower(table): table.key for one in longer.values() for table in _both(one)}
+            changes += [change for name, key in keys.items() for change in _changed(desk, name, key)]
+        if longer or not buried.isdisjoint(named):  # else no grave was laid, and none goes
+            changes += _changed(desk, base.TOMBSTONES, GRAVES)
+        return [done[number][0] for number in range(len(staged))], changes
 
 
 def found(
-    table: base.Table,
-    keys: pa.Table,
-    columns: Sequence[str],
-    there: dict[str, ddl.Columns],
-    buried: set[str],
-    reader: Reader,
-) -> pa.Table:
-    """What is stored or buried under keys; see `Warehouse.find`."""
-    if table.name.lower() not in there:
-        return lookup.nothing(table, columns)
-    wanted = {*table.key, table.version, "_deleted_at", *columns}
-    lower = {column.lower() for column in wanted}
+    wanted: Sequence[base.Wanted], there: dict[str, ddl.Columns], buried: set[str], reader: Reader
+) -> list[pa.Table]:
+    """What is stored or buried under keys of some tables; see `Warehouse.find_all`."""
     with _opened(there, buried) as desk:
-        name = _lower(table)
-        _create(desk, name)
-        rows = _typed(desk, keys.select(list(table.key)), table, table.key)
-        chosen = [column for column in there[name] if column.lower() in lower]
-        _insert(desk, name, reader.stored(name, chosen, rows), table.key)
-        _exhume(desk, table, rows, table.key, reader)
-        return lookup.find(desk, table, keys, columns)
+        return [_found(desk, each, reader) for each in wanted]
+
+
+def _found(desk: _Desk, wanted: base.Wanted, reader: Reader) -> pa.Table:
+    table, name = wanted.table, _lower(wanted.table)
+    if name not in desk.there:
+        return lookup.nothing(table, wanted.columns)
+    lower = {
+        column.lower() for column in (*table.key, table.version, "_deleted_at", *wanted.columns) if column
+    }
+    rows = _typed(desk, wanted.keys.select(list(table.key)), table, table.key)
+    chosen = [column for column in desk.there[name] if column.lower() in lower]
+    stored = reader.stored(name, chosen, rows)
+    if not stored.num_rows and name not in desk.buried:
+        return lookup.nothing(table, wanted.columns, desk.types(table))
+    _create(desk, name, chosen)
+    _insert(desk, name, stored, table.key)
+    _exhume(desk, table, rows, table.key, reader)
+    return lookup.find(desk, table, wanted.keys, wanted.columns)
 
 
 class _Desk(staging.Place):
@@ -168,20 +177,50 @@ def _tables(one: staging.Staged) -> list[str]:
 # The short way
 
 
+def _are_apart(desk: _Desk, loads: Sequence[staging.Staged]) -> bool:
+    """Do loads only replace rows of a table, and each its own ones?"""
+    if any(one.load.mode not in ("replace", "keep") or one.load.history is not None for one in loads):
+        return False
+    if len(loads) == 1:
+        return True
+    table = loads[0].load.table
+    keys = [_typed(desk, one.rows, table, table.key, one) for one in loads if one.rows.num_rows]
+    every = _union(keys)
+    return every is None or every.num_rows == sum(part.num_rows for part in keys)
+
+
+def _joined(changes: Sequence[Change]) -> list[Change]:
+    """One change for each table."""
+    by_table: dict[str, list[Change]] = {}
+    for change in changes:
+        by_table.setdefault(change.table, []).append(change)
+    return [
+        Change(
+            table,
+            pa.concat_tables([part.gone for part in parts]),
+            pa.concat_tables([part.rows for part in parts], promote_options="default"),
+        )
+        for table, parts in by_table.items()
+    ]
+
+
 def _replaced(desk: _Desk, one: staging.Staged, reader: Reader) -> tuple[base.Loaded, Change | None]:
     """A load that replaces rows, whose table is in no other load."""
     table, read = one.load.table, one.rows.num_rows
     if not read:
         return base.Loaded(table.name, 0, 0, 0, 0), None
     name = _lower(table)
-    _create(desk, name)
     keys = _typed(desk, one.rows, table, table.key, one)
-    deciding = [*table.key, *([table.version] if table.version else [])]
+    deciding = [*table.key, *([table.version] if table.version else []), *merge.carried(desk, one)]
     deciding += ["_deleted_at"] if "_deleted_at" in desk.types(table) else []
-    _insert(desk, name, reader.stored(name, list(dict.fromkeys(deciding)), keys), table.key)
+    spelled = {column.lower(): column for column in desk.there[name]}
+    chosen = list(dict.fromkeys(spelled[column.lower()] for column in deciding))
+    _create(desk, name, chosen)
+    _insert(desk, name, reader.stored(name, chosen, keys), table.key)
     _exhume(desk, table, keys, table.key, reader)
     passed = gate.passed(desk, one)
     updated = len(pc.unique(passed.stored["row"]))
+    kept = merge.kept(desk, one, passed.stored)
     with desk.shown(staging.STAGE, passed.stored.select(["id"])):
         names = ", ".join(f"t.{base.quoted(column)}" for column in table.key)
         gone = desk.query(
@@ -189,8 +228,17 @@ def _replaced(desk: _Desk, one: staging.Staged, reader: Reader) -> tuple[base.Lo
         )
     desk.delete(base.TOMBSTONES, passed.buried["id"])
     rows = _typed(desk, passed.rows, table, tuple(one.types), one, distinct=False)
+    if kept.num_columns > 1:
+        met = pc.index_in(passed.rows[staging.ROW], value_set=kept[staging.ROW].combine_chunks())
+        rows = _beside(rows, _plain(kept.drop_columns([staging.ROW]).take(met)))
     fresh = rows.num_rows
     return base.Loaded(table.name, read, fresh - updated, updated, read - fresh), Change(name, gone, rows)
+
+
+def _beside(rows: pa.Table, others: pa.Table) -> pa.Table:
+    for column in others.column_names:
+        rows = rows.append_column(column, others.column(column))
+    return rows
 
 
 # The long way
@@ -286,8 +334,8 @@ def _changed(desk: _Desk, name: str, key: Sequence[str]) -> list[Change]:
     before, after, names = _before(desk, name), desk.name(name), _names(key)
     desk.session.connection.execute(
         f"CREATE OR REPLACE TEMP TABLE _tidegate_changed AS SELECT DISTINCT {names} FROM ("
-        f"(SELECT * FROM {before} EXCEPT ALL SELECT * FROM {after}) UNION ALL "
-        f"(SELECT * FROM {after} EXCEPT ALL SELECT * FROM {before}))"
+        f"SELECT * EXCLUDE ({SIDE}), sum({SIDE}) AS {SIDE} FROM (SELECT *, 1 AS {SIDE} FROM {before} "
+        f"UNION ALL SELECT *, -1 FROM {after}) GROUP BY ALL) WHERE {SIDE} <> 0"
     )
     gone = desk.query(f"SELECT DISTINCT {names} FROM {before} SEMI JOIN _tidegate_changed USING ({names})")
     rows = desk.query(f"SELECT * FROM {after} SEMI JOIN _tidegate_changed USING ({names})")
@@ -305,9 +353,11 @@ def _names(columns: Sequence[str]) -> str:
     return ", ".join(map(base.quoted, columns))
 
 
-def _create(desk: _Desk, name: str) -> None:
-    columns = ", ".join(f"{base.quoted(column)} {kind}" for column, kind in desk.there[name].items())
-    desk.session.connection.execute(f"CREATE TABLE {desk.name(name)} ({columns})")
+def _create(desk: _Desk, name: str, chosen: Sequence[str] = ()) -> None:
+    """Make a table, of all its columns or some."""
+    kinds = desk.there[name]
+    columns = ", ".join(f"{base.quoted(column)} {kinds[column]}" for column in chosen or kinds)
+    desk.session.connection.execute(f"CREATE OR REPLACE TABLE {desk.name(name)} ({columns})")
 
 
 def _insert(desk: _Desk, name: str, rows: pa.Table, key: Sequence[str] | None) -> None:

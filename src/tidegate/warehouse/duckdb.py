@@ -150,12 +150,17 @@ class DuckDB:
 
     def find(self, table: base.Table, keys: pa.Table, columns: Sequence[str] = ()) -> pa.Table:
         """What is stored or buried under keys, what waits in the spool included."""
+        return self.find_all([base.Wanted(table, keys, columns)])[0]
+
+    def find_all(self, wanted: Sequence[base.Wanted]) -> list[pa.Table]:
+        """The same for several tables."""
         self.settle()
         if not self._file.exists():
-            return lookup.nothing(table, columns)
+            return [lookup.nothing(each.table, each.columns) for each in wanted]
         with self._file.reading() as session:
             there = ddl.existing(session.connection, session.database, self.schema)
-            return lookup.find(self._place(session, there), table, keys, columns)
+            place = self._place(session, there)
+            return [lookup.find(place, each.table, each.keys, each.columns) for each in wanted]
 
     def state(self, *prefixes: str) -> dict[str, str]:
         """The committed state under any of `prefixes`, what waits in the spool included."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,31 +19,45 @@ def find(place: staging.Place, table: base.Table, keys: pa.Table, columns: Seque
         return nothing(table, columns)
     types = place.types(table)
     result = _schema(table, columns, types)
-    given = keys.select(list(table.key)).append_column(
-        staging.ROW, [pa.array(range(keys.num_rows), pa.int64())]
-    )
+    rows = pa.array(range(keys.num_rows), pa.int64())
+    given = keys.select(list(table.key)).append_column(staging.ROW, [rows])
     values = [
         ddl.convert(base.quoted(field.name), ddl.sql_type(field), types[field.name.lower()])
         for field in given.schema
         if field.name != staging.ROW
     ]
-    numbered = ", ".join(f"{value} AS c{i}" for i, value in enumerate(values))
-    with place.shown(staging.STAGE, given):
-        wanted = place.query(
-            f"SELECT {numbered}, {tombstones.key(values)} AS key, min({staging.ROW}) AS row "
-            f"FROM {staging.STAGE} GROUP BY ALL"
-        )
+    buried = gate.may_be_buried(place, table)
+    wanted = None if buried else _as_given(given, table, types)
+    if wanted is None:
+        numbered = ", ".join(f"{value} AS c{i}" for i, value in enumerate(values))
+        text = f", {tombstones.key(values)} AS key" if buried else ""
+        with place.shown(staging.STAGE, given):
+            wanted = place.query(
+                f"SELECT {numbered}{text}, min({staging.ROW}) AS row FROM {staging.STAGE} GROUP BY ALL"
+            )
     with place.shown(KEYS, wanted):
         found = [_stored(place, table, result)]
-        if gate.may_be_buried(place, table):
-            buried = _buried(place, table, result)
-            found.append(buried.filter(pc.invert(pc.is_in(buried["row"], value_set=found[0]["row"]))))
+        if buried:
+            graves = _buried(place, table, result)
+            found.append(graves.filter(pc.invert(pc.is_in(graves["row"], value_set=found[0]["row"]))))
     return pa.concat_tables(found).sort_by("row").drop_columns(["row"])
 
 
-def nothing(table: base.Table, columns: Sequence[str]) -> pa.Table:
-    """What is found where there is no table."""
-    return _schema(table, columns, {}).empty_table()
+def _as_given(given: pa.Table, table: base.Table, types: Mapping[str, str]) -> pa.Table | None:
+    """The keys under the names that are asked for, where they are in the table's types, each of them once."""
+    if any(ddl.sql_type(given.schema.field(column)) != types[column.lower()] for column in table.key):
+        return None
+    distinct = given.group_by(list(table.key), use_threads=False).aggregate([])
+    if distinct.num_rows < given.num_rows:
+        return None
+    return given.rename_columns([*(f"c{i}" for i in range(len(table.key))), "row"])
+
+
+def nothing(
+    table: base.Table, columns: Sequence[str], types: Mapping[str, str] = MappingProxyType({})
+) -> pa.Table:
+    """What is found where there is no table, or under none of the keys; `types` are its columns', in lower case."""
+    return _schema(table, columns, types).empty_table()
 
 
 def _stored(place: staging.Place, table: base.Table, result: pa.Schema) -> pa.Table:
@@ -53,15 +68,12 @@ def _stored(place: staging.Place, table: base.Table, result: pa.Schema) -> pa.Ta
     values["_stored"] = "true"
     told = ", ".join(f"CAST({values[field.name]} AS {ddl.sql_type(field)})" for field in result)
     same = " AND ".join(f"t.{base.quoted(column)} = k.c{i}" for i, column in enumerate(table.key))
-    # Of rows that somebody doubled, the newest.
-    order = f"t.{base.quoted(table.version)} DESC NULLS LAST" if table.version else "t.rowid DESC"
-    return _shaped(
-        place.query(
-            f"SELECT k.row, {told} FROM {place.name(table.name)} AS t JOIN {KEYS} AS k ON {same} "
-            f"QUALIFY row_number() OVER (PARTITION BY k.row ORDER BY {order}) = 1"
-        ),
-        result,
-    )
+    source = f"SELECT k.row, {told} FROM {place.name(table.name)} AS t JOIN {KEYS} AS k ON {same}"
+    found = place.query(source)
+    if len(pc.unique(found["row"])) < found.num_rows:  # of rows that somebody doubled, the newest
+        order = f"t.{base.quoted(table.version)} DESC NULLS LAST" if table.version else "t.rowid DESC"
+        found = place.query(f"{source} QUALIFY row_number() OVER (PARTITION BY k.row ORDER BY {order}) = 1")
+    return _shaped(found, result)
 
 
 def _buried(place: staging.Place, table: base.Table, result: pa.Schema) -> pa.Table:
@@ -84,7 +96,7 @@ def _shaped(found: pa.Table, result: pa.Schema) -> pa.Table:
     return found.rename_columns(wanted.names).cast(wanted)
 
 
-def _schema(table: base.Table, columns: Sequence[str], types: dict[str, str]) -> pa.Schema:
+def _schema(table: base.Table, columns: Sequence[str], types: Mapping[str, str]) -> pa.Schema:
     """The columns of what is found, in the types that the table has; where it lacks them, as declared."""
     names = dict.fromkeys(
         [*table.key, *([table.version] if table.version else []), "_deleted_at", "_stored", *columns]

@@ -24,19 +24,18 @@ def merge(place: staging.Place, staged: staging.Staged) -> base.Loaded:
         return base.Loaded(table.name, 0, 0, 0, 0)
     passed = gate.passed(place, staged)
     updated = len(pc.unique(passed.stored["row"]))
-    carried, kept = _carried(place, staged, passed.stored)
+    others = kept(place, staged, passed.stored)
     place.delete(table.name, passed.stored["id"])
     place.delete(base.TOMBSTONES, passed.buried["id"])
     if passed.rows.num_rows:
-        _insert(place, staged, passed.rows, carried, kept)
+        _insert(place, staged, passed.rows, others)
     fresh = passed.rows.num_rows
     return base.Loaded(table.name, read, fresh - updated, updated, read - fresh)
 
 
-def _insert(
-    place: staging.Place, staged: staging.Staged, rows: pa.Table, carried: list[str], kept: pa.Table
-) -> None:
+def _insert(place: staging.Place, staged: staging.Staged, rows: pa.Table, kept: pa.Table) -> None:
     types = place.types(staged.load.table)
+    carried = [column for column in kept.column_names if column != staging.ROW]
     columns = [base.quoted(column) for column in (*staged.types, *carried)]
     values = [staged.value(column, types) for column in staged.types]
     values += [f"k.{base.quoted(column)}" for column in carried]
@@ -52,22 +51,27 @@ def _insert(
         )
 
 
-def _carried(place: staging.Place, staged: staging.Staged, stored: pa.Table) -> tuple[list[str], pa.Table]:
-    """The columns that stay, and their values by row of the load.
+def carried(place: staging.Place, staged: staging.Staged) -> list[str]:
+    """The columns that stay as they are.
 
     `_deleted_at` never stays: rows that say nothing of it are live.
     """
-    table = staged.load.table
+    if staged.load.mode != "keep":
+        return []
     given = {column.lower() for column in staged.types} | {"_deleted_at"}
-    columns = [column for column in place.there[table.name.lower()] if column.lower() not in given]
-    if staged.load.mode != "keep" or not columns or not stored.num_rows:
-        return [], stored.select(["row"])
+    return [column for column in place.there[staged.load.table.name.lower()] if column.lower() not in given]
+
+
+def kept(place: staging.Place, staged: staging.Staged, stored: pa.Table) -> pa.Table:
+    """The values of the columns that stay, by row of the load; with no such column, and for no row, nothing."""
+    columns = carried(place, staged)
+    if not columns or not stored.num_rows:
+        return pa.table({staging.ROW: pa.array([], pa.int64())})
     # Of rows that somebody doubled, one.
     ids = stored.group_by("row").aggregate([("id", "max")])
     names = ", ".join(f"t.{base.quoted(column)}" for column in columns)
     with place.shown(CARRIED, ids):
-        kept = place.query(
-            f"SELECT h.row AS {staging.ROW}, {names} FROM {place.name(table.name)} AS t "
+        return place.query(
+            f"SELECT h.row AS {staging.ROW}, {names} FROM {place.name(staged.load.table.name)} AS t "
             f"JOIN {CARRIED} AS h ON t.rowid = h.id_max"
         )
-    return columns, kept

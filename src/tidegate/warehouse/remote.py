@@ -137,12 +137,16 @@ class Remote(wire.Wire, abc.ABC):
 
     def find(self, table: base.Table, keys: pa.Table, columns: Sequence[str] = ()) -> pa.Table:
         """What is stored or buried under keys."""
+        return self.find_all([base.Wanted(table, keys, columns)])[0]
 
-        def find() -> pa.Table:
+    def find_all(self, wanted: Sequence[base.Wanted]) -> list[pa.Table]:
+        """The same for several tables."""
+
+        def find() -> list[pa.Table]:
             there = self._there()
             if base.STATE not in there:
-                return lookup.nothing(table, columns)
-            return desk.found(table, keys, columns, there, self._buried(), self)
+                return [lookup.nothing(each.table, each.columns) for each in wanted]
+            return desk.found(wanted, there, self._buried(), self)
 
         return self._do(find)
 

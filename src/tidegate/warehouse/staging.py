@@ -20,6 +20,8 @@ from tidegate.warehouse import base, ddl, duckdb_file
 ROW = "_tidegate_row"
 """The column that numbers the rows of a load, in their order."""
 
+FEW = 200
+"""Row ids that are told as they are: to show them as a table takes longer."""
 STAGE = "_tidegate_stage"
 DOOMED = "_tidegate_doomed"
 
@@ -76,6 +78,10 @@ class Place:
         if not len(ids):
             return
         self.session.room(len(pc.unique(pc.divide(ids, duckdb_file.ROW_GROUP))))
+        if len(ids) <= FEW:
+            told = ", ".join(map(str, ids.to_pylist()))
+            self.session.connection.execute(f"DELETE FROM {self.name(table)} WHERE rowid IN ({told})")
+            return
         with self.shown(DOOMED, pa.table({"id": ids})):
             self.session.connection.execute(
                 f"DELETE FROM {self.name(table)} WHERE rowid IN (SELECT id FROM {DOOMED})"
