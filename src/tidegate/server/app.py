@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 
 import fastapi
 import uvicorn
-from starlette import requests
+from starlette import requests, types
 
 from tidegate import config, errors
 from tidegate.engine import feed
@@ -28,6 +28,7 @@ LOOKED = 1.0
 """Seconds for which an answer about readiness holds."""
 PATIENCE = 3.0
 """Seconds after which a metadata database that has not answered counts as unreachable."""
+DELIVERED = "/webhooks/stripe/"
 MOST = 1000
 """Connections at a time; beyond, they are told to come again."""
 
@@ -64,7 +65,8 @@ def make(
             return fastapi.responses.PlainTextResponse("ready\n")
         return fastapi.responses.PlainTextResponse("not ready\n", status_code=503)
 
-    application.add_api_route("/webhooks/stripe/{connection}", receive, methods=["POST"])
+    application.add_api_route(f"{DELIVERED}{{connection}}", receive, methods=["POST"])
+    application.add_middleware(_Door, receiver=receiver)
     application.add_api_route("/health", health, methods=["GET", "HEAD"])
     application.add_api_route("/ready", ready, methods=["GET", "HEAD"])
     for router in more:
@@ -129,6 +131,22 @@ def serving(
         serve(make(file, store, arrivals, [called, *more]), host, port) as url,
     ):
         yield url
+
+
+class _Door:
+    """Takes deliveries before they are routed, which costs as much as all that is done with them."""
+
+    def __init__(self, app: types.ASGIApp, receiver: deliveries.Receiver) -> None:
+        self._app, self._receiver = app, receiver
+
+    async def __call__(self, scope: types.Scope, receive: types.Receive, send: types.Send) -> None:
+        name = str(scope.get("path", "")).removeprefix(DELIVERED)
+        direct = scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == DELIVERED + name
+        if not direct or not name or "/" in name:
+            await self._app(scope, receive, send)
+            return
+        response = await self._receiver.receive(name, requests.Request(scope, receive))
+        await response(scope, receive, send)
 
 
 class _Readiness:

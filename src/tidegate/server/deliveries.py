@@ -206,7 +206,7 @@ class Receiver:
         """One delivery."""
         door = self._doors.get(name)
         if door is None:
-            raise fastapi.HTTPException(404)
+            return fastapi.responses.JSONResponse({"detail": "Not Found"}, status_code=404)
         header = request.headers.get("stripe-signature")
         try:
             webhooks.signed(header, time.time())
