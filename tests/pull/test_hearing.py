@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import functools
 import json
 import random
@@ -15,9 +16,9 @@ import pytest
 from following import Merchant, agrees, gone, ids, one
 from pulling import query
 
-from tidegate import sandbox
+from tidegate import errors, sandbox
 from tidegate.pull import events, report, run, scope, tail
-from tidegate.stripe import clock
+from tidegate.stripe import client, clock
 from tidegate.warehouse import duckdb
 
 STREAMS = ("customers", "products", "prices", "invoices", "invoice_line_items", "subscriptions", "events")
@@ -295,6 +296,47 @@ def test_of_an_account_that_is_done_already_it_is_heard_when_the_others_are(
             assert (await pull.once()).end is None
             assert not pull.mail.everything()
             assert one(file, "products", made)["name"] == "Tea"
+
+    asyncio.run(work())
+
+
+def test_what_could_not_be_committed_is_not_said_to_be_heard(
+    shop: Merchant, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the feed brings it once more."""
+
+    async def work() -> None:
+        async with pulling(shop, file, "products", accounts="all") as pull:
+            began = dt.datetime.now(dt.UTC)
+            held = errors.WarehouseBusy("somebody reads it")
+
+            async def hear(_: Any) -> report.Result:
+                return report.Result("run_1", began, began, "failed", (), client.Tally(), held)
+
+            monkeypatch.setattr(pull, "hear", hear)
+            pull.post({"acct_other": [b"{}"]})
+            assert (await pull.once()).end is held
+            assert pull.mail.everything() == {"acct_other": [b"{}"]}
+
+    asyncio.run(work())
+
+
+def test_a_long_cycle_forgets_no_event_that_the_next_one_reads_again(shop: Merchant, file: Path) -> None:
+    async def work() -> None:
+        async with pulling(shop, file, "products") as pull:
+            later(shop, pull, 60)
+            await pull.once()
+            for _ in range(3):
+                made = shop.make("/v1/products", name="Tea")["id"]
+                later(shop, pull, 20)
+                shop.make(f"/v1/products/{made}", name="Coffee")
+                later(shop, pull, 2 * tail.OVERLAP)
+                await pull.once()
+                shop.counted()
+                later(shop, pull, 10)
+                await pull.once()
+                assert shop.counted() == {"GET /v1/events": 1}
+            await asyncio.to_thread(agrees, shop, file, "products")
 
     asyncio.run(work())
 

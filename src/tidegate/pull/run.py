@@ -118,7 +118,8 @@ class Pull:
                 if end is None and (delivered := self.mail.everything()):
                     heard = await self.hear(delivered)
                     found, end = [*found, *heard.outcomes], heard.end
-                    self.mail.heard(*delivered)
+                    if end is None:  # else it is taken again
+                        self.mail.heard(*delivered)
                 news = self.news.of(found)
                 if count > MANY:
                     found = [outcome for outcome in found if outcome.told or outcome in news]

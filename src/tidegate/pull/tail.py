@@ -289,8 +289,9 @@ async def _window(
         if isinstance(failure.error, errors.PermissionMissing):
             found.past.pop(refresh.key(account, failure.dirty), None)
         _keep(shared, known, state, failure)
-    # Only now: this window may have reached back to them.
-    ledger.forget(window.high - OVERLAP - PROVED - RECENT)
+    # Only now: this window may have reached back to them. After a long cycle the next whole overlap begins earlier.
+    kept = min(window.high - PROVED - RECENT, shared.proven.get(account, window.high))
+    ledger.forget(kept - OVERLAP)
     state |= ledger.written()
     place = max(window.high, window.low)
     state[key(account)] = str(place)
