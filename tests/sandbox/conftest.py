@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import stripe as sdk
 
 from tidegate import sandbox
 from tidegate.sandbox import clock, forms, world
@@ -137,10 +138,20 @@ class Stripe:
         lines = self.get(f"/_sandbox/truth/{stream}?account={account}").body.splitlines()
         return [json.loads(line) for line in lines]
 
+    def writes(self, **wanted: str) -> list[dict[str, Any]]:
+        """Every effect that a request had."""
+        lines = self.get("/_sandbox/writes", wanted).body.splitlines()
+        return [json.loads(line) for line in lines]
+
     def events(self, **params: Any) -> list[dict[str, Any]]:
         """The events since the sandbox started, oldest first."""
         found = self.walk("/v1/events", **{"created": {"gt": NOW}}, **params)
         return found[::-1]
+
+
+def client(stripe: Stripe, key: str = KEY, **options: Any) -> sdk.StripeClient:
+    """The official SDK, pointed at a sandbox; it tries once unless told otherwise."""
+    return sdk.StripeClient(key, base_addresses={"api": stripe.url}, **{"max_network_retries": 0, **options})
 
 
 @pytest.fixture

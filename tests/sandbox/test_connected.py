@@ -10,8 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tidegate import sandbox
-from tidegate.sandbox import accounts, world
+from tidegate.sandbox import accounts, serving, world
 
 from .conftest import KEY, NOW, Stripe
 
@@ -129,7 +128,7 @@ def test_what_was_written_to_many_accounts_is_kept(start: Callable[..., Stripe])
 
 def test_five_thousand_accounts_take_little_room() -> None:
     """A request to each of 600 of them, over what is kept whole."""
-    with sandbox.process(objects=1_000, accounts=5_000, account_objects=12) as url:
+    with serving.process(objects=1_000, accounts=5_000, account_objects=12) as url:
         process = next(one for one in psutil.Process().children() if "tidegate.sandbox" in one.cmdline())
         connection = http.client.HTTPConnection(url.removeprefix("http://"))
 

@@ -41,7 +41,7 @@ def test_the_clock_moves_and_dates_follow(stripe: Stripe) -> None:
 
 def test_the_truth_is_every_object_with_its_parent(stripe: Stripe) -> None:
     made = stripe.make("/v1/customers")["id"]
-    tax = stripe.make(f"/v1/customers/{made}/tax_ids", type="eu_vat", value="DE1")["id"]
+    tax = stripe.make(f"/v1/customers/{made}/tax_ids", type="eu_vat", value="DE123456789")["id"]
     gone = stripe.get("/v1/customers").ids[1]
     stripe.delete(f"/v1/customers/{gone}")
 

@@ -62,6 +62,25 @@ def test_an_email_is_an_email(stripe: Stripe) -> None:
     assert stripe.post("/v1/customers", {"email": "nonsense"}).error["code"] == "email_invalid"
 
 
+def test_a_default_payment_method_is_one_of_the_customers(stripe: Stripe) -> None:
+    ada, bea = (stripe.make("/v1/customers")["id"] for _ in range(2))
+    method = stripe.make("/v1/payment_methods/pm_card_visa/attach", customer=ada)["id"]
+    given = {"invoice_settings": {"default_payment_method": method}}
+
+    assert (
+        stripe.make(f"/v1/customers/{ada}", **given)["invoice_settings"]["default_payment_method"] == method
+    )
+    answer = stripe.post(f"/v1/customers/{bea}", given)
+    assert answer.error["param"] == "invoice_settings[default_payment_method]"
+
+
+def test_an_expansion_that_cannot_be_changes_nothing(stripe: Stripe) -> None:
+    made = stripe.make("/v1/customers", name="Ada")["id"]
+
+    assert stripe.post(f"/v1/customers/{made}", {"name": "Bea", "expand": ["nothing"]}).status == 400
+    assert stripe.get(f"/v1/customers/{made}").json["name"] == "Ada"
+
+
 def test_deleting_a_customer_cancels_subscriptions(stripe: Stripe) -> None:
     customer = stripe.make("/v1/customers")["id"]
     stripe.make("/v1/payment_methods/pm_card_visa/attach", customer=customer)

@@ -111,6 +111,17 @@ def test_html_and_a_proxys_503_carry_no_json(start: Callable[..., Stripe]) -> No
     assert "Request-Id" not in proxy.headers
 
 
+@pytest.mark.parametrize(("when", "made"), [("before", []), ("after", ["Ada"])])
+def test_a_proxys_503_says_nothing_of_the_effect(
+    start: Callable[..., Stripe], when: str, made: list[str]
+) -> None:
+    stripe = start()
+    stripe.control("faults", {"faults": [{"kind": "unavailable", "times": 1, "when": when}]})
+
+    assert stripe.post("/v1/customers", {"name": "Ada"}).status == 503
+    assert names(stripe) == made
+
+
 def test_a_429_names_its_limiter(start: Callable[..., Stripe]) -> None:
     stripe = start(fault=(faults.Fault("limit", times=1, reason="global-concurrency"),))
     answer = stripe.get("/v1/customers")
@@ -126,6 +137,27 @@ def test_a_locked_object_asks_for_a_retry(start: Callable[..., Stripe]) -> None:
 
     assert (answer.status, answer.error["code"]) == (429, "lock_timeout")
     assert answer.headers["Stripe-Should-Retry"] == "true"
+
+
+def test_two_writes_to_one_object_at_once_are_one_too_many(start: Callable[..., Stripe]) -> None:
+    stripe = start()
+    made, other = (stripe.make("/v1/customers", name="Ada")["id"] for _ in range(2))
+    stripe.control("locks", {"on": True})
+    slow = {"kind": "slow", "times": 2, "seconds": 3600, "path": f"/v1/customers/{made}", "method": "POST"}
+    stripe.control("faults", {"faults": [slow]})
+    connection = http.client.HTTPConnection(stripe.url.removeprefix("http://"))
+    sent = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/x-www-form-urlencoded"}
+    connection.request("POST", f"/v1/customers/{made}", b"name=Bea", sent)
+    while stripe.made.stats.under_way != {"POST /v1/customers/{customer}": 1}:
+        time.sleep(0.01)
+
+    second = stripe.post(f"/v1/customers/{made}", {"name": "Cleo"}, headers={"Idempotency-Key": "k1"})
+    connection.close()
+
+    assert (second.status, second.error["code"]) == (429, "lock_timeout")
+    assert len(stripe.made.ledger) == 0
+    assert stripe.post(f"/v1/customers/{other}", {"name": "Dora"}).status == 200
+    assert stripe.get(f"/v1/customers/{made}").json["name"] == "Ada"
 
 
 def test_a_storm_goes_on_for_its_time(start: Callable[..., Stripe]) -> None:

@@ -42,6 +42,8 @@ def test_a_key_is_forgotten_after_a_day() -> None:
 
     assert ledger.prune(DAY - 1) == 0
     assert ledger.begin("acct_1", "k", "POST /v1/x", "other", DAY) is None
+    assert ledger.prune(3 * DAY) == 0  # It is in flight.
+    ledger.finish("acct_1", "k", ANSWER)
     assert ledger.prune(3 * DAY) == 1
     assert len(ledger) == 0
 
@@ -140,3 +142,113 @@ def test_gets_and_deletes_pay_no_heed_to_keys(stripe: Stripe) -> None:
     ):
         assert answer.status == 200
         assert "Idempotency-Key" not in answer.headers
+
+
+def test_test_and_live_mode_have_keys_of_their_own(stripe: Stripe) -> None:
+    stripe.control("keys", {"key": "sk_live_registered"})
+    first = stripe.post("/v1/customers", {"name": "Ada"}, headers=keyed("k1"))
+    live = stripe.post("/v1/customers", {"name": "Bea"}, headers=keyed("k1"), key="sk_live_registered")
+
+    assert (first.status, live.status) == (200, 200)
+    assert first.json["id"] != live.json["id"]
+    assert len(stripe.writes(idempotency_key="k1")) == 2
+
+
+def test_a_connected_account_has_keys_of_its_own(stripe: Stripe) -> None:
+    account = stripe.made.world.accounts[0]
+    there = keyed("k1") | {"Stripe-Account": account}
+    stripe.post("/v1/customers", {"name": "Ada"}, headers=keyed("k1"))
+
+    assert stripe.post("/v1/customers", {"name": "Bea"}, headers=there).status == 200
+    assert [one["account"] for one in stripe.writes()] == [stripe.made.platform.account, account]
+
+
+def test_the_same_key_acts_again_after_a_day_of_the_sandboxs_clock(stripe: Stripe) -> None:
+    first = stripe.post("/v1/customers", {"name": "Ada"}, headers=keyed("k1"))
+    stripe.clock.advance(DAY - 1)
+    replay = stripe.post("/v1/customers", {"name": "Ada"}, headers=keyed("k1"))
+    stripe.clock.advance(1)
+    again = stripe.post("/v1/customers", {"name": "Ada"}, headers=keyed("k1"))
+
+    assert replay.body == first.body
+    assert "Idempotent-Replayed" not in again.headers
+    assert again.json["id"] != first.json["id"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "pruned", "acts"),
+    [
+        ({}, 0, False),
+        ({"older": 0}, 2, True),
+        ({"older": 0, "key": "k1"}, 1, True),
+        ({"key": "k2"}, 0, False),
+    ],
+)
+def test_keys_are_pruned_on_demand(
+    stripe: Stripe, asked: dict[str, float | str], pruned: int, acts: bool
+) -> None:
+    for key in ("k1", "k2"):
+        stripe.post("/v1/customers", {"name": key}, headers=keyed(key))
+
+    assert stripe.control("prune", asked) == {"pruned": pruned}
+    again = stripe.post("/v1/customers", {"name": "k1"}, headers=keyed("k1"))
+    assert ("Idempotent-Replayed" not in again.headers) is acts
+
+
+def test_a_500_without_an_effect_is_kept_and_replayed(start: Callable[..., Stripe]) -> None:
+    stripe = start(fault=(faults.Fault("error", times=1, method="POST"),))
+    answers = [stripe.post("/v1/customers", {"name": "Ada"}, headers=keyed("k1")) for _ in range(3)]
+
+    assert [answer.status for answer in answers] == [500, 500, 500]
+    assert len({answer.body for answer in answers}) == 1
+    assert [answer.headers.get("Idempotent-Replayed") for answer in answers] == [None, "true", "true"]
+    assert stripe.writes() == []
+
+
+def test_an_effect_whose_connection_broke_is_replayed(start: Callable[..., Stripe]) -> None:
+    stripe = start(fault=(faults.Fault("reset", times=1, when="after", method="POST"),))
+    with pytest.raises(ConnectionResetError):
+        stripe.post("/v1/customers", {"name": "Ada"}, headers=keyed("k1"))
+    replay = stripe.post("/v1/customers", {"name": "Ada"}, headers=keyed("k1"))
+
+    assert replay.headers["Idempotent-Replayed"] == "true"
+    assert [one["id"] for one in stripe.writes()] == [replay.json["id"]]
+
+
+def test_what_is_missing_is_kept_for_the_endpoint_began(stripe: Stripe) -> None:
+    first = stripe.post("/v1/products/tea", {"name": "Tea"}, headers=keyed("k1"))
+    stripe.make("/v1/products", id="tea", name="Tea")
+    second = stripe.post("/v1/products/tea", {"name": "Tea"}, headers=keyed("k1"))
+
+    assert (first.status, second.status) == (404, 404)
+    assert second.headers["Idempotent-Replayed"] == "true"
+
+
+def test_neither_401_nor_403_is_kept(stripe: Stripe) -> None:
+    stripe.control("keys", {"key": "rk_test_writer", "scopes": []})
+    assert stripe.post("/v1/customers", headers=keyed("k1"), key="sk_live_nobody").status == 401
+    assert stripe.post("/v1/customers", headers=keyed("k1"), key="rk_test_writer").status == 403
+    stripe.control("keys/grant", {"key": "rk_test_writer", "scope": "rak_customer_write"})
+
+    assert stripe.post("/v1/customers", headers=keyed("k1"), key="rk_test_writer").status == 200
+
+
+def test_the_order_of_parameters_makes_no_other_request(stripe: Stripe) -> None:
+    first = stripe.post("/v1/customers", {"name": "Ada", "phone": "1"}, headers=keyed("k1"))
+    second = stripe.post("/v1/customers", {"phone": "1", "name": "Ada"}, headers=keyed("k1"))
+
+    assert second.body == first.body
+
+
+def test_a_client_that_gave_up_is_not_asked_whether_it_still_wants_it(start: Callable[..., Stripe]) -> None:
+    stripe = start(fault=(faults.Fault("slow", times=1, seconds=0.2, method="POST"),))
+    connection = http.client.HTTPConnection(stripe.url.removeprefix("http://"))
+    sent = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/x-www-form-urlencoded"}
+    connection.request("POST", "/v1/customers", b"name=Ada", sent | keyed("k1"))
+    while not len(stripe.made.ledger):
+        time.sleep(0.01)
+    connection.close()
+    while not stripe.writes():
+        time.sleep(0.01)
+
+    assert [one["params"] for one in stripe.writes()] == [{"name": "Ada"}]

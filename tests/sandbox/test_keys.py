@@ -197,3 +197,43 @@ def test_a_version_that_never_was_is_refused(stripe: Stripe) -> None:
 )
 def test_masked_keys_show_the_prefix_and_four_characters(secret: str, shown: str) -> None:
     assert keys.masked(secret) == shown
+
+
+def test_a_key_with_customers_write_and_balance_read_does_these_and_nothing_else(stripe: Stripe) -> None:
+    key = "rk_test_pusher0000"
+    stripe.control("keys", {"key": key, "scopes": ["rak_customer_write", "rak_balance_read"]})
+    made = stripe.post("/v1/customers", {"email": "ada@example.com"}, key=key).json["id"]
+
+    for method, path in (
+        ("GET", "/v1/balance"),
+        ("GET", f"/v1/customers/{made}"),
+        ("GET", "/v1/customers?email=ada@example.com"),
+        ("GET", "/v1/customers/search?query=email:'ada@example.com'"),
+        ("POST", f"/v1/customers/{made}"),
+        ("POST", f"/v1/customers/{made}/tax_ids"),
+        ("DELETE", f"/v1/customers/{made}"),
+    ):
+        given = {"type": "eu_vat", "value": "DE123456789"} if path.endswith("tax_ids") else {}
+        assert stripe.ask(method, path, given, key=key).status == 200, path
+    for method, path, permission in (
+        ("POST", "/v1/products", "rak_product_write"),
+        ("POST", "/v1/prices", "rak_plan_write"),
+        ("POST", "/v1/coupons", "rak_coupon_write"),
+        ("POST", "/v1/promotion_codes", "rak_promotion_code_write"),
+        ("POST", "/v1/invoiceitems", "rak_invoice_write"),
+        ("POST", "/v1/billing/meter_events", "rak_billing_meter_event_write"),
+        ("GET", "/v1/events", "rak_event_read"),
+        ("GET", "/v1/products", "rak_product_read"),
+    ):
+        answer = stripe.ask(method, path, key=key)
+        assert answer.status == 403, path
+        assert f"Having the '{permission}' permission" in answer.error["message"]
+
+
+def test_read_does_not_include_write(stripe: Stripe) -> None:
+    key = "rk_test_reader0000"
+    stripe.control("keys", {"key": key, "scopes": ["rak_customer_read"]})
+
+    assert stripe.get("/v1/customers", key=key).status == 200
+    assert stripe.post("/v1/customers", key=key).status == 403
+    assert stripe.get("/v1/balance", key=key).status == 403

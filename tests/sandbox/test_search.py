@@ -117,6 +117,90 @@ def test_the_index_lags_behind(start: Callable[..., Stripe]) -> None:
     assert stripe.get("/v1/customers/search", query).ids == [made]
 
 
+def test_a_search_still_sees_what_was_changed_or_deleted_a_moment_ago(start: Callable[..., Stripe]) -> None:
+    stripe = start()
+    changed, gone = (
+        stripe.make("/v1/customers", email=f"{name}@example.com")["id"] for name in ("ada", "bea")
+    )
+    stripe.control("delays", {"search": 60})
+    stripe.clock.advance(60)
+    stripe.make(f"/v1/customers/{changed}", email="new@example.com")
+    stripe.clock.advance(30)
+    stripe.make(f"/v1/customers/{changed}", name="Ada")
+    stripe.delete(f"/v1/customers/{gone}")
+
+    def found(email: str) -> list[tuple[str, str, str | None]]:
+        answer = stripe.get("/v1/customers/search", {"query": f"email:'{email}'"})
+        return [(one["id"], one["email"], one["name"]) for one in answer.json["data"]]
+
+    assert found("ada@example.com") == [(changed, "ada@example.com", None)]
+    assert found("new@example.com") == []
+    assert found("bea@example.com") == [(gone, "bea@example.com", None)]
+    stripe.clock.advance(30)
+    assert found("new@example.com") == [(changed, "new@example.com", None)]
+    stripe.clock.advance(30)
+    assert found("new@example.com") == [(changed, "new@example.com", "Ada")]
+    assert found("ada@example.com") == found("bea@example.com") == []
+
+
+def test_a_delay_that_begins_later_hides_what_is_new_already(stripe: Stripe) -> None:
+    stripe.make("/v1/customers", email="ada@example.com")
+    query = {"query": "email:'ada@example.com'"}
+    assert len(stripe.get("/v1/customers/search", query).ids) == 1
+
+    stripe.control("delays", {"search": 60})
+    assert stripe.get("/v1/customers/search", query).ids == []
+
+
+@pytest.mark.parametrize("field", ["email", "name"])
+def test_a_generated_object_is_found_in_any_case(stripe: Stripe, field: str) -> None:
+    one = next(
+        customer for customer in stripe.walk("/v1/customers") if customer["email"] and customer["name"]
+    )
+
+    for text in (one[field], one[field].upper(), one[field].lower()):
+        query = f"{field}:'{text}'".replace("O'", "O\\'")
+        assert one["id"] in stripe.get("/v1/customers/search", {"query": query, "limit": 100}).ids
+
+
+def test_a_list_sees_what_a_search_does_not_yet(start: Callable[..., Stripe]) -> None:
+    stripe = start(search_delay=60)
+    made = stripe.make("/v1/customers", email="ada@example.com")["id"]
+
+    assert stripe.get("/v1/customers", {"email": "ada@example.com"}).ids == [made]
+
+
+def test_what_is_stale_stands_where_it_was_created(start: Callable[..., Stripe]) -> None:
+    stripe = start()
+    made = []
+    for _ in range(4):
+        stripe.clock.advance(1)
+        made.append(stripe.make("/v1/customers", name="Searched Forever")["id"])
+    stripe.control("delays", {"search": 60})
+    stripe.clock.advance(60)
+    stripe.make(f"/v1/customers/{made[1]}", name="Other")
+    stripe.clock.advance(30)
+    stripe.make("/v1/customers", name="Searched Forever")
+
+    assert stripe.get("/v1/customers/search", {"query": "name:'searched forever'"}).ids == made[::-1]
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("customers", "address.city:'London'"),
+        ("customers", "description:'x'"),
+        ("products", "created>0"),
+        ("subscriptions", "customer:'cus_1'"),
+    ],
+)
+def test_a_field_that_is_not_searchable_is_refused(stripe: Stripe, path: str, query: str) -> None:
+    answer = stripe.get(f"/v1/{path}/search", {"query": query})
+
+    assert answer.status == 400
+    assert "unsupported search field" in answer.error["message"]
+
+
 def test_a_deleted_customer_is_not_found(stripe: Stripe) -> None:
     made = stripe.make("/v1/customers", email="ada@example.com")["id"]
     stripe.delete(f"/v1/customers/{made}")

@@ -142,7 +142,8 @@ def test_items_are_added_and_changed_by_themselves(stripe: Stripe) -> None:
     assert (added["quantity"], changed["quantity"]) == (3, 4)
     shown = stripe.get(f"/v1/subscriptions/{made['id']}").json["items"]["data"]
     assert [one["quantity"] for one in shown] == [2, 4]
-    assert types(stripe)[-2:] == ["customer.subscription.updated"] * 2
+    told = [type for type in types(stripe) if type != "invoiceitem.created"]
+    assert told[-2:] == ["customer.subscription.updated"] * 2
 
 
 def test_a_canceled_subscription_stays_under_status_all(stripe: Stripe) -> None:

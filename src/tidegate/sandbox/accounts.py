@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+from collections.abc import Callable
 
 from tidegate import catalog
 from tidegate.sandbox import clock as clocks
@@ -25,9 +26,12 @@ class Accounts:
         *,
         record: bool = False,
         shuffle: bool = False,
+        lag: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.world = world
-        self._open = functools.partial(objects.Book, clock=clock, facts=facts, record=record, shuffle=shuffle)
+        self._open = functools.partial(
+            objects.Book, clock=clock, facts=facts, record=record, shuffle=shuffle, lag=lag
+        )
         self.platform = self._open(world, world.account)
         self._awake: dict[str, objects.Book] = {}
         """Of connected accounts, the last asked for at the end."""

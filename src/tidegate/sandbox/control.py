@@ -12,28 +12,50 @@
 | `POST accounts/disconnect`, `POST accounts/connect` `{"account"}` | take a connected account away, and back |
 | `POST clock` `{"advance": s}`, `{"at": t}`, `{"stop": true}`, `{"start": true}` | move time |
 | `POST latency` `{"ms", "jitter_ms"}` | slower answers |
+| `POST locks` `{"on": true}` | two writes to one object at once: the second gets 429 `lock_timeout` |
 | `POST delays` `{"events": s, "spread": true, "search": s}` | late visibility; `spread`: each event up to `s` |
 | `POST version` `{"version", "account"}` | an account's default API version |
 | `POST mutate` `{"stream", "id", "values", "account", "delete", "event"}` | a change; silent without `event` |
+| `POST objects` `{"stream", "objects": [...], "account"}` | objects as they are, ids too; no event tells of them |
 | `GET truth/STREAM?account=` | every object as NDJSON: `{"parent": id or null, "object": {...}}` |
 | `GET truth/STREAM?deleted=1` | deleted ones too, as they last were, with `"deleted_at"`: seconds or null |
 | `GET history/STREAM?account=` | `{"parent", "id", "at", "object"}` for each second in which an object changed, |
 | | without nested lists; `at` null: as it was before; `object` null: deleted (option `record`) |
 | `POST traffic` `{"seed", "steps", "tick", "account", "kinds", "only_evented"}` | see `traffic` |
-| `POST prune` | forget idempotency keys older than a day |
+| `POST prune` `{"older": s, "key"}` | forget idempotency keys older than a day, or than `older` seconds |
+| `POST meddle` `{"meddles": [{"kind": "change", ...}]}` | others at work between read and write, see `meddling` |
+| `GET meddle` | what they did |
+| `POST doubles` `{"customers": n, "upper", "account"}` | second customers with the e-mails of the first `n` |
+| `GET writes?stream=&id=&op=&idempotency_key=` | every effect of a request, as NDJSON, see `effects` |
+| `GET writes/doubles?metadata=NAME` | idempotency keys with more than one effect, values with several objects |
+| `POST writes/reset` | forget them |
+| `POST tax_ids/verify` `{"id", "valid", "account"}` | the authorities answer |
+| `GET meter_events?account=` | the meter events that were taken, as NDJSON, with `counted` |
 | `POST reset` `{"seed", "objects", ...}` | another world, clock, keys and faults: the fields of `serving.Options` |
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiohttp import web
 
-from tidegate.sandbox import agreements, dealings, faults, habits, limits, objects, refusals, traffic
+from tidegate.sandbox import (
+    agreements,
+    dealings,
+    faults,
+    habits,
+    idempotency,
+    limits,
+    meddling,
+    outside,
+    refusals,
+    telling,
+    traffic,
+)
 
 if TYPE_CHECKING:
     from tidegate.sandbox import server
@@ -48,10 +70,11 @@ async def handle(sandbox: server.Sandbox, request: web.BaseRequest) -> web.Strea
     """Answer a control request."""
     name = request.path.removeprefix("/_sandbox/")
     try:
-        if request.method == "GET" and name.startswith("truth/"):
-            return await _truth(sandbox, request, name.removeprefix("truth/"))
-        if request.method == "GET" and name.startswith("history/"):
-            return await _history(sandbox, request, name.removeprefix("history/"))
+        told = await telling.tell(sandbox, request, name) if request.method == "GET" else None
+        if told is not None:
+            return told
+        if request.method == "GET" and name == "writes/doubles":
+            return web.json_response(sandbox.doing.log.doubles(request.query.get("metadata", "")))
         operation = OPERATIONS.get(f"{request.method} {name}")
         if operation is None:
             raise refusals.unknown_url(request.method, request.path)
@@ -67,70 +90,6 @@ async def handle(sandbox: server.Sandbox, request: web.BaseRequest) -> web.Strea
     except (ValueError, KeyError, TypeError, msgspec.ValidationError) as error:
         return web.json_response({"error": {"message": f"{type(error).__name__}: {error}"}}, status=400)
     return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
-
-
-async def _truth(sandbox: server.Sandbox, request: web.BaseRequest, stream: str) -> web.StreamResponse:
-    if stream not in sandbox.facts.streams:
-        raise refusals.missing("stream", stream)
-    book = sandbox.book(request.query.get("account", ""))
-    expand = frozenset(filter(None, request.query.get("expand", "").split(",")))
-    if stream == "events":
-        return await _stream(request, _events(sandbox, book))
-    if request.query.get("deleted", "0") not in ("", "0"):
-        return await _stream(request, with_deleted(book, stream, expand))
-    return await _stream(request, truth(book, stream, expand))
-
-
-async def _history(sandbox: server.Sandbox, request: web.BaseRequest, stream: str) -> web.StreamResponse:
-    book = sandbox.book(request.query.get("account", ""))
-    if stream not in sandbox.facts.streams:
-        raise refusals.missing("stream", stream)
-    if book.history is None:
-        raise refusals.invalid("record", "Nothing is recorded; start the sandbox with the option record.")
-    return await _stream(request, _entries(book, stream))
-
-
-async def _stream(request: web.BaseRequest, found: Iterable[bytes]) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-    await response.prepare(request)
-    lines: list[bytes] = []
-    for line in found:
-        lines.append(line)
-        if len(lines) == 500:
-            await response.write(b"".join(lines))
-            lines.clear()
-            await asyncio.sleep(0)
-    await response.write(b"".join(lines))
-    await response.write_eof()
-    return response
-
-
-def truth(book: objects.Book, stream: str, expand: frozenset[str] = frozenset()) -> Iterator[bytes]:
-    """Every live object of a stream as lines of JSON, children with their parents' ids."""
-    for parent, ref in book.every(stream):
-        above = msgspec.json.encode(parent or None)
-        yield b'{"parent":%b,"object":%b}\n' % (above, book.render(stream, ref, expand))
-
-
-def with_deleted(book: objects.Book, stream: str, expand: frozenset[str] = frozenset()) -> Iterator[bytes]:
-    """The same with what was deleted, as it last was, without nested lists."""
-    for line in truth(book, stream, expand):
-        yield line[:-2] + b',"deleted_at":null}\n'
-    for parent, obj, when in book.gone(stream):
-        yield msgspec.json.encode({"parent": parent or None, "object": obj, "deleted_at": when}) + b"\n"
-
-
-def _events(sandbox: server.Sandbox, book: objects.Book) -> Iterator[bytes]:
-    for _, ref in book.every("events"):
-        event = sandbox.journal.aged(book, book.show("events", ref))
-        yield msgspec.json.encode({"parent": None, "object": event}) + b"\n"
-
-
-def _entries(book: objects.Book, stream: str) -> Iterator[bytes]:
-    assert book.history is not None, "the caller looked"
-    for key, entry in book.history.of(stream):
-        line = {"parent": key.parent or None, "id": key.id, "at": entry.at, "object": entry.object}
-        yield msgspec.json.encode(line) + b"\n"
 
 
 def _stats(sandbox: server.Sandbox, _: Given) -> Given:
@@ -239,6 +198,11 @@ def _delays(sandbox: server.Sandbox, given: Given) -> Given:
     return {}
 
 
+def _locks(sandbox: server.Sandbox, given: Given) -> Given:
+    sandbox.locks = bool(given.get("on"))
+    return {}
+
+
 def _version(sandbox: server.Sandbox, given: Given) -> Given:
     sandbox.journal.set_version(given["version"], given.get("account", ""))
     return {}
@@ -266,6 +230,13 @@ def _mutate(sandbox: server.Sandbox, given: Given) -> Given:
     return after
 
 
+def _objects(sandbox: server.Sandbox, given: Given) -> Given:
+    call = sandbox.call(given.get("account", ""))
+    for each in given["objects"]:
+        call.book.put(given["stream"], each, given.get("parent", ""))
+    return {"objects": len(given["objects"])}
+
+
 async def _traffic(sandbox: server.Sandbox, given: Given) -> Given:
     plan = msgspec.convert(given, traffic.Plan)
     told = traffic.Told()
@@ -279,8 +250,36 @@ async def _traffic(sandbox: server.Sandbox, given: Given) -> Given:
     }
 
 
-def _prune(sandbox: server.Sandbox, _: Given) -> Given:
-    return {"pruned": sandbox.ledger.prune(sandbox.clock.now())}
+def _prune(sandbox: server.Sandbox, given: Given) -> Given:
+    older = float(given.get("older", idempotency.KEPT))
+    return {"pruned": sandbox.ledger.prune(sandbox.clock.now(), older, given.get("key", ""))}
+
+
+def _forget_writes(sandbox: server.Sandbox, _: Given) -> Given:
+    sandbox.doing.log.clear()
+    return {}
+
+
+def _meddle(sandbox: server.Sandbox, given: Given) -> Given:
+    sandbox.meddler.set(msgspec.convert(given.get("meddles", []), list[meddling.Meddle]))
+    return {}
+
+
+def _meddled(sandbox: server.Sandbox, _: Given) -> Given:
+    return {"done": sandbox.meddler.done}
+
+
+def _double(sandbox: server.Sandbox, given: Given) -> Given:
+    call = sandbox.call(given.get("account", ""))
+    made = meddling.double(call, int(given["customers"]), upper=bool(given.get("upper")))
+    return {"doubled": made}
+
+
+def _verify(sandbox: server.Sandbox, given: Given) -> Given:
+    call = sandbox.call(given.get("account", ""))
+    tax = call.get("customer_tax_ids", given["id"])
+    outside.verify_tax_id(call, tax, valid=bool(given.get("valid", True)))
+    return {}
 
 
 async def _webhooks_idle(sandbox: server.Sandbox, _: Given) -> Given:
@@ -311,10 +310,17 @@ OPERATIONS: dict[str, Callable[[server.Sandbox, Given], Given | Awaitable[Given]
     "POST clock": _clock,
     "POST latency": _latency,
     "POST delays": _delays,
+    "POST locks": _locks,
     "POST version": _version,
     "POST mutate": _mutate,
+    "POST objects": _objects,
     "POST traffic": _traffic,
     "POST prune": _prune,
+    "POST meddle": _meddle,
+    "GET meddle": _meddled,
+    "POST doubles": _double,
+    "POST writes/reset": _forget_writes,
+    "POST tax_ids/verify": _verify,
     "POST webhooks/idle": _webhooks_idle,
 }
 FIELDS = {
@@ -322,13 +328,19 @@ FIELDS = {
     "accounts/disconnect": {"account"},
     "clock": {"advance", "at", "start", "stop"},
     "delays": {"events", "search", "spread"},
+    "doubles": {"account", "customers", "upper"},
     "faults": {"faults"},
     "keys": {"accounts", "key", "open", "scopes"},
     "keys/drop": {"key", "scope"},
     "keys/grant": {"key", "scope"},
     "keys/revoke": {"key"},
     "latency": {"jitter_ms", "ms"},
+    "locks": {"on"},
+    "meddle": {"meddles"},
     "mutate": {"account", "delay", "delete", "event", "id", "parent", "stream", "values"},
+    "prune": {"key", "older"},
+    "objects": {"account", "objects", "parent", "stream"},
+    "tax_ids/verify": {"account", "id", "valid"},
     "version": {"account", "version"},
 }
 """The fields of what is asked; those of others are their values' own."""

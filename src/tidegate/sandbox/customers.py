@@ -1,7 +1,8 @@
-"""Rules of customers and the price list: sources and balance, products, prices, coupons, webhook endpoints."""
+"""Rules of customers: e-mail, sources, balance, tax ids; and of webhook endpoints."""
 
 from __future__ import annotations
 
+import re
 import string
 from typing import Any
 
@@ -12,6 +13,23 @@ aed aud bgn bhd brl cad chf clp cny cop czk dkk egp eur gbp hkd huf idr ils inr 
 ngn nok nzd omr pen php pkr pln qar ron rsd sar sek sgd thb tnd try twd uah ugx usd uyu vnd xaf xof zar
 """
 CURRENCIES = frozenset(_CODES.split())
+
+EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+\Z")
+"""What Stripe takes for an e-mail; not what the standard does."""
+
+# The forms that https://docs.stripe.com/billing/customer/tax-ids gives; other types take anything.
+TAX_IDS = {
+    "au_abn": re.compile(r"\d{11}\Z"),
+    "br_cnpj": re.compile(r"\d{2}\.?\d{3}\.?\d{3}/?\d{4}-?\d{2}\Z"),
+    "ch_vat": re.compile(r"CHE-?\d{3}\.?\d{3}\.?\d{3} ?(MWST|TVA|IVA)?\Z"),
+    "eu_vat": re.compile(r"[A-Z]{2}[0-9A-Z+*]{8,12}\Z"),
+    "gb_vat": re.compile(r"(GB|XI)?(\d{9}|\d{12})\Z"),
+    "in_gst": re.compile(r"\d{2}[A-Z0-9]{13}\Z"),
+    "no_vat": re.compile(r"\d{9}MVA\Z"),
+    "us_ein": re.compile(r"\d{2}-?\d{7}\Z"),
+}
+VERIFIED = frozenset({"au_abn", "eu_vat", "gb_vat"})
+"""Types that Stripe asks the authorities about: https://docs.stripe.com/invoicing/customer/tax-ids#validation"""
 
 
 def currency(given: Any) -> str:
@@ -26,7 +44,26 @@ def currency(given: Any) -> str:
     return code
 
 
+def _check_email(email: str | None) -> None:
+    if email is not None and not EMAIL.match(email):
+        raise refusals.invalid("email", f"Invalid email address: {email}", "email_invalid")
+
+
+def _check_tax_id(kind: str, value: str, inside: str = "") -> None:
+    name = f"{inside}[value]" if inside else "value"
+    if (form := TAX_IDS.get(kind)) is not None and not form.match(value):
+        raise refusals.invalid(name, f"Invalid value for {kind}.", "tax_id_invalid")
+
+
 def _new_customer(call: writes.Call, customer: objects.Object, given: forms.Tree) -> None:
+    # All of it is looked at before any of it is made.
+    _check_email(given.get("email"))
+    for i, one in enumerate(given.get("tax_id_data") or []):
+        _check_tax_id(one["type"], one["value"], f"tax_id_data[{i}]")
+    if source := given.get("source"):
+        _source_kind(source)
+    if method := given.get("payment_method"):
+        call.get("payment_methods", paying.test_method(call, method), "payment_method")
     customer.update(
         balance=given.get("balance") or 0,
         delinquent=False,
@@ -36,8 +73,6 @@ def _new_customer(call: writes.Call, customer: objects.Object, given: forms.Tree
         preferred_locales=given.get("preferred_locales") or [],
         tax_exempt=given.get("tax_exempt") or "none",
     )
-    if "@" not in (given.get("email") or "@"):
-        raise refusals.invalid("email", "Invalid email address.", "email_invalid")
 
 
 def _made_customer(call: writes.Call, customer: objects.Object, given: forms.Tree) -> None:
@@ -48,13 +83,13 @@ def _made_customer(call: writes.Call, customer: objects.Object, given: forms.Tre
         held = call.get("payment_methods", paying.test_method(call, method), "payment_method")
         paying.attach(call, held, id)
     for one in given.get("tax_id_data") or []:
-        values = {"customer": id, "type": one.get("type"), "value": one.get("value")}
+        values = {"customer": id, "type": one["type"], "value": one["value"], **_owned(one["type"], id)}
         call.add("customer_tax_ids", values, id, "customer.tax_id.created")
 
 
 def add_source(call: writes.Call, customer: str, source: Any) -> objects.Object:
     """A card or a bank account for a customer, out of a test token."""
-    if str(source).startswith(("btok_", "ba_")):
+    if _source_kind(source) == "bank_account":
         values: forms.Tree = {
             "country": "US",
             "currency": "usd",
@@ -62,11 +97,9 @@ def add_source(call: writes.Call, customer: str, source: Any) -> objects.Object:
             "last4": "6789",
         }
         stream, family = "bank_accounts", {"status": "new", "account_holder_type": "individual"}
-    elif str(source).startswith(("tok_", "card_")):
+    else:
         values = {"brand": "Visa", "country": "US", "exp_month": 12, "exp_year": 2034, "last4": "4242"}
         stream, family = "cards", {"funding": "credit"}
-    else:
-        raise refusals.missing("token", str(source), "source", status=400, stored=True)
     made = call.add(stream, {**values, **family, "customer": customer}, customer, "customer.source.created")
     owner = call.get("customers", customer)
     if owner["default_source"] is None:
@@ -74,14 +107,32 @@ def add_source(call: writes.Call, customer: str, source: Any) -> objects.Object:
     return made
 
 
+def _source_kind(source: Any) -> str:
+    if str(source).startswith(("btok_", "ba_")):
+        return "bank_account"
+    if str(source).startswith(("tok_", "card_")):
+        return "card"
+    raise refusals.missing("token", str(source), "source", status=400, stored=True)
+
+
 def _changed_customer(call: writes.Call, customer: objects.Object, given: forms.Tree) -> None:
+    _check_email(given.get("email"))
+    if method := (given.get("invoice_settings") or {}).get("default_payment_method"):
+        held = call.book.get("payment_methods", method)
+        if held is None or held.get("customer") != customer["id"]:
+            raise refusals.not_allowed(
+                f"The customer does not have a payment method with the ID {method}. The payment method must be "
+                "attached to the customer.",
+                code="resource_missing",
+                param="invoice_settings[default_payment_method]",
+            )
+    customer["tax_exempt"] = customer["tax_exempt"] or "none"
+    customer["preferred_locales"] = customer["preferred_locales"] or []
     if given.get("default_source"):
         for stream in ("cards", "bank_accounts", "sources"):
             if call.book.exists(stream, given["default_source"]):
                 return
         raise refusals.missing("source", given["default_source"], "default_source", status=400, stored=True)
-    if "@" not in (customer.get("email") or "@"):
-        raise refusals.invalid("email", "Invalid email address.", "email_invalid")
 
 
 def _before_customer_goes(call: writes.Call, customer: objects.Object) -> None:
@@ -132,195 +183,19 @@ def _made_balance(call: writes.Call, moved: objects.Object, _: forms.Tree) -> No
 
 
 def _new_tax_id(_: writes.Call, tax: objects.Object, given: forms.Tree) -> None:
-    tax.update(
-        country=str(given["type"])[:2].upper(),
-        owner={"type": "customer" if tax.get("customer") else "self", "customer": tax.get("customer")},
-        verification={"status": "pending", "verified_address": None, "verified_name": None},
-    )
+    _check_tax_id(given["type"], given["value"])
+    owner = tax.get("customer") or (given.get("owner") or {}).get("customer")
+    tax.update(_owned(given["type"], owner))
 
 
-def _new_product(call: writes.Call, product: objects.Object, given: forms.Tree) -> None:
-    product.update(
-        active=given.get("active", True),
-        images=given.get("images") or [],
-        marketing_features=given.get("marketing_features") or [],
-        type=given.get("type") or "service",
-        updated=call.now(),
-    )
-
-
-def _made_product(call: writes.Call, product: objects.Object, given: forms.Tree) -> None:
-    if data := given.get("default_price_data"):
-        price = add_price(call, {**data, "product": product["id"]})
-        call.change("products", product["id"], {"default_price": price["id"]}, "product.updated")
-
-
-def _before_product_goes(call: writes.Call, product: objects.Object) -> None:
-    if next(call.book.pointing("prices", "product", product["id"]), None) is not None:
-        raise refusals.not_allowed(
-            "This product cannot be deleted because it has one or more user-created prices."
-        )
-
-
-def add_price(call: writes.Call, given: forms.Tree) -> objects.Object:
-    """A price out of `price_data`; recurring ones are plans as well, as at Stripe."""
-    price = writes.blank(call, call.book.stream("prices"))
-    price.update({name: value for name, value in given.items() if name in price and name != "metadata"})
-    _new_price(call, price, given)
-    call.book.put("prices", price)
-    call.announce("price.created", "prices", price["id"])
-    _made_price(call, price, given)
-    return price
-
-
-def _new_price(call: writes.Call, price: objects.Object, given: forms.Tree) -> None:
-    price["currency"] = currency(given["currency"])
-    product = given.get("product")
-    if data := given.get("product_data"):
-        product = add_product(call, data)["id"]
-    if not product:
-        raise refusals.not_allowed(
-            "You must provide one of `product` or `product_data`.", code="parameter_missing", param="product"
-        )
-    price["product"] = product
-    scheme = given.get("billing_scheme") or ("tiered" if given.get("tiers") else "per_unit")
-    custom = given.get("custom_unit_amount")
-    if scheme == "per_unit" and not custom and not given.keys() & {"unit_amount", "unit_amount_decimal"}:
-        raise refusals.not_allowed(
-            "Prices require an `unit_amount` or `unit_amount_decimal` parameter to be set.",
-            code="parameter_missing",
-            param="unit_amount",
-        )
-    amount = given.get("unit_amount")
-    decimal = given.get("unit_amount_decimal") or (None if amount is None else str(amount))
-    recurring = given.get("recurring")
-    if recurring is not None and not recurring.get("interval"):
-        raise refusals.missing_parameter("recurring[interval]")
-    price.update(
-        active=given.get("active", True),
-        billing_scheme=scheme,
-        recurring=None
-        if recurring is None
-        else {
-            "interval": recurring["interval"],
-            "interval_count": int(recurring.get("interval_count") or 1),
-            "meter": recurring.get("meter"),
-            "trial_period_days": recurring.get("trial_period_days"),
-            "usage_type": recurring.get("usage_type") or "licensed",
-        },
-        tax_behavior=given.get("tax_behavior") or "unspecified",
-        type="one_time" if recurring is None else "recurring",
-        unit_amount=int(decimal) if decimal and decimal.lstrip("-").isdigit() else amount,
-        unit_amount_decimal=decimal,
-    )
-    _lookup_key(call, price, given)
-
-
-def _made_price(call: writes.Call, price: objects.Object, _: forms.Tree) -> None:
-    recurring = price["recurring"]
-    if recurring is None or call.book.exists("plans", price["id"]):
-        return
-    plan = writes.blank(call, call.book.stream("plans"))
-    plan.update(
-        id=price["id"],
-        active=price["active"],
-        amount=price["unit_amount"],
-        amount_decimal=price["unit_amount_decimal"],
-        billing_scheme=price["billing_scheme"],
-        currency=price["currency"],
-        interval=recurring["interval"],
-        interval_count=recurring["interval_count"],
-        metadata=price["metadata"],
-        nickname=price["nickname"],
-        product=price["product"],
-        usage_type=recurring["usage_type"],
-    )
-    call.book.put("plans", plan)
-    call.announce("plan.created", "plans", plan["id"])
-
-
-def _changed_price(call: writes.Call, price: objects.Object, given: forms.Tree) -> None:
-    _lookup_key(call, price, given)
-    if call.book.exists("plans", price["id"]):
-        values = {name: price[name] for name in ("active", "metadata", "nickname")}
-        call.change("plans", price["id"], values, "plan.updated")
-
-
-def _lookup_key(call: writes.Call, price: objects.Object, given: forms.Tree) -> None:
-    """A lookup key is unique; `transfer_lookup_key` takes it from the price that has it."""
-    key = given.get("lookup_key")
-    if not key:
-        return
-    for ref in call.book.pointing("prices", "lookup_key", key):
-        other = call.book.show("prices", ref)
-        if other["id"] == price["id"]:
-            continue
-        if not given.get("transfer_lookup_key"):
-            raise refusals.not_allowed(
-                f"A price (`{other['id']}`) already uses that lookup key.",
-                code="resource_already_exists",
-                param="lookup_key",
-            )
-        call.change("prices", other["id"], {"lookup_key": None}, "price.updated")
-
-
-def add_product(call: writes.Call, data: forms.Tree) -> objects.Object:
-    """A product out of `product_data`."""
-    return call.add("products", _product_values(call, data), event="product.created")
-
-
-def _product_values(call: writes.Call, data: forms.Tree) -> forms.Tree:
-    if not data.get("name"):
-        raise refusals.missing_parameter("product_data[name]")
+def _owned(kind: str, owner: str | None) -> objects.Object:
+    """What a tax id is besides its type and value; the authorities answer some time later."""
+    status = "pending" if kind in VERIFIED else "unavailable"
     return {
-        "name": data["name"],
-        "active": True,
-        "type": "service",
-        "updated": call.now(),
-        "images": [],
-        "marketing_features": [],
-        "metadata": forms.merge_metadata({}, data.get("metadata") or {}),
+        "country": None if kind == "eu_oss_vat" else kind[:2].upper(),
+        "owner": {"type": "customer" if owner else "self", "customer": owner},
+        "verification": {"status": status, "verified_address": None, "verified_name": None},
     }
-
-
-def _new_coupon(_: writes.Call, coupon: objects.Object, given: forms.Tree) -> None:
-    if ("percent_off" in given) == ("amount_off" in given):
-        raise refusals.not_allowed(
-            "You must pass exactly one of percent_off or amount_off.", code="parameter_missing"
-        )
-    if "amount_off" in given and "currency" not in given:
-        raise refusals.missing_parameter("currency")
-    duration = given.get("duration") or "once"
-    if duration == "repeating" and "duration_in_months" not in given:
-        raise refusals.missing_parameter("duration_in_months")
-    coupon.update(duration=duration, times_redeemed=0, valid=True)
-
-
-def _new_promotion_code(call: writes.Call, code: objects.Object, given: forms.Tree) -> None:
-    promotion = given["promotion"]
-    if not isinstance(promotion, dict) or not promotion.get("coupon"):
-        raise refusals.missing_parameter("promotion[coupon]")
-    call.get("coupons", promotion["coupon"], "promotion[coupon]")
-    word = given.get("code") or call.names.word(8, string.ascii_uppercase + string.digits)
-    for ref in call.book.pointing("promotion_codes", "code", word):
-        if call.book.show("promotion_codes", ref)["active"]:
-            raise refusals.not_allowed(
-                f"An active promotion code with `code: {word}` already exists.",
-                code="resource_already_exists",
-                param="code",
-            )
-    code.update(
-        active=given.get("active", True),
-        code=word,
-        promotion={"type": "coupon", "coupon": promotion["coupon"]},
-        restrictions={
-            "first_time_transaction": False,
-            "minimum_amount": None,
-            "minimum_amount_currency": None,
-        }
-        | (given.get("restrictions") or {}),
-        times_redeemed=0,
-    )
 
 
 def _new_webhook(call: writes.Call, endpoint: objects.Object, given: forms.Tree) -> None:
@@ -356,28 +231,20 @@ writes.BEFORE_CREATE |= {
     "customer_balance_transactions": _new_balance,
     "customer_tax_ids": _new_tax_id,
     "tax_ids": _new_tax_id,
-    "products": _new_product,
-    "prices": _new_price,
-    "coupons": _new_coupon,
-    "promotion_codes": _new_promotion_code,
     "webhook_endpoints": _new_webhook,
 }
 writes.AFTER_CREATE |= {
     "customers": _made_customer,
     "customer_balance_transactions": _made_balance,
-    "products": _made_product,
-    "prices": _made_price,
 }
 writes.BEFORE_UPDATE |= {
     "customers": _changed_customer,
-    "prices": _changed_price,
     "webhook_endpoints": _changed_webhook,
 }
 writes.BEFORE_DELETE |= {
     "customers": _before_customer_goes,
     "bank_accounts": _leave_default,
     "cards": _leave_default,
-    "products": _before_product_goes,
     "sources": _leave_default,
     "webhook_endpoints": _before_webhook_goes,
 }

@@ -2,12 +2,12 @@
 
 | kind | what the client sees |
 |---|---|
-| `error` | 500; `when: after` has taken effect, an idempotency key replays it |
+| `error` | 500, which an idempotency key replays; `when: after` has taken effect, else nothing has |
 | `reset` | the connection is reset; `when: after` has taken effect |
 | `truncate` | half a body under the full `Content-Length`, then the connection closes |
 | `cut` | half a body under a matching `Content-Length` |
 | `html` | 200 with a page of HTML |
-| `unavailable` | 503 from a proxy, without Stripe's headers |
+| `unavailable` | 503 from a proxy, without Stripe's headers; `when: after` has taken effect |
 | `limit` | one 429 with `reason` |
 | `lock` | one 429 `lock_timeout` |
 | `storm` | 429 for `seconds` |

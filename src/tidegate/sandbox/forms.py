@@ -14,12 +14,9 @@ from typing import Any
 from urllib import parse
 
 from tidegate import catalog
-from tidegate.sandbox import refusals
+from tidegate.sandbox import parameters, refusals
 
 MOST_PARAMETERS = 5000
-METADATA_KEYS = 50
-METADATA_KEY_LENGTH = 40
-METADATA_VALUE_LENGTH = 500
 
 Tree = dict[str, Any]
 
@@ -84,7 +81,7 @@ def parse_form(text: str) -> Tree:
             _place(root, name, value)
         else:
             root[name] = value
-    return root if plain else {name: _lists(value) for name, value in root.items()}
+    return root if plain else {name: _lists(name, value) for name, value in root.items()}
 
 
 def encode_form(values: Mapping[str, object], prefix: str = "") -> str:
@@ -106,7 +103,9 @@ def check(
     for param in write.params:
         if param.required and param.name not in given and param.name != "expand":
             raise refusals.missing_parameter(param.name)
-    return {name: _value(known[name], value, typed, name in nullable) for name, value in given.items()}
+    return {
+        name: _value(write.path, known[name], value, typed, name in nullable) for name, value in given.items()
+    }
 
 
 def refuse_unknown(given: Mapping[str, object], known: Collection[str]) -> None:
@@ -167,37 +166,21 @@ def merge_metadata(stored: Mapping[str, str], given: object) -> dict[str, str]:
     """Metadata after an update: merged per key, a key with an empty value goes, and `None` empties all."""
     if given is None or given == "":
         return {}
-    if not isinstance(given, dict):
-        raise refusals.invalid("metadata", "Invalid object")
     merged = dict(stored)
-    for key, value in given.items():
-        if isinstance(value, (dict, list)):
-            raise refusals.invalid(f"metadata[{key}]", "Invalid string: metadata values are strings")
-        if len(key) > METADATA_KEY_LENGTH:
-            raise refusals.invalid(
-                f"metadata[{key}]",
-                f"Metadata keys can have up to {METADATA_KEY_LENGTH} characters, but you passed in a key that is "
-                f"{len(key)} characters.",
-            )
-        text = "" if value is None else str(value)
-        if len(text) > METADATA_VALUE_LENGTH:
-            raise refusals.invalid(
-                f"metadata[{key}]",
-                f"Metadata values can have up to {METADATA_VALUE_LENGTH} characters, but you passed in a value "
-                f"that is {len(text)} characters.",
-            )
+    for key, text in parameters.metadata("metadata", given).items():
         if text:
             merged[key] = text
         else:
             merged.pop(key, None)
-    if len(merged) > METADATA_KEYS:
+    if len(merged) > parameters.METADATA_KEYS:
         raise refusals.invalid(
-            "metadata", f"Metadata can have up to {METADATA_KEYS} keys, this would be {len(merged)}."
+            "metadata",
+            f"Metadata can have up to {parameters.METADATA_KEYS} keys, this would be {len(merged)}.",
         )
     return merged
 
 
-def _value(param: catalog.Param, value: object, typed: bool, nullable: bool) -> object:
+def _value(path: str, param: catalog.Param, value: object, typed: bool, nullable: bool) -> object:
     name = param.name
     if value == "" or (typed and value is None):
         if param.emptyable or nullable or typed:
@@ -217,9 +200,17 @@ def _value(param: catalog.Param, value: object, typed: bool, nullable: bool) -> 
         case "json":
             if name == "metadata" and not isinstance(value, dict):
                 raise refusals.invalid(name, "Invalid object")
-            return value if typed else _leaves(name, value)
+            if typed:
+                return value
+            return (
+                parameters.fit(path, name, value)
+                if parameters.described(path, name)
+                else _leaves(name, value)
+            )
         case _:
-            return _string(param, value)
+            text = _string(param, value)
+            most = parameters.lengths(path).get(name, parameters.LONGEST)
+            return text if typed else parameters.short_enough(name, text, most)
 
 
 def _string(param: catalog.Param, value: object) -> str:
@@ -282,6 +273,8 @@ def _place(root: Tree, name: str, value: str) -> None:
     node, path = root, _path(name)
     for key in path[:-1]:
         node = _step(node, key, name)
+    if not path[-1] and len(path) > 1 and path[-2].endswith("metadata"):
+        raise refusals.invalid(path[-2], "Invalid object")
     last = path[-1] or str(len(node))
     node[last] = value
 
@@ -307,12 +300,13 @@ def _step(node: Tree, key: str, name: str) -> Tree:
     return inner
 
 
-def _lists(value: Any) -> Any:
+def _lists(name: str, value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    if value and all(key.isdigit() for key in value):
-        return [_lists(value[key]) for key in sorted(value, key=int)]
-    return {key: _lists(one) for key, one in value.items()}
+    # A key of metadata may be a number, and is a key for all that.
+    if value and not name.endswith("metadata") and all(key.isdigit() for key in value):
+        return [_lists("", value[key]) for key in sorted(value, key=int)]
+    return {key: _lists(key, one) for key, one in value.items()}
 
 
 def _pairs(values: Mapping[str, object], prefix: str) -> list[tuple[str, str]]:

@@ -1,38 +1,28 @@
-"""Rules of invoices: invoice items, drafts with their lines, finalized, paid, void."""
+"""Rules of invoices: drafts, finalized, paid, void."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from tidegate.sandbox import customers, forms, objects, paying, refusals, writes
+from tidegate.sandbox import customers, forms, invoice_lines, objects, paying, refusals, writes
 
 
-def amount(price: objects.Object, quantity: int) -> int:
-    """What so many of a price cost; tiered prices cost nothing here."""
-    decimal = price.get("unit_amount_decimal")
-    return round(float(decimal) * quantity) if decimal is not None else 0
-
-
-def pricing(price: objects.Object) -> objects.Object:
-    """A price as an invoice line shows it."""
-    return {
-        "price_details": {"price": price["id"], "product": price["product"]},
-        "type": "price_details",
-        "unit_amount_decimal": price["unit_amount_decimal"],
-    }
-
-
-def draft(call: writes.Call, subscription: objects.Object, lines: Sequence[forms.Tree]) -> objects.Object:
-    """A subscription's first invoice: created with its lines and the pending items, then finalized."""
+def draft(
+    call: writes.Call,
+    subscription: objects.Object,
+    lines: Sequence[forms.Tree],
+    reason: str = "subscription_create",
+) -> objects.Object:
+    """A subscription's invoice: created with its lines and the pending items, then finalized."""
     owner = call.get("customers", subscription["customer"])
     invoice = writes.blank(call, call.book.stream("invoices"))
-    invoice.update(_fresh(call, owner, subscription["currency"], "subscription_create", subscription))
+    invoice.update(_fresh(call, owner, subscription["currency"], reason, subscription))
     invoice["customer"] = owner["id"]
     call.book.put("invoices", invoice)
     for line in lines:
-        _add_line(call, invoice["id"], line)
-    _take_pending(call, invoice, subscription["id"])
+        invoice_lines.add(call, invoice["id"], line)
+    invoice_lines.take_pending(call, invoice, subscription["id"])
     call.announce("invoice.created", "invoices", invoice["id"])
     return finalize(call, call.get("invoices", invoice["id"]))
 
@@ -123,9 +113,31 @@ def _new_invoice(call: writes.Call, invoice: objects.Object, given: forms.Tree) 
         invoice["due_date"] = call.now() + given["days_until_due"] * 86400
 
 
+# "Once an invoice is finalized, monetary values, as well as collection_method, become uneditable.": what is
+# left beside metadata tells how it is collected. https://docs.stripe.com/api/invoices/update
+AFTER_DRAFT = frozenset(
+    {"auto_advance", "default_payment_method", "default_source", "metadata", "payment_settings"}
+)
+
+
+def _changed_invoice(call: writes.Call, invoice: objects.Object, given: forms.Tree) -> None:
+    if invoice["status"] != "draft" and (late := sorted(given.keys() - AFTER_DRAFT)):
+        # https://github.com/stripe/stripe-php/issues/1105
+        raise refusals.not_allowed(
+            "Finalized invoices can't be updated in this way", code="invoice_not_editable", param=late[0]
+        )
+    if given.get("days_until_due") is not None:
+        if invoice["collection_method"] != "send_invoice":
+            raise refusals.not_allowed(
+                "You can only set days_until_due on invoices with collection_method set to send_invoice.",
+                param="days_until_due",
+            )
+        invoice["due_date"] = call.now() + given["days_until_due"] * 86400
+
+
 def _made_invoice(call: writes.Call, invoice: objects.Object, given: forms.Tree) -> None:
     if given.get("pending_invoice_items_behavior") == "include":
-        _take_pending(call, invoice, given.get("subscription"))
+        invoice_lines.take_pending(call, invoice, given.get("subscription"))
 
 
 def _fresh(
@@ -164,160 +176,9 @@ def _fresh(
     }
 
 
-def _add_line(call: writes.Call, invoice: str, values: forms.Tree) -> None:
-    empty: forms.Tree = {"discount_amounts": [], "discounts": [], "pretax_credit_amounts": [], "taxes": []}
-    line = {**empty, "discountable": True, "invoice": invoice, "subtotal": values["amount"], **values}
-    call.add("invoice_line_items", line, parent=invoice)
-    _total(call, invoice)
-
-
-def _drop_line(call: writes.Call, invoice: str, id: str) -> None:
-    call.book.remove("invoice_line_items", id, {"id": id, "object": "line_item", "deleted": True}, invoice)
-    _total(call, invoice)
-
-
-def _lines_of(call: writes.Call, invoice: str) -> list[objects.Object]:
-    refs = call.book.children("invoice_line_items", "invoices", invoice)
-    return [call.book.show("invoice_line_items", ref) for ref in refs]
-
-
-def _lines_from(call: writes.Call, item: objects.Object) -> list[objects.Object]:
-    """The lines that an invoice item became."""
-    lines = _lines_of(call, item["invoice"])
-    details = [(line, (line.get("parent") or {}).get("invoice_item_details") or {}) for line in lines]
-    return [line for line, detail in details if detail.get("invoice_item") == item["id"]]
-
-
-def _total(call: writes.Call, id: str) -> None:
-    """Sum the lines up again; the amounts follow from them."""
-    invoice = call.get("invoices", id)
-    total = sum(line["amount"] for line in _lines_of(call, id))
-    due = max(0, total)
-    invoice.update(
-        amount_due=due,
-        amount_remaining=due - invoice["amount_paid"],
-        subtotal=total,
-        subtotal_excluding_tax=total,
-        total=total,
-        total_excluding_tax=total,
-    )
-    call.book.put("invoices", invoice)
-
-
-def _tell_total(call: writes.Call, before: objects.Object) -> None:
-    after = call.get("invoices", before["id"])
-    previous = {
-        name: before[name] for name in ("amount_due", "total", "subtotal") if before[name] != after[name]
-    }
-    if previous:
-        call.announce("invoice.updated", "invoices", before["id"], previous)
-
-
-def _take_pending(call: writes.Call, invoice: objects.Object, subscription: str | None) -> None:
-    """Move a customer's pending invoice items onto an invoice."""
-    for ref in list(call.book.pointing("invoice_items", "customer", invoice["customer"])):
-        item = call.book.show("invoice_items", ref)
-        parent = (item.get("parent") or {}).get("subscription_details") or {}
-        fits = parent.get("subscription") in (None, subscription)
-        if item["invoice"] is None and fits and item["currency"] == invoice["currency"]:
-            call.book.put("invoice_items", {**item, "invoice": invoice["id"]})
-            _add_line(call, invoice["id"], _item_line(item))
-
-
-def _item_line(item: objects.Object) -> forms.Tree:
-    details = {
-        "invoice_item": item["id"],
-        "proration": item["proration"],
-        "proration_details": {"credited_items": None},
-        "subscription": None,
-    }
-    parent = {
-        "invoice_item_details": details,
-        "subscription_item_details": None,
-        "type": "invoice_item_details",
-    }
-    kept = {
-        name: item[name] for name in ("amount", "currency", "description", "period", "pricing", "quantity")
-    }
-    return {**kept, "metadata": item["metadata"] or {}, "parent": parent}
-
-
-def _new_item(call: writes.Call, item: objects.Object, given: forms.Tree) -> None:
-    if given.get("invoice"):
-        invoice = call.get("invoices", given["invoice"], "invoice")
-        _must_be_draft(invoice)
-        item["customer"] = item["customer"] or invoice["customer"]
-    if not item["customer"]:
-        raise refusals.missing_parameter("customer")
-    quantity = given.get("quantity") or 1
-    if price_id := (given.get("pricing") or {}).get("price"):
-        price = call.get("prices", price_id, "pricing[price]")
-        item.update(amount=amount(price, quantity), currency=price["currency"], pricing=pricing(price))
-    elif "amount" not in given:
-        raise refusals.not_allowed(
-            "You must pass one of `amount`, `pricing` or `price_data`.",
-            code="parameter_missing",
-            param="amount",
-        )
-    now = call.now()
-    item.update(
-        currency=customers.currency(given.get("currency") or item["currency"] or "usd"),
-        date=now,
-        discountable=given.get("discountable", item["amount"] > 0),
-        discounts=[],
-        parent=None,
-        period=given.get("period") or {"start": now, "end": now},
-        proration=False,
-        quantity=quantity,
-        quantity_decimal=str(quantity),
-        tax_rates=[],
-    )
-    if given.get("subscription"):
-        call.get("subscriptions", given["subscription"], "subscription")
-        details = {"subscription": given["subscription"], "subscription_item": None}
-        item["parent"] = {"subscription_details": details, "type": "subscription_details"}
-
-
-def _made_item(call: writes.Call, item: objects.Object, _: forms.Tree) -> None:
-    if item["invoice"]:
-        before = call.get("invoices", item["invoice"])
-        _add_line(call, item["invoice"], _item_line(item))
-        _tell_total(call, before)
-
-
-def _changed_item(call: writes.Call, item: objects.Object, _: forms.Tree) -> None:
-    if not item["invoice"]:
-        return
-    before = call.get("invoices", item["invoice"])
-    _must_be_draft(before)
-    values = {name: item[name] for name in ("amount", "description", "metadata", "quantity", "period")}
-    for line in _lines_from(call, item):
-        call.book.put("invoice_line_items", {**line, **values, "subtotal": item["amount"]})
-    _total(call, item["invoice"])
-    _tell_total(call, before)
-
-
-def _before_item_goes(call: writes.Call, item: objects.Object) -> None:
-    if not item["invoice"]:
-        return
-    before = call.get("invoices", item["invoice"])
-    _must_be_draft(before)
-    for line in _lines_from(call, item):
-        _drop_line(call, item["invoice"], line["id"])
-    _tell_total(call, before)
-
-
-def _must_be_draft(invoice: objects.Object) -> None:
-    if invoice["status"] != "draft":
-        raise refusals.not_allowed(
-            f"Invoice {invoice['id']} is not a draft: its status is {invoice['status']}, so it can't be changed.",
-            code="invoice_not_editable",
-        )
-
-
 @writes.action("POST", "/v1/invoices/{invoice}/add_lines", "invoices")
 def _add_lines(call: writes.Call, invoice: objects.Object, params: forms.Tree) -> objects.Object:
-    _must_be_draft(invoice)
+    invoice_lines.must_be_draft(invoice)
     now = call.now()
     lines = params.get("lines")
     if not isinstance(lines, list) or not lines:
@@ -331,24 +192,24 @@ def _add_lines(call: writes.Call, invoice: objects.Object, params: forms.Tree) -
             "period": {"start": now, "end": now},
             "quantity": forms.integer(f"lines[{i}][quantity]", given.get("quantity", "1")),
         }
-        _add_line(call, invoice["id"], values)
-    _tell_total(call, invoice)
+        invoice_lines.add(call, invoice["id"], values)
+    invoice_lines.tell_total(call, invoice)
     return call.get("invoices", invoice["id"])
 
 
 @writes.action("POST", "/v1/invoices/{invoice}/remove_lines", "invoices")
 def _remove_lines(call: writes.Call, invoice: objects.Object, params: forms.Tree) -> objects.Object:
-    _must_be_draft(invoice)
+    invoice_lines.must_be_draft(invoice)
     for i, given in enumerate(params.get("lines") or []):
         call.get("invoice_line_items", str(given.get("id")), f"lines[{i}][id]")
-        _drop_line(call, invoice["id"], given["id"])
-    _tell_total(call, invoice)
+        invoice_lines.drop(call, invoice["id"], given["id"])
+    invoice_lines.tell_total(call, invoice)
     return call.get("invoices", invoice["id"])
 
 
 @writes.action("POST", "/v1/invoices/{invoice}/finalize", "invoices")
 def _finalize(call: writes.Call, invoice: objects.Object, _: forms.Tree) -> objects.Object:
-    _must_be_draft(invoice)
+    invoice_lines.must_be_draft(invoice)
     return finalize(call, invoice)
 
 
@@ -425,7 +286,7 @@ def _before_invoice_goes(call: writes.Call, invoice: objects.Object) -> None:
         call.book.put("invoice_items", {**item, "invoice": None})
 
 
-writes.BEFORE_CREATE |= {"invoices": _new_invoice, "invoice_items": _new_item}
-writes.AFTER_CREATE |= {"invoices": _made_invoice, "invoice_items": _made_item}
-writes.BEFORE_UPDATE |= {"invoice_items": _changed_item}
-writes.BEFORE_DELETE |= {"invoices": _before_invoice_goes, "invoice_items": _before_item_goes}
+writes.BEFORE_CREATE |= {"invoices": _new_invoice}
+writes.AFTER_CREATE |= {"invoices": _made_invoice}
+writes.BEFORE_UPDATE |= {"invoices": _changed_invoice}
+writes.BEFORE_DELETE |= {"invoices": _before_invoice_goes}

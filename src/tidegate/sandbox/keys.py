@@ -11,6 +11,8 @@ from tidegate.sandbox import refusals
 
 PREFIXES = ("sk_test_", "sk_live_", "rk_test_", "rk_live_", "sk_org_test_", "sk_org_live_")
 ORGANISATION = "sk_org_"
+IMPLIED = {"rak_balance_read": "rak_balance_transaction_source_read"}
+"""A permission, and another one that grants it too: the dashboard has one row for both."""
 
 
 @dataclass
@@ -40,7 +42,8 @@ class Key:
             return True
         held = self.scopes - self.dropped
         return permission in held or (
-            permission.endswith("_read") and permission.removesuffix("_read") + "_write" in held
+            permission.endswith("_read")
+            and (permission.removesuffix("_read") + "_write" in held or IMPLIED.get(permission, "") in held)
         )
 
 

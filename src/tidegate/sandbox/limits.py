@@ -22,6 +22,8 @@ class Limits:
     per_endpoint: float | None = None
     search: float | None = None
     files: float | None = None
+    meter_events: float | None = None
+    """Apart from all others, and without a share in `per_account`."""
     concurrency: int | None = None
     endpoint_concurrency: int | None = None
     retry_after: bool = False
@@ -29,8 +31,8 @@ class Limits:
 
 
 OFF = Limits()
-LIVE = Limits(per_account=100, per_endpoint=25, search=20, files=20)
-TEST = Limits(per_account=25, per_endpoint=25, search=20, files=20)
+LIVE = Limits(per_account=100, per_endpoint=25, search=20, files=20, meter_events=1000)
+TEST = Limits(per_account=25, per_endpoint=25, search=20, files=20, meter_events=1000)
 
 
 def parse(text: str) -> Limits:
@@ -47,7 +49,7 @@ def parse(text: str) -> Limits:
         ) from None
     if per_account <= 0 or per_endpoint <= 0:
         raise ValueError(f"The limits {text!r} must be above zero; for none, say off.")
-    return Limits(per_account=per_account, per_endpoint=per_endpoint, search=20, files=20)
+    return Limits(per_account=per_account, per_endpoint=per_endpoint, search=20, files=20, meter_events=1000)
 
 
 class Gate:
@@ -60,7 +62,15 @@ class Gate:
         self._running: dict[tuple[str, str], int] = {}
         self._storms: list[tuple[float, str, str, float | None]] = []
 
-    def enter(self, account: str, endpoint: str, *, search: bool = False, files: bool = False) -> None:
+    def enter(
+        self,
+        account: str,
+        endpoint: str,
+        *,
+        search: bool = False,
+        files: bool = False,
+        meter: bool = False,
+    ) -> None:
         """Let a request in, or refuse it with 429; whoever was let in must `leave`."""
         now = self._now()
         limits = self.limits
@@ -73,6 +83,8 @@ class Gate:
         windows = [((account, ""), limits.per_account, "global-rate")]
         own = limits.search if search else limits.files if files else limits.per_endpoint
         windows.append(((account, endpoint), own, "endpoint-rate"))
+        if meter:
+            windows = [((account, endpoint), limits.meter_events, "resource-specific")]
         for key, rate, reason in windows:
             if rate is not None and (wait := self._full(key, rate, now)) is not None:
                 raise self._refusal(reason, wait)

@@ -162,16 +162,13 @@ def _top_level(book: objects.Book, listing: Listing, asked: Asked) -> Iterator[t
     stream = listing.streams[0][0]
     name = stream.name
     cursor = _cursor(book, stream, asked)
-    chosen = book.world.select(name, asked.equal) if asked.equal else None
+    chosen, keys = book.narrowed(name, asked.equal)
     exact = chosen is not None and len(asked.equal) == len(asked.matches)
-    if chosen is not None and book.touched(name):
-        moved = [ordinal for above, ordinal in book.shelf(name).base if above is None]
-        chosen = sorted({*chosen, *moved}) if moved else chosen
     if asked.before:
         assert cursor is not None, "a cursor that is not there was refused"
-        refs = book.ascending(name, cursor, asked.low, asked.top, chosen)
+        refs = book.ascending(name, cursor, asked.low, asked.top, chosen, keys)
     else:
-        refs = book.descending(name, cursor, asked.low, asked.top, chosen)
+        refs = book.descending(name, cursor, asked.low, asked.top, chosen, keys)
     if not asked.matches:
         return zip(itertools.repeat(name), refs)
     return (

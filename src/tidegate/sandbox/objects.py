@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
@@ -33,6 +33,7 @@ class Book:
         *,
         record: bool = False,
         shuffle: bool = False,
+        lag: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.world = world
         self.account = account
@@ -41,9 +42,15 @@ class Book:
         self.dirty: set[tuple[str, str]] = set()
         """Parents (stream, id) whose nested lists differ from the world's."""
         self._dirty_streams: set[str] = set()
-        self.changed_at: dict[tuple[str, str], float] = {}
-        """When searchable objects were last touched, by stream and id."""
+        self._lag = lag
+        """Seconds until a search sees what was written."""
+        self._unsettled: dict[tuple[str, str], list[tuple[float, Object | None]]] = {}
+        """What searchable objects held before each of their last changes, and when these were."""
         self._shelves: dict[str, shelves.Shelf] = {}
+        self.identifiers: dict[str, float] = {}
+        """Of meter events, and when they came: the clock's seconds."""
+        self.usage: list[Object] = []
+        """The meter events that were taken."""
         self._sequence = itertools.count()
         self._shuffle = shuffle
         self.settling = settling.Settling(self)
@@ -164,6 +171,7 @@ class Book:
         parent = parent or self.parent_of(stream, id)
         key = self._key(stream, id, parent)
         self._touch(stream, parent, id, at)
+        self._unsettle(stream, id)
         obj = nesting.strip(self.stream(stream), dict(obj))
         again = shelf.gone.pop(key, None) is not None
         known = shelf.objects.get(key)
@@ -185,11 +193,9 @@ class Book:
                 siblings.insert(len(siblings) if stream in shelves.APPENDED else 0, key)
             else:
                 bisect.insort(shelf.order, (*born, key))
-        shelf.objects[key] = obj
+        shelf.store(stream, key, obj)
         if stream == settling.STREAM:
             self.settling.expect(obj)
-        if self.stream(stream).search:
-            self.changed_at[stream, id] = self.clock.time()
         if parent:
             shelf.parents[key] = parent
         self._mark(stream, obj, parent)
@@ -206,7 +212,9 @@ class Book:
         parent = parent or self.parent_of(stream, id)
         key = self._key(stream, id, parent)
         self._touch(stream, parent, id, None)
+        self._unsettle(stream, id)
         last = self.get(stream, id, parent)
+        shelf.unindex(stream, key)
         known = shelf.objects.pop(key, None)
         tombstone = {**tombstone, "_last": last, "_deleted_at": self.clock.now(), "_parent": parent}
         if known is not None and "_born" in known:
@@ -271,10 +279,14 @@ class Book:
         low: int | None,
         top: int | None,
         chosen: Sequence[int] | None = None,
+        keys: Set[str] | None = None,
     ) -> Iterator[shelves.Ref]:
-        """Top-level refs newest first: older than `high`, created in [low, top); of the base only `chosen` ones."""
+        """Top-level refs newest first: older than `high`, created in [low, top).
+
+        Where they are given, of the base only the `chosen` ones, and of the overlay only these `keys`.
+        """
         shelf = self._shelves.get(stream) or shelves.Shelf()
-        return shelves.descending(self.world, stream, shelf, high, low, top, chosen)
+        return shelves.descending(self.world, stream, shelf, high, low, top, chosen, keys)
 
     def ascending(
         self,
@@ -283,10 +295,11 @@ class Book:
         bottom: int | None,
         top: int | None,
         chosen: Sequence[int] | None = None,
+        keys: Set[str] | None = None,
     ) -> Iterator[shelves.Ref]:
         """Top-level refs oldest first: newer than `low`, created in [bottom, top)."""
         shelf = self._shelves.get(stream) or shelves.Shelf()
-        return shelves.ascending(self.world, stream, shelf, low, bottom, top, chosen)
+        return shelves.ascending(self.world, stream, shelf, low, bottom, top, chosen, keys)
 
     def id(self, stream: str, ref: shelves.Ref) -> str:
         """The id at a ref."""
@@ -326,12 +339,8 @@ class Book:
 
     def pointing(self, stream: str, pointer: str, id: str) -> Iterator[shelves.Ref]:
         """Top-level objects whose field holds an id, newest first."""
-        chosen = self.world.select(stream, {pointer: id})
-        shelf = self._shelves.get(stream)
-        if chosen is not None and shelf is not None and shelf.base:
-            moved = {ordinal for (above, ordinal) in shelf.base if above is None}
-            chosen = sorted(moved.union(chosen))
-        for ref in self.descending(stream, None, None, None, chosen):
+        chosen, keys = self.narrowed(stream, {pointer: id})
+        for ref in self.descending(stream, None, None, None, chosen, keys):
             stored = self.stored(stream, ref)
             if stored is None and chosen is not None:
                 yield ref
@@ -339,6 +348,28 @@ class Book:
                 obj = stored if stored is not None else self.show(stream, ref)
                 if obj.get(pointer) == id:
                     yield ref
+
+    def spelled(self, stream: str, field: str, text: str) -> Iterator[shelves.Ref]:
+        """Top-level objects whose field holds a text, of what was touched in whatever case."""
+        for ref in self.descending(stream, None, None, None, *self.narrowed(stream, {field: text})):
+            if str(self.show(stream, ref).get(field)).casefold() == text.casefold():
+                yield ref
+
+    def narrowed(self, stream: str, equal: Mapping[str, str]) -> tuple[Sequence[int] | None, Set[str] | None]:
+        """Where objects with these values can be: ordinals of the base, keys of the overlay; None for anywhere."""
+        chosen = self.world.select(stream, equal) if equal else None
+        shelf = self._shelves.get(stream)
+        if shelf is None:
+            return chosen, None
+        keys = shelf.having(stream, equal)
+        if chosen is None or not shelf.base:
+            return chosen, keys
+        if keys is None:
+            moved = {ordinal for (above, ordinal) in shelf.base if above is None}
+        else:
+            places = [self.world.find(stream, key) for key in keys if "_born" not in shelf.objects[key]]
+            moved = {place[0] for place in places if place is not None and place[1] is None}
+        return (sorted(moved.union(chosen)) if moved else chosen), keys
 
     def count(self, stream: str) -> int:
         """Live top-level objects."""
@@ -352,6 +383,30 @@ class Book:
         """A top-level object as the world has it, whatever became of it."""
         obj: Object = msgspec.json.decode(self.world.render(stream, ordinal))
         return obj
+
+    def unsettled(self, stream: str) -> dict[str, Object | None]:
+        """What a search still takes for the objects that were changed a moment ago; None: not there."""
+        lag = self._lag()
+        if not lag:
+            return {}
+        since = self.clock.time() - lag
+        found: dict[str, Object | None] = {}
+        for (kind, id), changes in list(self._unsettled.items()):
+            left = [change for change in changes if change[0] > since]
+            if not left:
+                del self._unsettled[kind, id]
+            elif kind == stream:
+                found[id] = left[0][1]
+        return found
+
+    def _unsettle(self, stream: str, id: str) -> None:
+        """Note what an object held before a change; what is new is noted even if searches do not lag yet."""
+        if not self.stream(stream).search:
+            return
+        ref = self.locate(stream, id) if self.exists(stream, id) else None
+        if ref is None or self._lag():
+            before = None if ref is None else self.show(stream, ref)
+            self._unsettled.setdefault((stream, id), []).append((self.clock.time(), before))
 
     def _touch(self, stream: str, parent: str, id: str, at: int | None) -> None:
         if self.history is not None and stream != "events":

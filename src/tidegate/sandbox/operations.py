@@ -13,10 +13,13 @@ from tidegate.sandbox import (
     events,
     expand,
     forms,
+    invoice_lines,
     invoices,
     lists,
+    metering,
     objects,
     paying,
+    pricelist,
     refunding,
     refusals,
     routes,
@@ -26,7 +29,7 @@ from tidegate.sandbox import (
     writes,
 )
 
-RULES = (customers, invoices, paying, refunding, selling, subscribing)
+RULES = (customers, invoice_lines, invoices, paying, pricelist, refunding, selling, subscribing)
 """Rooms that register their rules in `writes` when they are imported."""
 
 
@@ -39,9 +42,13 @@ class Request:
     path: str
     params: forms.Tree
     call: writes.Call
-    search_delay: float = 0.0
     key: str = ""
     """As errors show it."""
+
+    @property
+    def named(self) -> str:
+        """The id in the path; empty where there is none."""
+        return list(self.arguments.values())[-1] if self.arguments else ""
 
     @property
     def book(self) -> objects.Book:
@@ -68,7 +75,9 @@ def perform(request: Request) -> bytes:
             return _delete(request)
         case "action":
             return _act(request)
-    return balance(request.book)
+        case "meter":
+            return msgspec.json.encode(metering.record(request.call, request.params))
+    return balance(request.book, live=request.call.live)
 
 
 def own_account(call: writes.Call) -> objects.Object:
@@ -91,7 +100,7 @@ def own_account(call: writes.Call) -> objects.Object:
     return obj
 
 
-def balance(book: objects.Book) -> bytes:
+def balance(book: objects.Book, *, live: bool = False) -> bytes:
     """What all balance transactions come to, by status and currency."""
     sums = book.settling.balance()
     currencies = sorted({currency for _, currency in sums}) or ["usd"]
@@ -106,7 +115,7 @@ def balance(book: objects.Book) -> bytes:
         ]
         for side in ("available", "pending")
     }
-    return msgspec.json.encode({"object": "balance", "livemode": False, **sides})
+    return msgspec.json.encode({"object": "balance", "livemode": live, **sides})
 
 
 def _list(request: Request) -> bytes:
@@ -147,16 +156,7 @@ def _render(request: Request, stream: catalog.Stream, id: str, parent: str = "")
 
 
 def _search(request: Request) -> bytes:
-    book, name = request.book, request.route.stream.name
-    settled_before = book.clock.time() - request.search_delay
-    changed = book.changed_at if request.search_delay else {}
-    return search.page(
-        book,
-        request.route.stream,
-        request.params,
-        request.path,
-        lambda obj: changed.get((name, obj["id"]), 0.0) <= settled_before,
-    )
+    return search.page(request.book, request.route.stream, request.params, request.path)
 
 
 def _create(request: Request) -> bytes:
@@ -167,9 +167,7 @@ def _create(request: Request) -> bytes:
         customer = call.get("customers", request.arguments["customer"], "customer", status=404)
         made = customers.add_source(call, customer["id"], typed["source"])
         return msgspec.json.encode(made)
-    # An expansion that cannot be is refused before anything is made.
-    if "expand" in params:
-        expand.split(route.stream, forms.strings("expand", params["expand"]))
+    _check_expand(request)
     name, id, parent = writes.create(call, route.stream, route.write, request.arguments, params)
     body = _render(request, call.book.stream(name), id, parent)
     if name != "webhook_endpoints":
@@ -181,8 +179,15 @@ def _update(request: Request) -> bytes:
     stream, id, parent = _named(request)
     write = stream.update
     assert write is not None, "update routes carry their parameters"
+    _check_expand(request)
     writes.update(request.call, stream, write, id, parent, request.params)
     return _render(request, stream, id, parent)
+
+
+def _check_expand(request: Request) -> None:
+    """Refuse an expansion that cannot be before anything is done."""
+    if "expand" in request.params:
+        expand.split(request.route.stream, forms.strings("expand", request.params["expand"]))
 
 
 def _delete(request: Request) -> bytes:
@@ -222,4 +227,6 @@ def _named(request: Request, *, lingering: bool = False) -> tuple[catalog.Stream
             return stream, id, parent
     if request.route.template == "/v1/accounts/{account}":
         raise refusals.no_account(request.key, id)
-    raise refusals.missing(lists.noun(request.route.stream), id, list(request.arguments)[-1])
+    noun = lists.noun(request.route.stream)
+    # The endpoint has begun to execute when it looks for its object, so a key keeps the answer.
+    raise refusals.missing(noun, id, list(request.arguments)[-1], stored=request.route.method == "POST")

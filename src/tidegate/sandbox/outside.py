@@ -72,6 +72,16 @@ def warn_of_fraud(call: writes.Call, charge: objects.Object) -> None:
     call.add("radar_early_fraud_warnings", values, event="radar.early_fraud_warning.created")
 
 
+def verify_tax_id(call: writes.Call, tax: objects.Object, *, valid: bool) -> None:
+    """The authorities know a tax id, or do not."""
+    verification = {
+        "status": "verified" if valid else "unverified",
+        "verified_address": "123 TEST STREET" if valid else None,
+        "verified_name": "TEST" if valid else None,
+    }
+    call.change("customer_tax_ids", tax["id"], {"verification": verification}, "customer.tax_id.updated")
+
+
 def pay_out(call: writes.Call, payout: objects.Object) -> None:
     """The money of a payout arrived."""
     call.change("payouts", payout["id"], {"status": "paid"}, "payout.updated", "payout.paid")

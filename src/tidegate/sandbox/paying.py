@@ -221,9 +221,20 @@ def _made_intent(call: writes.Call, intent: objects.Object, given: forms.Tree) -
         confirm(call, intent, {})
 
 
+ANY_TIME = frozenset({"description", "metadata", "receipt_email", "shipping"})
+"""Of a payment intent: what may change when it is over."""
+
+
 def _changed_intent(call: writes.Call, intent: objects.Object, given: forms.Tree) -> None:
-    if intent["status"] in ("succeeded", "canceled") and given.keys() & {"amount", "currency", "customer"}:
-        raise unexpected("PaymentIntent", intent, "update")
+    late = sorted(given.keys() - ANY_TIME)
+    if intent["status"] in ("succeeded", "canceled", "processing") and late:
+        raise refusals.not_allowed(
+            f"This PaymentIntent's {late[0]} could not be updated because it has a status of {intent['status']}. "
+            f"You may only update the {late[0]} of a PaymentIntent with one of the following statuses: "
+            "requires_payment_method, requires_confirmation, requires_action.",
+            code="payment_intent_unexpected_state",
+            param=late[0],
+        )
     if method := given.get("payment_method"):
         intent["payment_method"] = test_method(call, method)
         if intent["status"] == "requires_payment_method":

@@ -52,6 +52,8 @@ def _cancel_refund(call: writes.Call, refund: objects.Object, _: forms.Tree) -> 
 
 
 def _changed_dispute(_: writes.Call, dispute: objects.Object, given: forms.Tree) -> None:
+    if not given.keys() - {"metadata"}:
+        return
     _must_be_open(dispute)
     details = dict(dispute["evidence_details"] or {})
     if given.get("evidence"):

@@ -10,7 +10,9 @@ from typing import Literal
 from tidegate import catalog
 from tidegate.sandbox import lists
 
-Kind = Literal["list", "retrieve", "create", "update", "delete", "search", "own", "action", "balance"]
+Kind = Literal[
+    "list", "retrieve", "create", "update", "delete", "search", "own", "action", "balance", "meter"
+]
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Route:
         """What a restricted key needs: read, or write for anything that changes."""
         if not self.streams:
             return ""
+        if self.kind == "balance":
+            return "rak_balance_read"
         read = self.streams[0].permission
         return read if self.method == "GET" else read.removesuffix("_read") + "_write"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import msgspec
 
 from tidegate import catalog
 from tidegate.sandbox import expand as expansions
-from tidegate.sandbox import forms, objects, refusals, shelves
+from tidegate.sandbox import forms, objects, refusals
 
 _CLAUSE = re.compile(
     r"""\s*(?P<minus>-)?(?P<field>[\w.]+)(\[(?P<mq>["'])(?P<key>(?:\\.|(?!(?P=mq)).)+)(?P=mq)\])?\s*
@@ -27,6 +27,36 @@ _CLAUSE = re.compile(
 )
 _JOIN = re.compile(r"\s+(AND|OR)\s+|\s*\Z|\s+", re.IGNORECASE)
 MOST_CLAUSES = 10
+
+# https://docs.stripe.com/search#query-fields-for-customers and its neighbours.
+FIELDS: dict[str, frozenset[str]] = {
+    "customers": frozenset({"created", "email", "metadata", "name", "phone"}),
+    "invoices": frozenset(
+        {
+            "created",
+            "currency",
+            "customer",
+            "last_finalization_error_code",
+            "last_finalization_error_type",
+            "metadata",
+            "number",
+            "receipt_number",
+            "status",
+            "subscription",
+            "total",
+        }
+    ),
+    "payment_intents": frozenset({"amount", "created", "currency", "customer", "metadata", "status"}),
+    "prices": frozenset({"active", "currency", "lookup_key", "metadata", "product", "type"}),
+    "products": frozenset({"active", "description", "metadata", "name", "shippable", "url"}),
+    "subscriptions": frozenset({"canceled_at", "created", "metadata", "status"}),
+}
+"""Of each resource that says so; charges have too many."""
+
+CASED = frozenset({"description", "lookup_key", "name", "number", "receipt_number", "url"})
+"""Fields of which the generated business has values in both cases."""
+LOWER = frozenset({"currency", "email", "status", "type"})
+"""Fields of which it has them in lower case only."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +122,8 @@ def page(
     stream: catalog.Stream,
     params: forms.Tree,
     url: str,
-    settled: Callable[[objects.Object], bool],
 ) -> bytes:
-    """A page of results; `settled` says whether an object has reached the index yet."""
+    """A page of results; what was changed a moment ago is still what it was, and what is new is not there."""
     forms.refuse_unknown(params, ("query", "limit", "page", "expand"))
     if "query" not in params:
         raise refusals.missing_parameter("query")
@@ -104,9 +133,10 @@ def page(
     count = "total_count" in wanted
     own, deep = expansions.split(stream, [one for one in wanted if one != "total_count"], inside="data")
     start = _offset(params.get("page"))
-    refs = _matching(book, stream.name, query, settled)
-    window = list(itertools.islice(refs, start, None if count else start + limit + 1))
-    shown = [expansions.apply(book, book.show(stream.name, ref, own), deep) for ref in window[:limit]]
+    _refuse_fields(stream.name, query)
+    found = _matching(book, stream.name, query, own)
+    window = list(itertools.islice(found, start, None if count else start + limit + 1))
+    shown = [expansions.apply(book, obj, deep) for obj in window[:limit]]
     more = len(window) > limit
     answer: dict[str, Any] = {
         "object": "search_result",
@@ -121,22 +151,37 @@ def page(
 
 
 def _matching(
-    book: objects.Book, stream: str, query: Query, settled: Callable[[objects.Object], bool]
-) -> itertools.filterfalse[shelves.Ref]:
+    book: objects.Book, stream: str, query: Query, expand: frozenset[str]
+) -> Iterator[objects.Object]:
+    # A search is blind to case, and the world's selections are not: they are asked where that is no matter.
     equal = {
-        clause.field: clause.value
+        clause.field: clause.value.lower() if clause.field in LOWER else clause.value
         for clause in query.clauses
         if clause.op == ":" and not clause.negated and not clause.key and clause.value is not None
+        if clause.field not in CASED
     }
-    chosen = book.world.select(stream, equal) if equal and not query.any else None
-    if chosen is not None and book.touched(stream):
-        chosen = sorted({*chosen, *(ordinal for above, ordinal in book.shelf(stream).base if above is None)})
+    chosen, keys = book.narrowed(stream, {} if query.any else equal)
+    stale = book.unsettled(stream)
+    # What of the stale matches, newest first, stands between the others by its moment of creation.
+    late = sorted(
+        (obj for obj in stale.values() if obj is not None and query.matches(obj)),
+        key=lambda obj: obj["created"],
+    )
+    for ref in book.descending(stream, None, None, None, chosen, keys):
+        obj = book.show(stream, ref, expand)
+        if obj["id"] in stale or not query.matches(obj):
+            continue
+        while late and late[-1]["created"] > obj["created"]:
+            yield late.pop()
+        yield obj
+    yield from reversed(late)
 
-    def fails(ref: shelves.Ref) -> bool:
-        obj = book.show(stream, ref)
-        return not settled(obj) or not query.matches(obj)
 
-    return itertools.filterfalse(fails, book.descending(stream, None, None, None, chosen))
+def _refuse_fields(stream: str, query: Query) -> None:
+    fields = FIELDS.get(stream)
+    for clause in query.clauses:
+        if fields is not None and clause.field not in fields:
+            raise _wrong(f"Field `{clause.field}` is an unsupported search field for resource `{stream}`.")
 
 
 def _holds(clause: Clause, obj: objects.Object) -> bool:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tidegate.sandbox import customers, forms, invoices, objects, paying, refusals, writes
+from tidegate.sandbox import (
+    customers,
+    forms,
+    invoice_lines,
+    invoices,
+    objects,
+    paying,
+    pricelist,
+    refusals,
+    writes,
+)
 
 DAY = 86_400
 
@@ -22,11 +32,11 @@ def _add_items(call: writes.Call, stream: str, parent: str, given: Sequence[form
     # They are shown as they were given, and a stored list begins with the newest.
     for i, one in reversed(list(enumerate(given))):
         if data := one.get("price_data"):
-            price = customers.add_price(call, data)
+            price = pricelist.add_price(call, data)
         else:
             price = call.get("prices", one.get("price") or "", f"line_items[{i}][price]")
         quantity = int(one.get("quantity") or 1)
-        amount, currency = invoices.amount(price, quantity), price["currency"]
+        amount, currency = invoice_lines.amount(price, quantity), price["currency"]
         subtotal += amount
         values = {
             "amount_subtotal": amount,
@@ -153,7 +163,7 @@ def _create(call: writes.Call, stream: str, given: dict[str, str]) -> str:
 def _new_plan(call: writes.Call, plan: objects.Object, given: forms.Tree) -> None:
     product = given.get("product")
     if isinstance(product, dict):
-        product = customers.add_product(call, product)["id"]
+        product = pricelist.add_product(call, product)["id"]
     elif product:
         call.get("products", product, "product")
     else:

@@ -15,7 +15,6 @@ import random
 import socket
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -25,13 +24,18 @@ from isal import igzip
 from tidegate import catalog
 from tidegate.sandbox import (
     accounts,
+    asking,
     control,
+    effects,
     events,
     faults,
     forms,
     idempotency,
     keys,
     limits,
+    measures,
+    meddling,
+    metering,
     objects,
     operations,
     prefixes,
@@ -47,55 +51,6 @@ from tidegate.sandbox import clock as clocks
 from tidegate.sandbox import world as worlds
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Stats:
-    """What was asked since the start or the last reset."""
-
-    requests: Counter[str] = field(default_factory=Counter)
-    """By "METHOD template"."""
-    statuses: Counter[int] = field(default_factory=Counter)
-    limited: Counter[str] = field(default_factory=Counter)
-    """429 by the limiter's name."""
-    by_account: Counter[str] = field(default_factory=Counter)
-    under_way: Counter[str] = field(default_factory=Counter)
-    """Admitted and not yet answered, by "METHOD template"."""
-    running: int = 0
-    max_running: int = 0
-    bytes: int = 0
-
-    def reset(self) -> None:
-        """Begin to count anew."""
-        running, under_way = self.running, self.under_way
-        self.__init__()  # type: ignore[misc]  # a dataclass's __init__ is its definition of "new"
-        self.running = self.max_running = running
-        self.under_way = under_way
-
-
-@dataclass
-class Latency:
-    """How long answers take: half of it before the request is evaluated, half after."""
-
-    ms: float = 0.0
-    jitter_ms: float = 0.0
-
-
-@dataclass
-class _Asked:
-    """A request on its way: what is known about it so far."""
-
-    id: str
-    method: str
-    path: str
-    api: refusals.Api
-    headers: dict[str, str]
-    key: str = ""
-    """As errors show it."""
-    endpoint: str = ""
-    account: str = ""
-    gate: limits.Gate | None = None
-    """That let it in, and waits for it to leave."""
 
 
 class Sandbox:
@@ -119,6 +74,7 @@ class Sandbox:
         api_version: str = "",
         clock: clocks.Clock | None = None,
         open_keys: bool = True,
+        locks: bool = False,
         webhook_retries: tuple[float, ...] = webhooks.RETRIES,
     ) -> None:
         self.facts = catalog.load()
@@ -127,25 +83,37 @@ class Sandbox:
         self.keys = keys.Keys(open=open_keys)
         self.gate = limits.Gate(limit)
         self.script = faults.Script(fault, seed)
-        self.latency = Latency(latency_ms, jitter_ms)
+        self.latency = measures.Latency(latency_ms, jitter_ms)
         self.gzip = gzip
         self.search_delay = search_delay
-        self.stats = Stats()
+        self.locks = locks
+        """Is an object locked while a write to it takes its time? Then another one gets 429 `lock_timeout`."""
+        self._locked: set[tuple[str, str]] = set()
+        self.stats = measures.Stats()
         self.ledger = idempotency.Ledger()
         self.names = prefixes.Names(seed)
+        self.meddler = meddling.Meddler(self.names, seed)
+        self.doing = effects.Doing(self.meddler, self.call)
         self.journal = events.Journal(self.facts.api_version, self.names, seed)
         self.journal.delay = event_delay
         self.journal.spread = event_spread
         if api_version:
             self.journal.begin(api_version)
-        self.accounts = accounts.Accounts(world, self.clock, self.facts, record=record, shuffle=shuffle)
+        self.accounts = accounts.Accounts(
+            world,
+            self.clock,
+            self.facts,
+            record=record,
+            shuffle=shuffle,
+            lag=lambda: self.search_delay,
+        )
         self.platform = self.accounts.platform
         self.postman = webhooks.Postman(
             self.clock, self.facts.api_version, lambda: self.platform, webhook_retries
         )
         self.journal.deliver = self.postman.deliver
         self._chance = random.Random(f"server {seed}")
-        self._routes = _routes()
+        self.routes = _routes()
         self._runner: web.ServerRunner | None = None
         self._date = (0, "")
 
@@ -184,7 +152,11 @@ class Sandbox:
         return self.accounts.has(account)
 
     def call(
-        self, account: str = "", request_id: str = "", idempotency_key: str | None = None
+        self,
+        account: str = "",
+        request_id: str = "",
+        idempotency_key: str | None = None,
+        live: bool = False,
     ) -> writes.Call:
         """A writer on an account's objects."""
         return writes.Call(
@@ -195,12 +167,13 @@ class Sandbox:
             self.postman.connect,
             request_id,
             idempotency_key,
+            live,
         )
 
     def life(self, plan: traffic.Plan) -> traffic.Life:
         """The business of an account, for traffic."""
         return traffic.Life(
-            lambda: self.book(plan.account), self._routes, lambda: self.call(plan.account), plan
+            lambda: self.book(plan.account), self.routes, lambda: self.call(plan.account), plan
         )
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -208,7 +181,7 @@ class Sandbox:
         path = request.path
         if path.startswith("/_sandbox/"):
             return await control.handle(self, request)
-        asked = _Asked(
+        asked = asking.Asked(
             self.names.make("request"),
             request.method,
             path,
@@ -234,18 +207,21 @@ class Sandbox:
                 asked.gate.leave(asked.account, asked.endpoint)
                 stats.under_way -= Counter([asked.endpoint])
 
-    async def _answer(self, request: web.BaseRequest, asked: _Asked) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, asked: asking.Asked) -> web.StreamResponse:
         drawn: list[faults.Fault] = []
         try:
-            route, arguments, version = self._admit(request, asked)
+            route, arguments, version = asking.admit(self, request, asked)
             if self.script:
                 drawn = self.script.draw(asked.method, asked.path, asked.endpoint, asked.account)
                 self._befall(drawn)
             wait = self._wait()
             slow = sum(fault.seconds for fault in drawn if fault.kind == "slow")
-            params = await self._params(request, asked)
+            params = await asking.params(request, asked)
             if any(fault.kind == "reset" and fault.when == "before" for fault in drawn):
                 return wire.reset(request)
+            if any(fault.kind == "unavailable" and fault.when == "before" for fault in drawn):
+                self._count(asked, 503)
+                return await self._send(request, asked, 503, b"", drawn)
             status, body = await self._execute(
                 request, asked, route, arguments, params, version, drawn, wait / 2 + slow
             )
@@ -263,57 +239,6 @@ class Sandbox:
         self._count(asked, status)
         return await self._send(request, asked, status, body, drawn)
 
-    def _admit(self, request: web.BaseRequest, asked: _Asked) -> tuple[routes.Route, dict[str, str], str]:
-        """Key, account, version, route, permission and limits."""
-        headers = request.headers
-        key = self.keys.authenticate(headers.get("Authorization"))
-        asked.key = keys.masked(key.secret)
-        account = self._scope(key, headers)
-        if account:
-            asked.headers["Stripe-Account"] = account
-        asked.account = account or self.platform.account
-        version = headers.get("Stripe-Version") or self.journal.version_of(asked.account)
-        if not versions.known(version, self.facts.api_version):
-            raise refusals.unknown_version(version[:40])
-        asked.headers["Stripe-Version"] = version
-        matched = self._routes.match(asked.method, asked.path)
-        if matched is None:
-            raise refusals.unknown_url(asked.method, asked.path)
-        route, arguments = matched
-        asked.endpoint = route.endpoint
-        permission = route.permission
-        if route.kind == "own" and key.scopes is not None and not key.may("rak_accounts_kyc_basic_read"):
-            permission = "rak_accounts_kyc_basic_read"
-        if not key.may(permission):
-            raise refusals.no_permission(asked.key, asked.account, permission)
-        self.gate.enter(
-            asked.account,
-            asked.endpoint,
-            search=route.kind == "search",
-            files=route.template.startswith("/v1/files"),
-        )
-        asked.gate = self.gate
-        self.stats.under_way[asked.endpoint] += 1
-        return route, arguments, version
-
-    def _scope(self, key: keys.Key, headers: Mapping[str, str]) -> str:
-        """The account that is asked; empty for the key's own. https://docs.stripe.com/context"""
-        named, context = headers.get("Stripe-Account", ""), headers.get("Stripe-Context", "")
-        path = [part for part in context.split("/") if part.startswith("acct_")]
-        if key.organisation:
-            if not path:
-                raise refusals.no_context()
-            if "Stripe-Version" not in headers:
-                raise refusals.no_version()
-            if path[0] != self.platform.account and path[0] not in key.members:
-                raise refusals.no_account(keys.masked(key.secret), path[0])
-        if named and path and named != path[-1]:
-            raise refusals.two_accounts()
-        account = path[-1] if path else named
-        if account and not self.has_account(account):
-            raise refusals.no_account(keys.masked(key.secret), account)
-        return account
-
     def _befall(self, drawn: list[faults.Fault]) -> None:
         """Faults that answer at once."""
         for fault in drawn:
@@ -330,28 +255,10 @@ class Sandbox:
             return 0.0
         return max(0.0, latency.ms + self._chance.uniform(-1, 1) * latency.jitter_ms) / 1000
 
-    async def _params(self, request: web.BaseRequest, asked: _Asked) -> forms.Tree:
-        params = forms.parse_form(request.rel_url.raw_query_string)
-        if not request.can_read_body:
-            return params
-        kind = request.content_type
-        if kind == "multipart/form-data":
-            for name, value in (await request.post()).items():
-                params[name] = value if isinstance(value, str) else getattr(value, "filename", "file")
-            return params
-        body = await request.read()
-        if asked.api == "v2" or kind == "application/json":
-            try:
-                given = msgspec.json.decode(body) if body else {}
-            except msgspec.DecodeError:
-                raise refusals.invalid("", "Invalid request: the body is not JSON.") from None
-            return {**params, **given} if isinstance(given, dict) else params
-        return {**params, **forms.parse_form(body.decode("utf-8", "replace"))}
-
     async def _execute(
         self,
         request: web.BaseRequest,
-        asked: _Asked,
+        asked: asking.Asked,
         route: routes.Route,
         arguments: dict[str, str],
         params: forms.Tree,
@@ -362,12 +269,11 @@ class Sandbox:
         """Execute once per idempotency key, which is in flight meanwhile; a stored answer is replayed."""
         # On GET, and on DELETE at v1, keys have no effect: https://docs.stripe.com/api/idempotent_requests
         writes_once = asked.method == "POST" or (asked.method == "DELETE" and asked.api == "v2")
-        key = request.headers.get("Idempotency-Key") if writes_once else None
+        key = (request.headers.get("Idempotency-Key") or None) if writes_once else None
         before = any(fault.kind == "error" and fault.when == "before" for fault in drawn)
         after = any(fault.kind == "error" and fault.when == "after" for fault in drawn)
         if key is None:
-            if held:
-                await asyncio.sleep(held)
+            await self._hold(asked, arguments, held)
             if before:
                 raise refusals.fault()
             body = self._perform(asked, route, arguments, params, version, None)
@@ -377,7 +283,8 @@ class Sandbox:
         asked.headers["Idempotency-Key"] = key
         print_of = hashlib.sha256(msgspec.json.encode(params, order="deterministic")).hexdigest()
         path = f"{asked.method} {asked.path}"
-        stored = self.ledger.begin(asked.account, key, path, print_of, self.clock.now())
+        scope = f"{asked.account} {'live' if asked.live else 'test'}"
+        stored = self.ledger.begin(scope, key, path, print_of, self.clock.now())
         if stored is not None:
             asked.headers["Original-Request"] = stored.request_id
             asked.headers["Idempotent-Replayed"] = "true"
@@ -386,8 +293,7 @@ class Sandbox:
             return stored.status, stored.body
         asked.headers["Original-Request"] = asked.id
         try:
-            if held:
-                await asyncio.sleep(held)
+            await self._hold(asked, arguments, held)
             if before:
                 raise refusals.fault()
             status, body = 200, self._perform(asked, route, arguments, params, version, key)
@@ -395,28 +301,48 @@ class Sandbox:
                 raise refusals.fault()
         except refusals.Refusal as refusal:
             if not refusal.stored:
-                self.ledger.forget(asked.account, key)
+                self.ledger.forget(scope, key)
                 raise
             status, body = refusal.status, refusal.body(asked.api, asked.id)
         except BaseException:
-            self.ledger.forget(asked.account, key)
+            self.ledger.forget(scope, key)
             raise
-        self.ledger.finish(asked.account, key, idempotency.Answer(status, body, asked.id))
+        self.ledger.finish(scope, key, idempotency.Answer(status, body, asked.id))
         return status, body
+
+    async def _hold(self, asked: asking.Asked, arguments: Mapping[str, str], seconds: float) -> None:
+        """Take some time before the request is evaluated; a write holds the object's lock meanwhile."""
+        if not seconds:
+            return
+        if not self.locks or asked.method == "GET" or not arguments:
+            await asyncio.sleep(seconds)
+            return
+        place = asked.account, list(arguments.values())[-1]
+        if place in self._locked:
+            raise refusals.locked()
+        self._locked.add(place)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._locked.discard(place)
 
     def _perform(
         self,
-        asked: _Asked,
+        asked: asking.Asked,
         route: routes.Route,
         arguments: dict[str, str],
         params: forms.Tree,
         version: str,
         key: str | None,
     ) -> bytes:
-        call = self.call(asked.account, asked.id, key)
-        body = operations.perform(
-            operations.Request(route, arguments, asked.path, params, call, self.search_delay, asked.key)
-        )
+        call = self.call(asked.account, asked.id, key, asked.live)
+        wish = operations.Request(route, arguments, asked.path, params, call, asked.key)
+        if asked.method == "GET":
+            body = operations.perform(wish)
+            if self.meddler:
+                self.meddler.saw(asked.account, route, body)
+        else:
+            body = self.doing.write(wish, asked.method, live=asked.live)
         current = self.facts.api_version
         if route.stream.name == "events":
             return self._aged(call.book, body)
@@ -433,13 +359,18 @@ class Sandbox:
             self.journal.aged(book, event)
         return msgspec.json.encode(shown)
 
-    def _count(self, asked: _Asked, status: int) -> None:
+    def _count(self, asked: asking.Asked, status: int) -> None:
         self.stats.requests[asked.endpoint or f"{asked.method} (no route)"] += 1
         self.stats.statuses[status] += 1
         self.stats.by_account[asked.account] += 1
 
     async def _send(
-        self, request: web.BaseRequest, asked: _Asked, status: int, body: bytes, drawn: list[faults.Fault]
+        self,
+        request: web.BaseRequest,
+        asked: asking.Asked,
+        status: int,
+        body: bytes,
+        drawn: list[faults.Fault],
     ) -> web.StreamResponse:
         kinds = {fault.kind for fault in drawn}
         if any(fault.kind == "reset" for fault in drawn):
@@ -478,4 +409,5 @@ def _family(host: str) -> socket.AddressFamily:
 @functools.cache
 def _routes() -> routes.Tree:
     actions = [(*key, name) for key, (name, _) in writes.ACTIONS.items()]
-    return routes.Tree(routes.of_catalog(catalog.load(), actions))
+    facts = catalog.load()
+    return routes.Tree([*routes.of_catalog(facts, actions), metering.route(facts)])

@@ -53,6 +53,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keys: dict[str, tuple[str, ...] | None] = {}
     """Keys beside any `sk_test_`: their permissions, or None for all."""
     open_keys: bool = True
+    locks: bool = False
+    """Two writes to one object at once: the second gets 429 `lock_timeout`."""
 
 
 def build(options: Options) -> server.Sandbox:
@@ -83,6 +85,7 @@ def build(options: Options) -> server.Sandbox:
         api_version=options.api_version,
         clock=clocks.Clock(options.clock),
         open_keys=options.open_keys,
+        locks=options.locks,
     )
     for secret, scopes in options.keys.items():
         made.keys.register(secret, scopes)

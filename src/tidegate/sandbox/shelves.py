@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,6 +11,17 @@ from tidegate.sandbox import world as worlds
 
 # Stripe appends these inside their parent; every other list begins with the newest.
 APPENDED = frozenset({"subscription_items"})
+
+# Fields by which the touched objects of a stream are found without looking at each of them.
+INDEXED: Mapping[str, tuple[str, ...]] = {
+    "customers": ("email",),
+    "invoice_items": ("customer", "invoice"),
+    "invoices": ("customer",),
+    "payment_methods": ("customer",),
+    "prices": ("lookup_key", "product"),
+    "promotion_codes": ("code",),
+    "subscriptions": ("customer",),
+}
 
 
 class Ref(NamedTuple):
@@ -38,9 +49,42 @@ class Shelf:
     gone: dict[str, dict[str, Any]] = field(default_factory=dict)
     gaps: set[tuple[int | None, int]] = field(default_factory=set)
     """The deleted ones among `base`."""
+    index: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    """Keys of `objects` by field and folded value, of the fields in `INDEXED`."""
 
-    def created(self, low: int | None, top: int | None) -> list[tuple[int, int, str]]:
-        """What of `order` was created in [low, top)."""
+    def store(self, stream: str, key: str, obj: dict[str, Any]) -> None:
+        """Put an object under its key, and under what it is found by."""
+        self.unindex(stream, key)
+        self.objects[key] = obj
+        for name in INDEXED.get(stream, ()):
+            if isinstance(value := obj.get(name), str):
+                self.index.setdefault((name, value.casefold()), set()).add(key)
+
+    def unindex(self, stream: str, key: str) -> None:
+        """The object under this key is not found by its fields any more."""
+        known = self.objects.get(key, {})
+        for name in INDEXED.get(stream, ()):
+            if isinstance(value := known.get(name), str):
+                self.index.get((name, value.casefold()), set()).discard(key)
+
+    def having(self, stream: str, equal: Mapping[str, str]) -> Set[str] | None:
+        """The keys of objects that may hold these values, whatever their case; None when any may."""
+        known = [name for name in INDEXED.get(stream, ()) if name in equal]
+        if not known:
+            return None
+        return set.intersection(*(self.index.get((name, equal[name].casefold()), set()) for name in known))
+
+    def created(
+        self, low: int | None, top: int | None, keys: Set[str] | None = None
+    ) -> list[tuple[int, int, str]]:
+        """What of `order` was created in [low, top); only of these keys, where they are given."""
+        if keys is not None:
+            born = sorted((*self.objects[key]["_born"], key) for key in keys if "_born" in self.objects[key])
+            return [
+                entry
+                for entry in born
+                if (low is None or entry[0] >= low) and (top is None or entry[0] < top)
+            ]
         first = 0 if low is None else bisect.bisect_left(self.order, (low, -1, ""))
         last = len(self.order) if top is None else bisect.bisect_left(self.order, (top, -1, ""))
         return self.order[first:last]
@@ -54,14 +98,18 @@ def descending(
     low: int | None,
     top: int | None,
     chosen: Sequence[int] | None = None,
+    keys: Set[str] | None = None,
 ) -> Iterator[Ref]:
-    """Top-level refs newest first: older than `high`, created in [low, top); of the base only `chosen` ones."""
+    """Top-level refs newest first: older than `high`, created in [low, top).
+
+    Where they are given, of the base only the `chosen` ones, and of the overlay only these `keys`.
+    """
     bounds = _base_bounds(world, stream, low, top)
     if high is not None:
         last = high.n if high.born == 0 else _base_bounds(world, stream, None, high.created + 1)[1]
         bounds = (bounds[0], min(bounds[1], last))
     base = _ordinals(bounds, chosen)
-    new = shelf.created(low, top)
+    new = shelf.created(low, top, keys)
     if high is not None:
         ceiling = (high.created, high.n) if high.born else (high.created, -1)
         new = new[: bisect.bisect_left(new, (*ceiling, ""))]
@@ -76,12 +124,13 @@ def ascending(
     bottom: int | None,
     top: int | None,
     chosen: Sequence[int] | None = None,
+    keys: Set[str] | None = None,
 ) -> Iterator[Ref]:
     """Top-level refs oldest first: newer than `low`, created in [bottom, top)."""
     bounds = _base_bounds(world, stream, bottom, top)
     first = low.n + 1 if low.born == 0 else _base_bounds(world, stream, None, low.created + 1)[1]
     base = _ordinals((max(bounds[0], first), bounds[1]), chosen)
-    new = shelf.created(bottom, top)
+    new = shelf.created(bottom, top, keys)
     floor = (low.created, low.n + 1) if low.born else (low.created, -1)
     new = new[bisect.bisect_left(new, (*floor, "")) :]
     return _merge(world, stream, shelf, iter(base), new, newest_first=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import calendar
 import datetime
 
-from tidegate.sandbox import customers, forms, invoices, objects, refusals, writes
+from tidegate.sandbox import forms, invoice_lines, invoices, objects, pricelist, prorating, refusals, writes
 
 OVER = frozenset({"canceled", "incomplete_expired"})
 LAST_ITEM = "A subscription must have at least one active plan. Please cancel the subscription instead."
@@ -36,6 +36,7 @@ def _new_subscription(call: writes.Call, subscription: objects.Object, given: fo
     if not isinstance(items, list) or not items:
         raise refusals.missing_parameter("items")
     prices = [_price_of(call, item, f"items[{i}][price]") for i, item in enumerate(items)]
+    _check_cancel(call, given)
     now = call.now()
     trial = given.get("trial_end")
     if given.get("trial_period_days"):
@@ -75,8 +76,13 @@ def _changed_subscription(call: writes.Call, subscription: objects.Object, given
             "A canceled subscription can only update its cancellation_details and metadata.",
             code="subscription_canceled",
         )
+    _check_cancel(call, given)
     before = items_of(call, id)
-    _refuse_last(before, given.get("items") or [])
+    _check_items(call, before, given.get("items") or [])
+    for i, one in enumerate(given.get("discounts") or []):
+        for name, stream in (("coupon", "coupons"), ("promotion_code", "promotion_codes")):
+            if one.get(name):
+                call.get(stream, one[name], f"discounts[{i}][{name}]")
     for i, item in enumerate(given.get("items") or []):
         if item.get("id") is None:
             _add_item(call, id, _price_of(call, item, f"items[{i}][price]"), item, None)
@@ -84,20 +90,92 @@ def _changed_subscription(call: writes.Call, subscription: objects.Object, given
             _drop_item(call, id, item["id"])
         else:
             _change_item(call, item["id"], item)
-    if given.get("cancel_at_period_end"):
-        ends = max(item["current_period_end"] for item in items_of(call, id))
-        subscription.update(cancel_at=ends, canceled_at=call.now())
-    elif given.get("cancel_at_period_end") is False:
-        subscription.update(cancel_at=None, canceled_at=None)
+    after = items_of(call, id)
+    _plan_end(call, subscription, after, given)
     if given.get("trial_end") == "now":
         subscription.update(trial_end=call.now(), status="active")
     elif isinstance(given.get("trial_end"), int) and given["trial_end"] > call.now():
         subscription["status"] = "trialing"
     if "discounts" in given:
         subscription["discounts"] = [_discount(call, one, subscription) for one in given["discounts"] or []]
-    if given.get("items"):
-        changed = {"object": "list", "data": before[:10], "has_more": len(before) > 10}
-        subscription[writes.PREVIOUS] = {"items": changed}
+    if before != after:
+        subscription[writes.PREVIOUS] = {"items": _listed(before)}
+        _settle(call, subscription, before, after, given)
+
+
+def _settle(
+    call: writes.Call,
+    subscription: objects.Object,
+    before: list[objects.Object],
+    after: list[objects.Object],
+    given: forms.Tree,
+) -> None:
+    invoice = prorating.settle(
+        call,
+        subscription,
+        {item["id"]: item for item in before},
+        {item["id"]: item for item in after},
+        given.get("proration_behavior") or "create_prorations",
+        given.get("proration_date"),
+    )
+    if invoice is not None:
+        subscription["latest_invoice"] = invoice["id"]
+
+
+def _listed(items: list[objects.Object]) -> objects.Object:
+    return {"object": "list", "data": items[:10], "has_more": len(items) > 10}
+
+
+def _check_cancel(call: writes.Call, given: forms.Tree) -> None:
+    """`cancel_at` and `cancel_at_period_end` are two ways to say one thing, and the end is not over."""
+    if given.get("cancel_at") and given.get("cancel_at_period_end"):
+        raise refusals.not_allowed(
+            "You may only specify one of these parameters: cancel_at, cancel_at_period_end.",
+            param="cancel_at",
+        )
+    if isinstance(ends := given.get("cancel_at"), int) and ends <= call.now():
+        raise refusals.invalid(
+            "cancel_at", "Invalid timestamp: must be an integer Unix timestamp in the future."
+        )
+
+
+def _plan_end(
+    call: writes.Call, subscription: objects.Object, items: list[objects.Object], given: forms.Tree
+) -> None:
+    """When a subscription will be canceled, as it was asked for."""
+    ends: int | None
+    if given.get("cancel_at_period_end"):
+        ends = max(item["current_period_end"] for item in items)
+    elif given.get("cancel_at"):
+        word = given["cancel_at"]
+        periods = [item["current_period_end"] for item in items]
+        ends = {"min_period_end": min(periods), "max_period_end": max(periods)}.get(word, word)
+        subscription["cancel_at_period_end"] = False
+    elif given.get("cancel_at_period_end") is False or "cancel_at" in given:
+        ends = None
+        subscription["cancel_at_period_end"] = False
+    else:
+        return
+    details = subscription.get("cancellation_details") or {"comment": None, "feedback": None}
+    reason = "cancellation_requested" if ends else None
+    subscription.update(
+        cancel_at=ends,
+        canceled_at=call.now() if ends else None,
+        cancellation_details={**details, "reason": reason},
+    )
+
+
+def _check_items(call: writes.Call, before: list[objects.Object], items: list[forms.Tree]) -> None:
+    """Refuse what cannot be done to the items, before any of it is done."""
+    _refuse_last(before, items)
+    known = {item["id"] for item in before}
+    for i, item in enumerate(items):
+        id = item.get("id")
+        if id is not None and id not in known:
+            raise refusals.missing("subscription_item", id, f"items[{i}][id]", status=400, stored=True)
+        named = item.get("price") or item.get("plan")
+        if not item.get("deleted") and not item.get("price_data") and (id is None or named):
+            _price_of(call, item, f"items[{i}][price]")
 
 
 def cancel(call: writes.Call, subscription: objects.Object, given: forms.Tree) -> objects.Object:
@@ -135,7 +213,7 @@ def items_of(call: writes.Call, subscription: str) -> list[objects.Object]:
 
 def _price_of(call: writes.Call, item: forms.Tree, param: str) -> objects.Object:
     if data := item.get("price_data"):
-        return customers.add_price(call, data)
+        return pricelist.add_price(call, data)
     id = item.get("price") or item.get("plan")
     if not id:
         raise refusals.missing_parameter(param)
@@ -201,25 +279,36 @@ def _refuse_last(before: list[objects.Object], items: list[forms.Tree]) -> None:
 
 
 def _new_item(call: writes.Call, item: objects.Object, given: forms.Tree) -> None:
+    before = items_of(call, item["subscription"])
+    _check_items(call, before, [{name: given[name] for name in ("price", "plan") if name in given}])
+    call.noted["items"] = before
     item.update(_priced(call, _price_of(call, given, "price")), discounts=[], tax_rates=[])
     item["quantity"] = given.get("quantity") or 1
 
 
 def _changed_item(call: writes.Call, item: objects.Object, given: forms.Tree) -> None:
+    call.noted["items"] = items_of(call, item["subscription"])
     if given.get("price") or given.get("price_data") or given.get("plan"):
         item["price"] = _price_of(call, given, "price")
         item["plan"] = call.book.get("plans", item["price"]["id"])
 
 
-def _tell_items(call: writes.Call, item: objects.Object, _: forms.Tree) -> None:
+def _tell_items(call: writes.Call, item: objects.Object, given: forms.Tree) -> None:
     """An item has no event of its own; its subscription's says that something changed."""
-    call.announce("customer.subscription.updated", "subscriptions", item["subscription"], {"items": None})
+    id = item["subscription"]
+    before, after = call.noted.pop("items"), items_of(call, id)
+    if before != after:
+        subscription = call.get("subscriptions", id)
+        _settle(call, subscription, before, after, given)
+        call.book.put("subscriptions", subscription)
+        call.announce("customer.subscription.updated", "subscriptions", id, {"items": _listed(before)})
 
 
-def _delete_item(call: writes.Call, item: objects.Object, _: forms.Tree) -> objects.Object:
-    _refuse_last(items_of(call, item["subscription"]), [{"id": item["id"], "deleted": True}])
+def _delete_item(call: writes.Call, item: objects.Object, given: forms.Tree) -> objects.Object:
+    call.noted["items"] = items_of(call, item["subscription"])
+    _refuse_last(call.noted["items"], [{"id": item["id"], "deleted": True}])
     _drop_item(call, item["subscription"], item["id"])
-    _tell_items(call, item, {})
+    _tell_items(call, item, given)
     return {"id": item["id"], "object": "subscription_item", "deleted": True}
 
 
@@ -258,7 +347,7 @@ def _line(item: objects.Object) -> forms.Tree:
         "subscription_item": item["id"],
     }
     return {
-        "amount": invoices.amount(price, quantity),
+        "amount": invoice_lines.amount(price, quantity),
         "currency": price["currency"],
         "description": f"{quantity} × {price.get('nickname') or price['product']}",
         "parent": {
@@ -267,7 +356,7 @@ def _line(item: objects.Object) -> forms.Tree:
             "type": "subscription_item_details",
         },
         "period": {"start": item["current_period_start"], "end": item["current_period_end"]},
-        "pricing": invoices.pricing(price),
+        "pricing": invoice_lines.pricing(price),
         "quantity": quantity,
         "subscription": item["subscription"],
     }

@@ -8,15 +8,30 @@ from __future__ import annotations
 
 import copy
 import datetime
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tidegate import catalog
 from tidegate.sandbox import clock as clocks
-from tidegate.sandbox import events, expand, forms, lists, nesting, objects, prefixes, refusals, shapes
+from tidegate.sandbox import (
+    events,
+    expand,
+    forms,
+    lists,
+    nesting,
+    objects,
+    parameters,
+    prefixes,
+    refusals,
+    shapes,
+)
 
 SETTABLE_IDS = frozenset({"coupons", "products", "plans", "entitlements_features"})
+SETTABLE = re.compile(r"[A-Za-z0-9_.:\- ]+\Z")
+"""Letters, digits and a few signs: what can stand in a path."""
+
 # The four whose retrieval may answer a deleted object, by Stripe's OpenAPI; all others answer resource_missing.
 LINGERING = frozenset({"customers", "terminal_configurations", "terminal_locations", "terminal_readers"})
 """Deleted objects that still answer by id, with `deleted: true`."""
@@ -25,7 +40,7 @@ PREVIOUS = "_previous"
 """A rule puts here what its event says of changes that are no field of the object: a subscription's items."""
 
 # Hashes that a parameter replaces whole; of others the given keys are merged in.
-REPLACED = frozenset({"address", "recurring", "promotion", "package_dimensions"})
+REPLACED = frozenset({"address", "recurring", "promotion", "package_dimensions", "shipping"})
 
 
 @dataclass
@@ -39,7 +54,11 @@ class Call:
     connect: set[str]
     request_id: str = ""
     idempotency_key: str | None = None
+    live: bool = False
+    """Was it made with a live key?"""
     delay: float | None = None
+    noted: dict[str, Any] = field(default_factory=dict)
+    """What one rule of the request leaves for a later one."""
 
     @property
     def clock(self) -> clocks.Clock:
@@ -139,8 +158,12 @@ def create(
                 code="resource_already_exists",
                 param="id",
             )
+        if not SETTABLE.match(given):
+            raise refusals.invalid(
+                "id", "Invalid id: only letters, digits, dashes and underscores are allowed."
+            )
         obj["id"] = given
-    _merge(stream, obj, typed)
+    _merge(stream, write.path, obj, typed)
     if parent and (pointer := nesting.pointing_field(stream, call.book.stream(stream.parent))):
         obj[pointer] = parent
     if rule := BEFORE_CREATE.get(stream.name):
@@ -159,17 +182,18 @@ def update(
     """Change an object; says nothing when nothing changed, or when Stripe has no event for it."""
     before = call.book.get(stream.name, id, parent)
     assert before is not None, "the caller found it"
-    nullable = {one.name for one in stream.fields if one.nullable}
+    nullable = {one.name for one in stream.fields if one.nullable and one.type == "string"}
     typed = forms.check(write, params, typed=stream.api == "v2", nullable=nullable)
     _check_references(call, stream, typed)
     after = copy.deepcopy(before)
-    _merge(stream, after, typed)
+    _merge(stream, write.path, after, typed)
     if rule := BEFORE_UPDATE.get(stream.name):
         rule(call, after, typed)
     unseen = after.pop(PREVIOUS, {})
     previous = events.changes(before, after) | unseen
     if previous:
-        if isinstance(after.get("updated"), int):
+        if isinstance(after.get("updated"), int) and after["updated"] != call.now():
+            previous["updated"] = after["updated"]
             after["updated"] = call.now()
         call.book.put(stream.name, after, parent)
         if type := updated_type(stream, after):
@@ -279,24 +303,24 @@ def _check_references(call: Call, stream: catalog.Stream, typed: forms.Tree) -> 
             )
 
 
-def _merge(stream: catalog.Stream, obj: objects.Object, typed: forms.Tree) -> None:
+def _merge(stream: catalog.Stream, path: str, obj: objects.Object, typed: forms.Tree) -> None:
     fields = {one.name for one in stream.fields} - {nested.path for nested in stream.nested}
     for name, value in typed.items():
         if name == "metadata":
             obj[name] = forms.merge_metadata(obj.get(name) or {}, value)
         elif name in fields and name != "id":
             known = obj.get(name)
-            if isinstance(known, dict) and isinstance(value, dict) and name not in REPLACED:
-                obj[name] = {**known, **value}
+            if isinstance(value, dict) and name in REPLACED:
+                obj[name] = parameters.whole(path, name, {**dict.fromkeys(known or ()), **value})
             elif isinstance(known, dict) and isinstance(value, dict):
-                obj[name] = {**dict.fromkeys(known), **value}
+                obj[name] = {**known, **value}
             else:
                 obj[name] = value
 
 
 def _emptiest(one: catalog.Field, call: Call, stream: catalog.Stream) -> object:
     if one.name == "livemode":
-        return False
+        return call.live
     match one.type:
         case "boolean":
             return False
