@@ -1,5 +1,7 @@
 """Writes `catalog.json` from the installed `stripe` package: `python -m tidegate.catalog.build [--check]`.
 
+`writes.json` beside it, what can be written to Stripe, is derived in `build_writes.py`.
+
 Every stream, field, parent, route and event is read off the package's annotations; what it does not tell
 stands in `facts.py`. The output is sorted and deterministic, made to be diffed.
 """
@@ -27,24 +29,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m tidegate.catalog.build", description="Derive the catalog."
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail when the file differs")
-    parser.add_argument("--file", type=Path, default=COMMITTED, help="the catalog to write or check")
+    parser.add_argument(
+        "--file", type=Path, help="only this catalog; by default catalog.json and writes.json"
+    )
     arguments = parser.parse_args(argv)
-    derived = streams.derive()
-    if not arguments.check:
-        arguments.file.write_bytes(render(derived))
-        print(f"{arguments.file}: {len(derived.streams)} streams of stripe {derived.package}")
-        return 0
-    committed = arguments.file.read_bytes() if arguments.file.exists() else b""
-    found = differences(committed, derived)
-    for line in found:
-        print(line)
-    if found:
-        print(f"{arguments.file} is not what stripe {derived.package} gives: run `./dev catalog`, review it.")
-    return 1 if found else 0
+    from tidegate.catalog import build_writes  # which renders its file as this one
+
+    code = _catalog(arguments.file or COMMITTED, check=arguments.check)
+    return code if arguments.file else max(code, build_writes.run(check=arguments.check))
 
 
 def render(derived: catalog.Catalog) -> bytes:
-    """The file: what fits a line stands on one, what does not has one element per line."""
+    """The catalog's file."""
+    return lines(derived)
+
+
+def lines(derived: object) -> bytes:
+    """JSON to be diffed: what fits a line stands on one, what does not has one element per line."""
     return (_render(msgspec.to_builtins(derived), "") + "\n").encode()
 
 
@@ -64,6 +65,21 @@ def differences(committed: bytes, derived: catalog.Catalog) -> list[str]:
     for word, before in _parts(old).items():
         found.extend(_compare(word, before, _parts(derived)[word]))
     return found or ["the same content in another form"]
+
+
+def _catalog(file: Path, *, check: bool) -> int:
+    derived = streams.derive()
+    if not check:
+        file.write_bytes(render(derived))
+        print(f"{file}: {len(derived.streams)} streams of stripe {derived.package}")
+        return 0
+    committed = file.read_bytes() if file.exists() else b""
+    found = differences(committed, derived)
+    for line in found:
+        print(line)
+    if found:
+        print(f"{file} is not what stripe {derived.package} gives: run `./dev catalog`, review it.")
+    return 1 if found else 0
 
 
 def _render(value: object, indent: str) -> str:
