@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from tidegate import errors
-from tidegate.stripe import client, pace
+from tidegate.stripe import attempts, client, pace
 
 T = TypeVar("T")
 KEY = "sk_test_51NzufDB0DBR1HOyc9Zq8sWabcd"
@@ -187,7 +187,7 @@ def test_waits_grow_and_are_jittered(stripe_server: Server) -> None:
     waits = Waits()
     assert isinstance(failing(stripe_server(fault(500)), sleep=waits), errors.ServerFault)
     assert len(waits.slept) == client.MAX_ATTEMPTS - 1
-    bounds = [min(client.LONGEST_WAIT, client.FIRST_WAIT * 2**n) for n in range(len(waits.slept))]
+    bounds = [min(attempts.LONGEST_WAIT, attempts.FIRST_WAIT * 2**n) for n in range(len(waits.slept))]
     assert all(0 <= wait <= bound for wait, bound in zip(waits.slept, bounds, strict=True))
     assert len(set(waits.slept)) == len(waits.slept)
 
@@ -208,7 +208,7 @@ def test_retry_after_is_obeyed_up_to_a_minute(
     waits = Waits()
     talk(stripe_server(fault(503, headers), ok()), lambda stripe: stripe.get("/v1/charges"), sleep=waits)
     [slept] = waits.slept
-    assert least <= slept <= max(least, client.FIRST_WAIT)
+    assert least <= slept <= max(least, attempts.FIRST_WAIT)
 
 
 def test_a_storm_of_429_is_no_reason_to_fail(stripe_server: Server) -> None:

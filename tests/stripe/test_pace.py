@@ -89,6 +89,30 @@ def test_at_budget_1_a_strict_server_is_used_up_and_has_nothing_to_refuse(
     assert server.refused.total() <= 0.001 * server.served.total()
 
 
+def test_requests_that_go_out_later_than_their_turn_count_as_of_then(virtually: Virtually) -> None:
+    """Whatever has to be done first in some of them, no second has more than the limit."""
+
+    async def main() -> Strict:
+        server, chance = Strict(100, 25, jitter=0.0), random.Random(3)
+        pacer = pace.Pace(pace.Limits(100, 25), budget=1.0, max_in_flight=200)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + 60
+
+        async def walk() -> None:
+            while loop.time() < until:
+                async with pacer.slot("POST /v1/customers") as slot:
+                    await asyncio.sleep(chance.choice((0.0, 0.01, 0.08)))
+                    slot.now()
+                    await server.request(slot, "POST /v1/customers")
+
+        await asyncio.gather(*(walk() for _ in range(40)))
+        return server
+
+    server = virtually(main())
+    assert server.refused.total() == 0
+    assert server.served.total() >= 0.9 * 25 * 60
+
+
 def test_the_budget_leaves_the_rest_to_the_merchant(virtually: Virtually) -> None:
     async def main() -> Strict:
         server = Strict(100, 25)

@@ -59,6 +59,11 @@ class Answer:
         """Stripe's name for the request, `req_...`; empty when it gave none."""
         return self.headers.get("Request-Id", "")
 
+    @property
+    def replayed(self) -> bool:
+        """Did Stripe keep it of an earlier request with the same idempotency key?"""
+        return replayed(self.headers)
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -79,7 +84,16 @@ class Refusal:
     code: str = ""
     message: str = ""
     param: str = ""
+    type: str = ""
+    decline_code: str = ""
+    log_url: str = ""
+    """The request in Stripe's dashboard, as Stripe says."""
     is_json: bool = False
+
+
+def replayed(headers: Mapping[str, str]) -> bool:
+    """Is this the answer that Stripe kept of an earlier request with the same idempotency key?"""
+    return headers.get("Idempotent-Replayed", "").strip().lower() == "true"
 
 
 def account_in(text: str) -> str | None:
@@ -149,6 +163,9 @@ def refusal(answer: Answer) -> Refusal:
         code=str(error.get("code") or ""),
         message=keys.scrubbed(str(error.get("message") or error.get("user_message") or "")),
         param=str(error.get("param") or ""),
+        type=str(error.get("type") or ""),
+        decline_code=str(error.get("decline_code") or ""),
+        log_url=str(error.get("request_log_url") or ""),
         is_json=True,
     )
 

@@ -7,17 +7,15 @@ import copy
 import dataclasses
 import logging
 import math
-import random
 import re
-import ssl
-import time
 import urllib.parse
 import urllib.request
 import uuid
 import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -25,7 +23,7 @@ import yarl
 
 import tidegate
 from tidegate import errors
-from tidegate.stripe import answers, happenings, keys, pages
+from tidegate.stripe import answers, attempts, happenings, keys, limiters, pages, writes
 from tidegate.stripe import clock as clocks
 from tidegate.stripe import pace as paces
 
@@ -36,13 +34,13 @@ CONNECT_TIMEOUT = 15.0
 MAX_ATTEMPTS = 8
 FIRST_ATTEMPTS = 3
 """Attempts at a host that never answered: it is rather named wrongly than down."""
-FIRST_WAIT, LONGEST_WAIT = 0.5, 20.0
 RATE_LIMIT_PATIENCE = 600.0
 """Seconds of nothing but 429 from an endpoint before a request gives up."""
 
 mode = keys.mode
 masked = keys.masked
 account_in = answers.account_in
+Response = attempts.Response
 Happening = happenings.Happening
 Listener = happenings.Listener
 
@@ -50,18 +48,6 @@ EMPTY: pages.Form = {}
 SAFE_PATH = re.compile(r"[A-Za-z0-9_./-]+")
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """A 2xx answer, its JSON body complete and unpacked."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    version: int
-    """Stripe's clock, in whole unix seconds, when the request was sent: never later than it truly was."""
-    request_id: str
 
 
 @dataclass(slots=True)
@@ -80,27 +66,6 @@ class Tally:
         self.retries += sign * more.retries
         self.rate_limited += sign * more.rate_limited
         self.server_errors += sign * more.server_errors
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    method: str
-    path: str
-    endpoint: str
-    query: str = ""
-    body: bytes | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    error: errors.TidegateError
-    status: int = 0
-    """0 when there was no answer, or none that could be read."""
-    retriable: bool = True
-    limiter: str | None = None
-    """For a 429 of a limiter: its name, empty when Stripe gave none."""
-    retry_after: float | None = None
 
 
 class Client:
@@ -139,6 +104,7 @@ class Client:
         self._sleep = sleep
         self._reached = False
         self._session: aiohttp.ClientSession | None = None
+        self._writing: aiohttp.ClientSession | None = None
         self._account = account or ""
         self._headers = {
             "Authorization": f"Bearer {self._key}",
@@ -168,16 +134,10 @@ class Client:
         return other
 
     async def __aenter__(self) -> Client:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=60),
-            timeout=aiohttp.ClientTimeout(
-                total=self._timeout, sock_connect=min(CONNECT_TIMEOUT, self._timeout)
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            read_bufsize=2**18,
-            proxy=_proxy(self._base),
-        )
+        connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=60)
+        self._session = self._over(connector)
+        # Traces cost every request something, and reads need none.
+        self._writing = self._over(connector, trace_configs=[writes.tracing()], connector_owner=False)
         return self
 
     async def __aexit__(
@@ -186,10 +146,22 @@ class Client:
         assert self._session is not None, "The client was left without having been entered."
         for pace in self._paces:
             pace.close()
-        await self._session.close()
-        self._session = None
+        for session in filter(None, (self._writing, self._session)):
+            await session.close()
+        self._session = self._writing = None
         if self._log is not None:
             self._log.flush()
+
+    def _over(self, connector: aiohttp.BaseConnector, **more: Any) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(self._timeout, sock_connect=min(CONNECT_TIMEOUT, self._timeout)),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            read_bufsize=2**18,
+            proxy=_proxy(self._base),
+            **more,
+        )
 
     async def get(
         self,
@@ -204,7 +176,7 @@ class Client:
         Raises a StripeError, Unreachable or BadPage after the last retry; never answers other than 2xx.
         """
         query = pages.query(params, v2=pages.is_v2(path)) if params else ""
-        return await self._call(_Request("GET", path, _named("GET", path, endpoint), query), tally)
+        return await self._call(attempts.Request("GET", path, _named("GET", path, endpoint), query), tally)
 
     async def post(
         self,
@@ -227,7 +199,7 @@ class Client:
         else:
             body = pages.form(values).encode()
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-        request = _Request("POST", path, _named("POST", path, endpoint), body=body, headers=headers)
+        request = attempts.Request("POST", path, _named("POST", path, endpoint), body=body, headers=headers)
         return await self._call(request, tally)
 
     async def delete(
@@ -242,101 +214,121 @@ class Client:
         """Delete; Missing may mean that an earlier attempt did it and its answer was lost."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         query = pages.query(params, v2=pages.is_v2(path)) if params else ""
-        request = _Request("DELETE", path, _named("DELETE", path, endpoint), query, headers=headers)
+        request = attempts.Request("DELETE", path, _named("DELETE", path, endpoint), query, headers=headers)
         return await self._call(request, tally)
 
-    async def _call(self, request: _Request, tally: Tally | None) -> Response:
+    async def send(
+        self,
+        write: writes.Write,
+        *,
+        before: Callable[[], object],
+        attempting: Callable[[], Awaitable[object]] | None = None,
+        earlier: writes.Effect = "none",
+        tally: Tally | None = None,
+    ) -> writes.Reply | writes.Fault:
+        """Send exactly these bytes, again while that may help, and tell what came of it; raises nothing of that.
+
+        `attempting` is awaited `writes.ANNOUNCED` seconds at most before an attempt leaves, and not while it has
+        its turn, so that a slow disk costs no turns; `before` is called before every socket write, when the
+        connection is there. What one of them raises ends it in a Fault, with nothing more sent. Nothing is
+        ever sent by itself, outside of an attempt. `earlier`: what may have come of it before this call.
+        """
+        headers = {"Stripe-Version": write.api_version, "Idempotency-Key": write.idempotency_key}
+        if write.method == "POST":
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        endpoint = _named(write.method, write.path, write.endpoint)
+        request = attempts.Request(write.method, write.path, endpoint, "", write.body, headers)
+        live = keys.mode(self._key) == "live"
+        course = writes.Course(write, before, attempting, live=live, earlier=earlier)
+        outcome = await self._settle(request, tally, course)
+        return course.reply(outcome) if isinstance(outcome, Response) else course.fault(outcome)
+
+    async def _call(self, request: attempts.Request, tally: Tally | None) -> Response:
+        outcome = await self._settle(request, tally)
+        if isinstance(outcome, attempts.Failure):
+            raise outcome.error
+        return outcome
+
+    async def _settle(
+        self, request: attempts.Request, tally: Tally | None, course: writes.Course | None = None
+    ) -> Response | attempts.Failure:
         url = self._url(request)
         tallies = (self.tally,) if tally is None else (self.tally, tally)
         failures = limited = 0
         began = math.inf
         while True:
             again = failures + limited > 0
+            if course is not None and not await course.announce():
+                return attempts.STOPPED
             async with self.pace.slot(request.endpoint, again=again) as slot:
                 began = min(began, slot.sent_at)
+                if course is not None:
+                    if not await course.begin():
+                        return attempts.STOPPED
+                    slot.now()
                 for each in tallies:
                     each.requests += 1
                     each.retries += again
                 if request.method == "GET":
                     self.pace.reads += 1
-                outcome = await self._attempt(request, url, failures + 1)
+                outcome = await self._attempt(request, url, failures + 1, course)
                 if isinstance(outcome, Response):
                     return outcome
                 if outcome.limiter is not None:
                     slot.limited(outcome.limiter, outcome.retry_after)
 
+            if course is not None:
+                course.failed(outcome.answer)
+                if course.stopped is not None:
+                    return outcome
             for each in tallies:
                 each.rate_limited += outcome.status == 429
                 each.server_errors += outcome.status >= 500
             if not outcome.retriable:
                 self._tell("refused", request, outcome, failures + 1)
-                raise outcome.error
+                return outcome
             if outcome.limiter is not None:
                 limited += 1
                 self._tell("limited", request, outcome, limited, outcome.retry_after or 0.0)
                 if self._out_of_patience(request.endpoint, began):
-                    raise outcome.error
+                    return outcome
                 # The limiter waits for all; a request that is refused again steps back by itself, too.
-                wait = _jittered(limited - 1, paces.LONGEST_PAUSE) if limited > 1 else 0.0
+                wait = attempts.jittered(limited - 1, limiters.LONGEST_PAUSE) if limited > 1 else 0.0
             else:
                 failures += 1
                 if failures >= self._attempts(outcome):
                     self._tell("refused", request, outcome, failures)
-                    raise outcome.error
-                wait = max(_jittered(failures), min(outcome.retry_after or 0.0, paces.LONGEST_ORDER))
+                    return outcome
+                wait = max(
+                    attempts.jittered(failures), min(outcome.retry_after or 0.0, limiters.LONGEST_ORDER)
+                )
                 self._tell("retry", request, outcome, failures, wait)
             log.debug("%s again in %.1f s: %s", request.endpoint, wait, type(outcome.error).__name__)
             if wait:
                 await self._sleep(wait)
 
-    async def _attempt(self, request: _Request, url: yarl.URL, attempts: int) -> Response | _Failure:
-        assert self._session is not None, "Use the client as `async with Client(...) as client`."
+    async def _attempt(
+        self, request: attempts.Request, url: yarl.URL, number: int, course: writes.Course | None
+    ) -> Response | attempts.Failure:
+        session = self._session if course is None else self._writing
+        assert session is not None, "Use the client as `async with Client(...) as client`."
+        line = attempts.Line(session, self.clock, self._timeout, self._reached)
         call = answers.Call(request.endpoint, self._host, masked(self._key), self._account)
-        headers = self._headers | request.headers if request.headers else self._headers
+        headers = {**self._headers, **request.headers} if request.headers else self._headers
         sent = self.clock.monotonic()
-        try:
-            async with self._session.request(
-                request.method, url, data=request.body, headers=headers, allow_redirects=False
-            ) as raw:
-                received = self.clock.monotonic()
-                body = await raw.read()
-        except aiohttp.ClientPayloadError:
-            return _Failure(answers.bad_page("it is cut", call))
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            tls = isinstance(error, aiohttp.ClientSSLError | ssl.SSLError)
-            return _Failure(
-                answers.unreachable(error, call, self._timeout), retriable=self._reached or not tls
-            )
-        try:
-            body, why = answers.unpacked(body, raw.headers.get("Content-Encoding", "")), ""
-        except ValueError as error:
-            body, why = b"", str(error)
-        answer = answers.Answer(raw.status, raw.headers, body)
-        date = clocks.seconds(raw.headers.get("Date", ""))
-        if date is not None and (answer.request_id or answer.status < 500):
-            self.clock.observe(date, sent, received)  # a gateway's own answer tells the gateway's time
-        if answer.status >= 300:
-            return _Failure(
-                answers.refused(answer, call, attempts),
-                status=answer.status,
-                retriable=_retriable(answer),
-                limiter=_limiter(answer),
-                retry_after=_retry_after(answer),
-            )
-        why = why or answers.incomplete(answer)
-        if why:
-            return _Failure(answers.bad_page(why, call, answer.request_id))
-        self._reached = True
-        if self._log is not None:
-            took = self.clock.monotonic() - sent
-            self._log.answered(request.endpoint, self._account, len(body), took, answer.status)
-        return Response(answer.status, answer.headers, body, self.clock.version(sent), answer.request_id)
+        outcome = await attempts.attempt(line, request, url, headers, call, number, course)
+        if isinstance(outcome, Response):
+            self._reached = True
+            if self._log is not None:
+                took = self.clock.monotonic() - sent
+                self._log.answered(request.endpoint, self._account, len(outcome.body), took, outcome.status)
+        return outcome
 
     def _tell(
         self,
         kind: happenings.Kind,
-        request: _Request,
-        failure: _Failure,
+        request: attempts.Request,
+        failure: attempts.Failure,
         attempt: int,
         seconds: float = 0.0,
     ) -> None:
@@ -352,7 +344,7 @@ class Client:
         told = Happening(kind, request.endpoint, self._account, status=failure.status, reason=reason)
         self._log.tell(dataclasses.replace(told, seconds=seconds, attempt=attempt))
 
-    def _attempts(self, failure: _Failure) -> int:
+    def _attempts(self, failure: attempts.Failure) -> int:
         if self._reached or failure.status:
             return self._max_attempts
         return min(FIRST_ATTEMPTS, self._max_attempts)
@@ -364,7 +356,7 @@ class Client:
         patience = self._rate_limit_patience
         return now - quiet_since >= patience or now - began >= 3 * patience
 
-    def _url(self, request: _Request) -> yarl.URL:
+    def _url(self, request: attempts.Request) -> yarl.URL:
         path = request.path
         assert path.startswith(("/v1/", "/v2/")), f"{path} is no path of Stripe's API."
         if not SAFE_PATH.fullmatch(path):
@@ -394,43 +386,6 @@ def _base(api_base: str) -> tuple[str, str]:
 
 def _named(method: str, path: str, endpoint: str) -> str:
     return f"{method} {endpoint or paces.template(path)}"
-
-
-def _limiter(answer: answers.Answer) -> str | None:
-    # An object's lock is a 429, too, and says nothing about the rate: https://docs.stripe.com/rate-limits
-    if answer.status != 429 or answers.refusal(answer).code == "lock_timeout":
-        return None
-    return answer.headers.get("Stripe-Rate-Limited-Reason", "")
-
-
-def _retriable(answer: answers.Answer) -> bool:
-    if _limiter(answer) is not None:
-        # Stripe may say "false" to a request beyond a limit, so that clients don't hurry: stripe-dotnet#1886.
-        # The pace has slowed down, and the same request goes out again when its turn comes.
-        return True
-    order = answer.headers.get("Stripe-Should-Retry", "").strip().lower()
-    if order in ("true", "false"):
-        return order == "true"
-    if answer.headers.get("Idempotent-Replayed", "").lower() == "true":
-        # Stripe stores the answer to an idempotency key, failures included: it would be the same again.
-        return False
-    return answer.status in (409, 429) or answer.status >= 500
-
-
-def _retry_after(answer: answers.Answer) -> float | None:
-    """Seconds that `Retry-After` orders to wait, from a number or a date."""
-    order = answer.headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"\d+(\.\d+)?", order):
-        return float(order)
-    until = clocks.seconds(order)
-    if until is None:
-        return None
-    return max(0.0, until - (clocks.seconds(answer.headers.get("Date", "")) or time.time()))
-
-
-def _jittered(failures: int, longest: float = LONGEST_WAIT) -> float:
-    """Exponential, with full jitter."""
-    return random.uniform(0.0, min(longest, FIRST_WAIT * 2.0 ** min(failures - 1, 16)))
 
 
 def _proxy(base: str) -> yarl.URL | None:

@@ -13,7 +13,6 @@ import collections
 import heapq
 import itertools
 import math
-import random
 import re
 import threading
 import time
@@ -22,33 +21,12 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from tidegate import errors
-from tidegate.stripe import keys
+from tidegate.stripe import keys, limiters
 
-MARGIN = 0.01
-"""What is left of a limit even at budget 1, because requests don't arrive as evenly as they are sent."""
-CATCH_UP = 0.1
-"""Seconds of grants that may be made up at once after the event loop was busy."""
 LATE = 0.001
 """Seconds between a grant and its use that are worth a correction."""
-FLOOR = 0.04
-"""The part of its rate that a limiter always keeps."""
-STRAY, STRAY_CUT, STRAY_PAUSE = 0.01, 0.003, 0.02
-"""A refusal among more than a hundred answers is bad luck on the way, not a limit that was set too high."""
-LEAST_CUT, LARGEST_CUT = 0.03, 0.5
-FEW = 8
-"""So many answers count as given before the first: one refusal out of one says little."""
-RISE, CAREFUL_RISE = 0.10, 0.0025
-"""Per second; the careful one close to where Stripe refused less than `MEMORY` seconds ago."""
-CAREFUL_STEP = 0.2
-"""What a round of answers adds to the requests at a time, instead of 1, for as long."""
-MEMORY = 10.0
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-LONGEST_ORDER = 60.0
-"""`Retry-After` beyond this many seconds is taken for this many."""
 LANES = 1000
 """Endpoints kept in memory; idle ones beyond this are forgotten."""
-NEVER = -math.inf
-
 
 _paces: weakref.WeakSet[Pace] = weakref.WeakSet()
 _known = threading.Lock()
@@ -106,153 +84,17 @@ def template(path: str) -> str:
     )
 
 
-class Limiter:
-    """One limit: so many requests per second, and so many at a time. All times are the event loop's."""
-
-    __slots__ = (
-        "allowed",
-        "answered_at",
-        "answers",
-        "cap",
-        "ceiling",
-        "cut_at",
-        "factor",
-        "granted",
-        "in_flight",
-        "log",
-        "max_in_flight",
-        "name",
-        "next_at",
-        "parked",
-        "paused_until",
-        "queued",
-        "refusals",
-        "risen_at",
-        "streak",
-        "used",
-        "waiters",
-    )
-
-    def __init__(self, limit: float | None, budget: float, max_in_flight: int, name: str = "") -> None:
-        self.name = name
-        self.used = 0
-        self.allowed = None if limit is None else min(limit * budget, limit / (1 + MARGIN))
-        self.granted = self.allowed or 0.0
-        """What of the allowed rate may be used now: all of it, unless it is shared."""
-        self.log: collections.deque[float] = collections.deque(maxlen=math.ceil(self.allowed or 1) + 1)
-        self.next_at = self.paused_until = self.cut_at = self.answered_at = NEVER
-        self.factor = self.ceiling = 1.0
-        self.risen_at = 0.0
-        self.answers = self.refusals = 0.0
-        self.streak = self.in_flight = 0
-        self.max_in_flight = max_in_flight
-        self.cap = float(max_in_flight)
-        self.waiters: collections.deque[asyncio.Future[float]] = collections.deque()
-        self.queued = self.parked = False
-
-    def ready_at(self) -> float:
-        """The earliest moment of the next grant as far as the rate goes."""
-        at = max(self.next_at, self.paused_until)
-        if self.allowed is not None:
-            rate = self.granted * self.factor
-            if not rate:
-                return math.inf
-            count = math.ceil(rate)
-            if len(self.log) >= count:
-                at = max(at, self.log[-count] + count / rate)
-        return at
-
-    def has_room(self) -> bool:
-        """Are fewer requests under way than may be?"""
-        return self.in_flight < max(1, int(self.cap))
-
-    def grant(self, now: float) -> None:
-        """Count one request as sent."""
-        self.in_flight += 1
-        self.used += 1
-        if self.allowed is None:
-            return
-        if self.factor < 1.0:
-            self._rise(now)
-        self.next_at = max(self.next_at, now - CATCH_UP) + 1 / (self.granted * self.factor)
-        self.log.append(now)
-
-    def sent(self, granted_at: float, now: float) -> None:
-        """Count a grant as of now, when it was really used."""
-        if granted_at in self.log:
-            self.log.remove(granted_at)
-            self.log.append(now)
-
-    def answered(self, now: float, sent_at: float) -> None:
-        """Count one answer that was no refusal."""
-        self.answers += 1
-        self.answered_at = now
-        if sent_at >= self.cut_at:
-            self.streak = 0
-        if self.cap < self.max_in_flight:
-            step = CAREFUL_STEP if now - self.cut_at < MEMORY else 1.0
-            self.cap = min(self.max_in_flight, self.cap + step / self.cap)
-
-    def refused(self, now: float, sent_at: float, retry_after: float | None, concurrency: bool) -> None:
-        """Slow down; what was sent before the last refusal came says nothing new."""
-        if retry_after is not None:
-            self.paused_until = max(self.paused_until, now + min(retry_after, LONGEST_ORDER))
-        if sent_at < self.cut_at:
-            return
-        self.refusals += 1
-        share = self.refusals / (self.refusals + self.answers + FEW)
-        stray = share < STRAY and not self.streak
-        if concurrency:
-            self.cap = max(1.0, min(self.cap, self.in_flight) * 0.7)
-        else:
-            if share < 0.2:
-                self.ceiling = self.factor
-            cut = STRAY_CUT if stray else min(max(share, LEAST_CUT), LARGEST_CUT)
-            self.factor = max(FLOOR, self.factor * (1 - cut))
-        pause = STRAY_PAUSE if stray else min(LONGEST_PAUSE, FIRST_PAUSE * 2**self.streak)
-        self.paused_until = max(self.paused_until, now + pause * random.uniform(0.5, 1.0))
-        self.streak = min(self.streak + 1, 16)
-        self.answers /= 2
-        self.refusals /= 2
-        self.cut_at = self.risen_at = now
-
-    def regrant(self, rate: float, now: float) -> None:
-        """From now on so much of the allowed rate may be used."""
-        if not self.granted:
-            self.next_at = now  # nothing is made up of the time without any
-        elif rate > self.granted:
-            self.next_at = min(self.next_at, now + 1 / (rate * self.factor))
-        self.granted = rate
-
-    def heard(self, now: float, pause: float, factor: float) -> None:
-        """Somebody else with the same budget was refused: slow down as they did."""
-        self.paused_until = max(self.paused_until, now + pause)
-        if factor < self.factor:
-            self.factor = factor
-            self.cut_at = self.risen_at = now
-
-    def idle(self, now: float) -> bool:
-        """Is there nothing to remember?"""
-        return not (self.in_flight or self.waiters) and self.factor >= 1.0 and self.ready_at() <= now
-
-    def _rise(self, now: float) -> None:
-        careful = now - self.cut_at < MEMORY and self.factor >= self.ceiling * (1 - LEAST_CUT)
-        rise = CAREFUL_RISE if careful else RISE
-        self.factor = min(1.0, self.factor + rise * max(0.0, min(1.0, now - self.risen_at)))
-        self.risen_at = now
-
-
 class Slot:
     """Leave to send one request; entered when it may be sent, left when its answer is read."""
 
-    __slots__ = ("_again", "_lane", "_pace", "_refused", "sent_at")
+    __slots__ = ("_again", "_counted_at", "_lane", "_pace", "_refused", "sent_at")
 
-    def __init__(self, pace: Pace, lane: Limiter, again: bool) -> None:
+    def __init__(self, pace: Pace, lane: limiters.Limiter, again: bool) -> None:
         self._pace = pace
         self._lane = lane
         self._again = again
         self._refused = False
-        self.sent_at = NEVER
+        self._counted_at = self.sent_at = limiters.NEVER
 
     def limited(self, reason: str = "", retry_after: float | None = None) -> None:
         """Stripe answered 429: `Stripe-Rate-Limited-Reason`, and `Retry-After` in seconds."""
@@ -262,8 +104,16 @@ class Slot:
         limiter.refused(now, self.sent_at, retry_after, concurrency=reason.endswith("concurrency"))
         self._pace._refused(limiter)
 
+    def now(self) -> None:
+        """The request goes out only now, since something had to be done first: it counts as of now."""
+        moment = asyncio.get_running_loop().time()
+        if moment - self.sent_at > LATE:
+            self._pace.account.sent(self._counted_at, moment)
+            self._lane.sent(self._counted_at, moment)
+            self._counted_at = self.sent_at = moment
+
     async def __aenter__(self) -> Slot:
-        await self._pace._enter(self._lane, self._again)
+        self._counted_at = await self._pace._enter(self._lane, self._again)
         self.sent_at = asyncio.get_running_loop().time()
         return self
 
@@ -295,10 +145,10 @@ class Pace:
         """The account, for whoever asks how long requests wait."""
         self.reads = 0
         """GET requests so far: what Stripe counts against the monthly read allocation."""
-        self.account = Limiter(limits.per_account, budget, max_in_flight)
+        self.account = limiters.Limiter(limits.per_account, budget, max_in_flight)
         self._max_in_flight = max_in_flight
-        self._lanes: dict[str, Limiter] = {}
-        self._queue: list[tuple[float, int, Limiter]] = []
+        self._lanes: dict[str, limiters.Limiter] = {}
+        self._queue: list[tuple[float, int, limiters.Limiter]] = []
         self._turn = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -341,10 +191,10 @@ class Pace:
     def close(self) -> None:
         """Nobody sends any more; only a budget that is shared minds."""
 
-    def _refused(self, limiter: Limiter) -> None:
+    def _refused(self, limiter: limiters.Limiter) -> None:
         """Stripe refused a request; others could hear of it here."""
 
-    def _lane(self, endpoint: str) -> Limiter:
+    def _lane(self, endpoint: str) -> limiters.Limiter:
         lane = self._lanes.get(endpoint)
         if lane is None:
             if len(self._lanes) >= LANES and self._loop is not None:
@@ -355,15 +205,16 @@ class Pace:
                 limit = self.limits.search
             elif "/v1/files" in endpoint:
                 limit = self.limits.files
-            lane = self._lanes[endpoint] = Limiter(limit, self.budget, self._max_in_flight, endpoint)
+            lane = self._lanes[endpoint] = limiters.Limiter(limit, self.budget, self._max_in_flight, endpoint)
         return lane
 
-    async def _enter(self, lane: Limiter, again: bool) -> None:
+    async def _enter(self, lane: limiters.Limiter, again: bool) -> float:
+        """Wait for a turn; returns the moment as of which it counts."""
         loop = self._loop = asyncio.get_running_loop()
         now = loop.time()
         if not self._queue and not lane.waiters and self._free(self.account, now) and self._free(lane, now):
             self._grant(lane, now)
-            return
+            return now
         waiter: asyncio.Future[float] = loop.create_future()
         (lane.waiters.appendleft if again else lane.waiters.append)(waiter)
         if not lane.queued and not lane.parked:
@@ -379,11 +230,13 @@ class Pace:
         finally:
             del self._waits[waiter]
         now = loop.time()
-        if now - granted_at > LATE:
-            self.account.sent(granted_at, now)
-            lane.sent(granted_at, now)
+        if now - granted_at <= LATE:
+            return granted_at
+        self.account.sent(granted_at, now)
+        lane.sent(granted_at, now)
+        return now
 
-    def _leave(self, lane: Limiter) -> None:
+    def _leave(self, lane: limiters.Limiter) -> None:
         self.account.in_flight -= 1
         lane.in_flight -= 1
         if lane.parked:
@@ -393,10 +246,10 @@ class Pace:
             self._pump()
 
     @staticmethod
-    def _free(limiter: Limiter, now: float) -> bool:
+    def _free(limiter: limiters.Limiter, now: float) -> bool:
         return limiter.has_room() and limiter.ready_at() <= now
 
-    def _grant(self, lane: Limiter, now: float) -> None:
+    def _grant(self, lane: limiters.Limiter, now: float) -> None:
         self.account.grant(now)
         lane.grant(now)
         second = int(now)
@@ -404,7 +257,7 @@ class Pace:
             self._seconds.append([second, 0])
         self._seconds[-1][1] += 1
 
-    def _enqueue(self, lane: Limiter) -> None:
+    def _enqueue(self, lane: limiters.Limiter) -> None:
         assert self._loop is not None, "Only a waiter of a running loop is ever queued."
         lane.queued = True
         # Not before now: an endpoint without a limit must not stand before those that have one.

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from tidegate import errors
 from tidegate.store import database, grants
-from tidegate.stripe import keys, pace, shares
+from tidegate.stripe import keys, limiters, pace, shares
 
 TOGETHER = 100
 """Accounts of one transaction."""
@@ -105,7 +105,7 @@ class Purse:
         return self._store.place
 
     def _serve(self) -> None:
-        tidied = pace.NEVER
+        tidied = limiters.NEVER
         while True:
             with self._news:
                 while not self._said and not self._closing:

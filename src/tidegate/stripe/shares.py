@@ -20,7 +20,7 @@ from typing import Protocol
 
 from tidegate import errors
 from tidegate.store import grants
-from tidegate.stripe import pace
+from tidegate.stripe import limiters, pace
 
 PERIOD = 1.0
 """Seconds between two renewals."""
@@ -89,11 +89,11 @@ class Shared(pace.Pace):
         self.holder = secrets.token_hex(8)
         self._bank, self._name = bank, account
         self._awake = self._asking = False
-        self._until = pace.NEVER
+        self._until = limiters.NEVER
         """When what was granted ends; for ever once that has come."""
         self._held: dict[str, _Use] = {}
         self._refusals: dict[str, grants.Refusal] = {}
-        self._used_at = self._asked_at = self._pressed_at = self._woke_at = self._lapsed_at = pace.NEVER
+        self._used_at = self._asked_at = self._pressed_at = self._woke_at = self._lapsed_at = limiters.NEVER
         self._turns: asyncio.TimerHandle | None = None
         self.account.granted = 0.0
 
@@ -131,7 +131,7 @@ class Shared(pace.Pace):
         if now >= said.at + grants.TERM:
             return self._turn_within(0.0, now)
         self._bank.found()
-        self._until, self._lapsed_at = said.at + grants.TERM, pace.NEVER
+        self._until, self._lapsed_at = said.at + grants.TERM, limiters.NEVER
         for endpoint, share in shares.items():
             use = self._held.get(endpoint)
             if use is None:
@@ -147,7 +147,7 @@ class Shared(pace.Pace):
             heapq.heapify(self._queue)
             self._pump()
 
-    async def _enter(self, lane: pace.Limiter, again: bool) -> None:
+    async def _enter(self, lane: limiters.Limiter, again: bool) -> float:
         loop = self._loop = asyncio.get_running_loop()
         now = self._used_at = loop.time()
         if not self._awake:
@@ -156,7 +156,7 @@ class Shared(pace.Pace):
             self._turn_within(0.0, now)  # once the tasks that are ready now have asked, too
         elif now >= self._until:
             self._lapse(now)
-        await super()._enter(lane, again)
+        return await super()._enter(lane, again)
 
     def _pump(self) -> None:
         assert self._loop is not None, "Only a waiter of a running loop is ever queued."
@@ -167,7 +167,7 @@ class Shared(pace.Pace):
         if self._queue and not self._asking and now - self._pressed_at >= HURRY:
             self._press(now)
 
-    def _lane(self, endpoint: str) -> pace.Limiter:
+    def _lane(self, endpoint: str) -> limiters.Limiter:
         known = self._lanes.get(endpoint)
         lane = super()._lane(endpoint)
         if self._lanes.get(endpoint) is not known and lane.allowed is not None:
@@ -175,7 +175,7 @@ class Shared(pace.Pace):
             lane.granted = lane.allowed * BRIDGE
         return lane
 
-    def _refused(self, limiter: pace.Limiter) -> None:
+    def _refused(self, limiter: limiters.Limiter) -> None:
         assert self._loop is not None, "Only what was sent is refused."
         now = self._loop.time()
         pause = max(0.0, limiter.paused_until - now)
@@ -198,7 +198,7 @@ class Shared(pace.Pace):
             self._pressed_at = now
             self._turn_within(soon, now)
 
-    def _short(self, limiter: pace.Limiter, now: float) -> bool:
+    def _short(self, limiter: limiters.Limiter, now: float) -> bool:
         """Does a request wait for longer than a moment, only because the share is small?"""
         if limiter.allowed is None or limiter.granted >= limiter.allowed or not limiter.has_room():
             return False
@@ -238,12 +238,12 @@ class Shared(pace.Pace):
             return self._rest(now)
         if now >= self._until:
             self._lapse(now)
-        if self._lapsed_at != pace.NEVER and now - self._lapsed_at >= PERIOD:
+        if self._lapsed_at != limiters.NEVER and now - self._lapsed_at >= PERIOD:
             self._bank.lost()
         since, most = self._woke_at, PATIENCE
-        if self._until != pace.NEVER:
+        if self._until != limiters.NEVER:
             since, most = self._lapsed_at, ENDURED
-        if since != pace.NEVER and now - since >= most:
+        if since != limiters.NEVER and now - since >= most:
             return self._give_up(now)
         if not self._asking:
             self._ask(now)
@@ -276,7 +276,7 @@ class Shared(pace.Pace):
 
     def _lapse(self, now: float) -> None:
         """What was granted has ended: some of it is left, until the database answers."""
-        if self._until == pace.NEVER:
+        if self._until == limiters.NEVER:
             return
         self._until, self._lapsed_at = math.inf, now
         for limiter in (self.account, *self._lanes.values()):
@@ -290,7 +290,7 @@ class Shared(pace.Pace):
         if self._turns is not None:
             self._turns.cancel()
             self._turns = None
-        self._until = self._lapsed_at = pace.NEVER
+        self._until = self._lapsed_at = limiters.NEVER
         self._held.clear()
         self.account.granted = 0.0
         for lane in self._lanes.values():
@@ -321,7 +321,7 @@ class _Use:
 
     __slots__ = ("_at", "_last", "_seen", "_wanted", "due", "limiter", "refused")
 
-    def __init__(self, limiter: pace.Limiter, now: float) -> None:
+    def __init__(self, limiter: limiters.Limiter, now: float) -> None:
         self.limiter = limiter
         self.refused = self.due = 0.0
         self._seen, self._at, self._last = limiter.used, now, now
