@@ -18,14 +18,14 @@ import psycopg
 import pytest
 
 from tidegate import errors
-from tidegate.store import database, deliveries, runs, ticks
+from tidegate.store import database, deliveries, logs, runs, ticks
 
 Opened = Callable[[], database.Database]
 FLOWS = tuple(f"pull:{n}" for n in range(4))
 
 ENGINE = """
 import sys
-from tidegate.store import database, runs, ticks
+from tidegate.store import database, logs, runs, ticks
 
 url, worker = sys.argv[1:]
 store = database.open_database(url)
@@ -39,7 +39,7 @@ while True:
         if (run := runs.begin(store, queued.id, worker)) is None:
             continue
         print("began", run.id, flush=True)
-        runs.write(store, run.id, worker, 0, [runs.Line(0.0, "info", "hello")])
+        logs.write(store, run.id, worker, 0, [logs.Line(0.0, "info", "hello")])
         if runs.beat(store, run.id, worker, {"rows": 1}) and runs.end(store, run.id, worker, "ok"):
             print("ended", run.id, flush=True)
 """
@@ -219,7 +219,7 @@ class TestAServerThatGoesAway:
                 [tick] = watcher.execute("SELECT waiting, options, failures, next_at FROM ticks")
                 assert (tick["waiting"], tick["options"], tick["failures"]) == ("", "{}", 1)
                 assert len(deliveries.after(watcher, "acme", 0)) == 2
-                assert [line.text for line in runs.lines(watcher, "run_1")[0]] == ["one", "two"]
+                assert [line.text for line in logs.read(watcher, "run_1")[0]] == ["one", "two"]
                 piece += 1
         assert piece > 60  # statements are there
 
@@ -235,7 +235,7 @@ class TestAServerThatGoesAway:
             for tick in ticks.due(store)[0]:
                 ticks.fire(store, tick, "run_1", hourly)
             runs.begin(store, "run_1", "w")
-            runs.write(store, "run_1", "w", 0, [runs.Line(1.0, "info", "one"), runs.Line(2.0, "info", "two")])
+            logs.write(store, "run_1", "w", 0, [logs.Line(1.0, "info", "one"), logs.Line(2.0, "info", "two")])
             runs.beat(store, "run_1", "w", {"rows": 1})
             deliveries.keep(store, [deliveries.Delivery("acme", "", f"{n}", "t", n, "{}") for n in range(2)])
             assert runs.end(store, "run_1", "w", "ok", then=["pull:a"])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from tidegate.store import database, deliveries
+from tidegate.store import database, deliveries, retention
 
 Opened = Callable[[], database.Database]
 DAY = 86_400.0
@@ -116,6 +116,16 @@ class TestHeard:
         assert deliveries.mark(store, "pull:a", "acme", numbers[3]) == numbers[3]
         assert deliveries.mark(store, "pull:a", "acme", numbers[1]) == numbers[3]
 
+    def test_a_mark_that_was_put_back_meanwhile_stays_there(self, store: database.Database) -> None:
+        deliveries.begin(store, "pull:a", "acme")
+        deliveries.keep(store, [event(n) for n in range(5)])
+        aged(store, 1000)
+        numbers = [each.number for each in deliveries.after(store, "acme", 0)]
+        known = deliveries.mark(store, "pull:a", "acme", numbers[2])
+        deliveries.replay(store, "pull:a", "acme", 0.0)
+        assert deliveries.mark(store, "pull:a", "acme", numbers[4], known) == numbers[0] - 1
+        assert hear(store, "pull:a") == [f"evt_{n}" for n in range(5)]
+
     def test_replayed_it_is_heard_again(self, store: database.Database) -> None:
         deliveries.begin(store, "pull:a", "acme")
         deliveries.keep(store, [event(1), event(2)])
@@ -154,42 +164,42 @@ class TestGone:
         aged(store, 8 * DAY)
         deliveries.keep(store, [event(3)])
         hear(store, "pull:a")
-        assert deliveries.prune(store, 7 * DAY) == 0
+        assert retention.prune_deliveries(store, 7 * DAY) == 0
         hear(store, "pull:b")
-        assert deliveries.prune(store, 7 * DAY) == 2
+        assert retention.prune_deliveries(store, 7 * DAY) == 2
         assert names(deliveries.after(store, "acme", 0)) == ["evt_3"]
 
     def test_what_nobody_listens_to_goes_too(self, store: database.Database) -> None:
         deliveries.begin(store, "pull:a", "acme")
         deliveries.keep(store, [event(1, "other"), event(2, "acme")])
         aged(store, 8 * DAY)
-        assert deliveries.prune(store, 7 * DAY) == 1
+        assert retention.prune_deliveries(store, 7 * DAY) == 1
         assert names(deliveries.after(store, "acme", 0)) == ["evt_2"]
 
     def test_what_stripe_itself_forgets_goes_in_any_case(self, store: database.Database) -> None:
         deliveries.begin(store, "pull:a", "acme")
         deliveries.keep(store, [event(1)])
         aged(store, 28 * DAY)
-        assert deliveries.prune(store, 7 * DAY) == 0
+        assert retention.prune_deliveries(store, 7 * DAY) == 0
         aged(store, 2 * DAY)
-        assert deliveries.prune(store, 7 * DAY) == 1
+        assert retention.prune_deliveries(store, 7 * DAY) == 1
 
     def test_in_steps_that_others_come_between(
         self, store: database.Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(deliveries, "STEP", 4)
-        monkeypatch.setattr(deliveries, "STEPS", 2)
+        monkeypatch.setattr(retention, "STEP", 4)
+        monkeypatch.setattr(retention, "STEPS", 2)
         deliveries.keep(store, [event(n) for n in range(10)])
         aged(store, 8 * DAY)
-        assert deliveries.prune(store, 7 * DAY) == 8
-        assert deliveries.prune(store, 7 * DAY) == 2
-        assert deliveries.prune(store, 7 * DAY) == 0
+        assert retention.prune_deliveries(store, 7 * DAY) == 8
+        assert retention.prune_deliveries(store, 7 * DAY) == 2
+        assert retention.prune_deliveries(store, 7 * DAY) == 0
 
     def test_numbers_go_on_after_everything_is_gone(self, store: database.Database) -> None:
         deliveries.keep(store, [event(1), event(2)])
         last = deliveries.after(store, "acme", 0)[-1].number
         aged(store, 8 * DAY)
-        deliveries.prune(store, 7 * DAY)
+        retention.prune_deliveries(store, 7 * DAY)
         deliveries.keep(store, [event(3)])
         [new] = deliveries.after(store, "acme", last)
         assert new.event == "evt_3"

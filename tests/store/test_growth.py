@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tidegate.store import database, deliveries, retention, runs, ticks
+from tidegate.store import database, deliveries, logs, retention, runs, slices, ticks
 
 MANY = 20_000
 FLOWS = 20
@@ -49,6 +49,14 @@ def grown(store: database.Database) -> database.Database:
                 {"run": f"run_{n % 50:05x}_more", "writer": f"w{n // 50 % 2}", "n": n // 100}
                 for n in range(MANY)
             ],
+        )
+        session.each(
+            "INSERT INTO slices (run, number, accounts, state) VALUES (:run, :n, 'acct_1', :state)",
+            [
+                {"run": f"run_{n // 50:05x}_more", "n": n % 50, "state": ("done", "failed")[n % 2]}
+                for n in range(MANY)
+            ]
+            + [{"run": f"run_{MANY + 1:05x}_more", "n": n, "state": "queued"} for n in range(5)],
         )
         session.each(
             "INSERT INTO deliveries (connection, account, event, type, created, received_at, payload) "
@@ -103,8 +111,12 @@ ALL_THE_TIME: dict[str, Callable[[database.Database], object]] = {
     "queued": lambda store: runs.listed(store, states=("queued",), limit=100),
     "failed": lambda store: runs.listed(store, states=("partial", "failed", "interrupted"), limit=20),
     "failed of a flow": lambda store: runs.listed(store, flow="pull:3", states=("failed",), limit=20),
-    "lines": lambda store: runs.lines(store, f"run_{7:05x}_more", seen={"w0": 3}, limit=100),
+    "lines": lambda store: logs.read(store, f"run_{7:05x}_more", seen={"w0": 3}, limit=100),
     "waiting": ticks.waiting,
+    "slices": slices.open_runs,
+    "take": lambda store: slices.take(store, f"run_{MANY + 1:05x}_more", "w"),
+    "slices of a run": lambda store: slices.counts(store, f"run_{MANY + 1:05x}_more"),
+    "add": lambda store: slices.add(store, f"run_{MANY + 1:05x}_more", 9_999, ["acct_1"]),
     "heard": lambda store: deliveries.begin(store, "pull:1", "acme"),
     "deliveries": lambda store: deliveries.after(store, "acme", MANY - 20, [MANY - 10], 5),
     "mark": lambda store: deliveries.mark(store, "pull:1", "acme", MANY),
@@ -116,8 +128,7 @@ ALL_THE_TIME: dict[str, Callable[[database.Database], object]] = {
 def test_nothing_reads_all_runs_lines_or_deliveries(
     grown: database.Database, asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "STEPS", 1)
-    monkeypatch.setattr(deliveries, "STEPS", 1)
+    monkeypatch.setattr(retention, "STEPS", 1)
     for name, act in ALL_THE_TIME.items():
         asked.clear()
         act(grown)
@@ -125,7 +136,22 @@ def test_nothing_reads_all_runs_lines_or_deliveries(
         assert statements, name
         for text, parameters in statements:
             for table in read_whole(grown, text, parameters):
-                assert table not in ("runs", "run_lines", "deliveries"), f"{name}: {text}"
+                assert table not in ("runs", "run_lines", "deliveries", "slices"), f"{name}: {text}"
+
+
+def test_the_last_delivery_of_each_connection_is_found_without_looking_at_the_others(
+    grown: database.Database,
+) -> None:
+    """Endpoints to which nothing comes are asked for again and again, beside one to which everything does."""
+    text = "SELECT max(received_at) AS last FROM deliveries WHERE connection = 'quiet'"
+    if grown.kind == "sqlite":
+        [step] = [row["detail"] for row in grown.execute(f"EXPLAIN QUERY PLAN {text}")]
+        assert "COVERING INDEX" in step
+        return
+    [row] = grown.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {text}")
+    [plan] = row["QUERY PLAN"] if isinstance(row["QUERY PLAN"], list) else json.loads(row["QUERY PLAN"])
+    seen = [node.get("Rows Removed by Filter", 0) for node in nodes(plan["Plan"]) if "Relation Name" in node]
+    assert seen == [0]
 
 
 def test_what_reads_everything_is_noticed(grown: database.Database) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tidegate.store import database, deliveries, leases, positions, retention, runs, ticks
+from tidegate.store import database, deliveries, leases, logs, positions, reports, retention, runs, ticks
 
 Opened = Callable[[], database.Database]
 DAY = 86_400.0
@@ -118,8 +118,8 @@ class TestRetention:
         """A run that ended so many days ago, with a line, a report and a slice."""
         run = runs.queue(store, runs.new_id(), flow, "manual")
         runs.begin(store, run.id, "w")
-        runs.write(store, run.id, "w", 0, [runs.Line(0.0, "info", "hello")])
-        runs.report(store, run.id, [{"stream": "charges", "account": "acct_1", "status": "ok"}])
+        logs.write(store, run.id, "w", 0, [logs.Line(0.0, "info", "hello")])
+        reports.keep(store, run.id, [{"stream": "charges", "account": "acct_1", "status": "ok"}])
         store.execute(
             "INSERT INTO slices (run, number, accounts, state) VALUES (:run, 0, 'acct_1', 'done')",
             {"run": run.id},
@@ -142,25 +142,25 @@ class TestRetention:
             self.ended(store, "pull:a", days)
         last = self.ended(store, "pull:b", 500)
         assert self.counts(store) == [4, 4, 4, 4]
-        assert runs.prune(store, 90 * DAY) == 2
+        assert retention.prune_runs(store, 90 * DAY) == 2
         assert self.counts(store) == [2, 2, 2, 2]
         assert last.id in {run.id for run in runs.listed(store)}
-        assert runs.prune(store, 90 * DAY) == 0
+        assert retention.prune_runs(store, 90 * DAY) == 0
 
     def test_one_that_runs_for_long_stays(self, store: database.Database) -> None:
         run = runs.queue(store, "run_1", "pull:a", "continuous")
         runs.begin(store, run.id, "w")
         store.execute("UPDATE runs SET queued_at = queued_at - :s", {"s": 500 * DAY})
-        assert runs.prune(store, 90 * DAY) == 0
+        assert retention.prune_runs(store, 90 * DAY) == 0
 
     def test_in_steps_that_others_come_between(
         self, store: database.Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(runs, "STEP", 2)
-        monkeypatch.setattr(runs, "STEPS", 3)
+        monkeypatch.setattr(retention, "STEP", 2)
+        monkeypatch.setattr(retention, "STEPS", 3)
         for n in range(10):
             self.ended(store, "pull:a", 200 - n)
-        assert [runs.prune(store, 90 * DAY) for _ in range(3)] == [6, 3, 0]
+        assert [retention.prune_runs(store, 90 * DAY) for _ in range(3)] == [6, 3, 0]
 
     def test_everything_that_is_of_no_use_goes(self, store: database.Database) -> None:
         self.ended(store, "pull:a", 100)

@@ -23,8 +23,7 @@ def left(store: database.Database) -> int:
 
 
 def test_a_cleaning_goes_on_until_there_is_nothing_left(store: database.Database, monkeypatch: Any) -> None:
-    monkeypatch.setattr(deliveries, "STEP", 10)
-    monkeypatch.setattr(deliveries, "STEPS", 2)
+    monkeypatch.setattr(retention, "STEPS", 2)
     monkeypatch.setattr(retention, "STEP", 10)
     monkeypatch.setattr(retention, "LONGEST", 600.0)
     filled(store, 105)
@@ -33,8 +32,7 @@ def test_a_cleaning_goes_on_until_there_is_nothing_left(store: database.Database
 
 
 def test_but_not_for_ever(store: database.Database, monkeypatch: Any) -> None:
-    monkeypatch.setattr(deliveries, "STEP", 10)
-    monkeypatch.setattr(deliveries, "STEPS", 2)
+    monkeypatch.setattr(retention, "STEPS", 2)
     monkeypatch.setattr(retention, "STEP", 10)
     monkeypatch.setattr(retention, "LONGEST", 0.0)
     filled(store, 105)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tidegate import errors
-from tidegate.store import database, runs, ticks
+from tidegate.store import database, logs, runs, ticks
 
 Opened = Callable[[], database.Database]
 FLOW = "pull:a"
@@ -125,13 +125,13 @@ class TestFromQueuedToEnded:
     def test_texts_hold_anything_and_stay_small(self, store: database.Database) -> None:
         run = begun(store, note="a\0b")
         runs.beat(store, run.id, "w", {"phase": "a\0\U0001f600"})
-        runs.write(store, run.id, "w", 0, [runs.Line(1.0, "info", "nul \0, half \ud83d, whole \U0001f600")])
+        logs.write(store, run.id, "w", 0, [logs.Line(1.0, "info", "nul \0, half \ud83d, whole \U0001f600")])
         runs.end(store, run.id, "w", "failed", error="\0" + "x" * 100_000)
         found = runs.get(store, run.id)
         assert found.options == {"note": "a\0b"}
         assert found.progress == {"phase": "a\0\U0001f600"}
-        assert (found.error[0], len(found.error)) == ("\ufffd", runs.LONGEST)
-        [line] = runs.lines(store, run.id)[0]
+        assert (found.error[0], len(found.error)) == ("\ufffd", logs.LONGEST)
+        [line] = logs.read(store, run.id)[0]
         assert line.text == "nul \ufffd, half ?, whole \U0001f600"
 
 
@@ -289,76 +289,3 @@ class TestListed:
             runs.get(store, "run_b")
         runs.queue(store, "run_ca", "pull:short", "manual")
         assert runs.get(store, "run_ca").id == "run_ca"
-
-
-class TestLines:
-    def lines(self, *texts: str, at: float = 0.0) -> list[runs.Line]:
-        return [runs.Line(at + n, "info", text) for n, text in enumerate(texts)]
-
-    def test_of_several_writers_they_come_in_their_order_page_by_page(self, store: database.Database) -> None:
-        run = begun(store)
-        runs.write(store, run.id, "a", 0, self.lines("a0", "a1", "a2", at=0.0))
-        runs.write(store, run.id, "b", 0, self.lines("b0", "b1", "b2", at=0.5))
-        seen: dict[str, int] = {}
-        pages = []
-        while True:
-            page, seen = runs.lines(store, run.id, seen=seen, limit=2)
-            if not page:
-                break
-            pages.append([line.text for line in page])
-        assert pages == [["a0", "b0"], ["a1", "b1"], ["a2", "b2"]]
-        runs.write(store, run.id, "a", 3, self.lines("a3"))
-        runs.write(store, run.id, "c", 0, self.lines("c0"))
-        page, seen = runs.lines(store, run.id, seen=seen)
-        assert sorted(line.text for line in page) == ["a3", "c0"]
-        assert seen == {"a": 3, "b": 2, "c": 0}
-
-    def test_the_same_ones_again_change_nothing(self, store: database.Database) -> None:
-        run = begun(store)
-        for _ in range(2):
-            runs.write(store, run.id, "a", 0, self.lines("one", "two"))
-        assert [line.text for line in runs.lines(store, run.id)[0]] == ["one", "two"]
-
-    def test_a_writer_whose_clock_goes_back_loses_none(self, store: database.Database) -> None:
-        run = begun(store)
-        runs.write(store, run.id, "a", 0, self.lines("0", at=9.0) + self.lines("1", "2", at=1.0))
-        first, seen = runs.lines(store, run.id, limit=1)
-        rest, _ = runs.lines(store, run.id, seen=seen)
-        assert [line.text for line in first + rest] == ["0", "1", "2"]
-
-    def test_of_too_many_the_first_and_the_last_are_kept(
-        self, store: database.Database, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(runs, "LINES", 10)
-        monkeypatch.setattr(runs, "STEP", 3)
-        run = begun(store)
-        for first in range(0, 40, 8):
-            runs.write(store, run.id, "a", first, self.lines(*map(str, range(first, first + 8))))
-        assert [line.text for line in runs.lines(store, run.id)[0]] == [
-            *map(str, range(5)),
-            *map(str, range(35, 40)),
-        ]
-
-
-class TestReports:
-    def test_each_table_has_its_report(self, store: database.Database) -> None:
-        run = begun(store)
-        tables = [
-            {"stream": stream, "account": account, "status": "ok", "read": 3, "written": 2}
-            for stream in ("charges", "customers")
-            for account in ("acct_1", "acct_2")
-        ]
-        for _ in range(2):
-            runs.report(store, run.id, reversed(tables))
-        assert runs.reported(store, run.id) == tables
-        runs.report(store, run.id, [{**tables[0], "read": 4}])
-        assert runs.reported(store, run.id)[0]["read"] == 4
-
-    def test_that_of_many_accounts_is_written_in_pieces(
-        self, store: database.Database, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(runs, "STEP", 7)
-        run = begun(store)
-        tables = [{"stream": "charges", "account": f"acct_{n:03}", "status": "ok"} for n in range(100)]
-        runs.report(store, run.id, tables)
-        assert runs.reported(store, run.id) == tables

@@ -145,3 +145,137 @@ class TestAClockThatIsSetBack:
         assert slices.open_runs(store, SILENT) == []
         passed(store, SILENT + 1)
         assert slices.open_runs(store, SILENT) == [run]
+
+
+class TestOneThatTakesItsWorkersWithIt:
+    def lost(self, store: database.Database, run: str, times: int) -> slices.Slice:
+        """Workers take what there is and fall silent; who takes it after them."""
+        for number in range(times):
+            taken(store, run, f"lost{number}")
+            passed(store, SILENT + 1)
+        return taken(store, run)
+
+    def known(self, store: database.Database, run: str) -> list[tuple[str, str, int]]:
+        rows = store.execute(
+            "SELECT accounts, state, lost FROM slices WHERE run = :run ORDER BY number", {"run": run}
+        )
+        return [(row["accounts"], row["state"], row["lost"]) for row in rows]
+
+    def test_the_workers_that_were_lost_with_it_are_counted_and_no_other_attempts(
+        self, store: database.Database, run: str
+    ) -> None:
+        slices.add(store, run, 0, ["acct_1"])
+        assert slices.end(store, taken(store, run), "queued", {})
+        passed(store, slices.LONGEST_WAIT)
+        mine = self.lost(store, run, 3)
+        assert (mine.attempts, mine.lost) == (5, 3)
+        assert slices.end(store, mine, "queued", {})
+        passed(store, slices.LONGEST_WAIT)
+        assert taken(store, run).lost == 3
+
+    def test_it_is_taken_after_those_that_harmed_nobody(self, store: database.Database, run: str) -> None:
+        slices.add(store, run, 0, ["acct_0"])
+        taken(store, run, "lost")
+        for number in (1, 2):
+            slices.add(store, run, number, [f"acct_{number}"])
+        passed(store, SILENT + 1)
+        assert [taken(store, run).number for _ in range(3)] == [1, 2, 0]
+
+    def test_it_is_cut_into_its_accounts_which_count_on(self, store: database.Database, run: str) -> None:
+        slices.add(store, run, 7, ["acct_1", "acct_2"])
+        mine = self.lost(store, run, 2)
+        for _ in range(2):  # the second time, it changes nothing
+            assert slices.cut(store, mine)
+        assert self.known(store, run) == [
+            ("acct_1 acct_2", "done", 2),
+            ("acct_1", "queued", 2),
+            ("acct_2", "queued", 2),
+        ]
+        assert taken(store, run, "a").lost == 2
+        assert slices.counts(store, run) == {"done": 1, "queued": 1, "running": 1}
+
+    def test_who_has_lost_it_cuts_nothing(self, store: database.Database, run: str) -> None:
+        slices.add(store, run, 0, ["acct_1", "acct_2"])
+        first = taken(store, run, "first")
+        passed(store, SILENT + 1)
+        second = taken(store, run, "second")
+        assert not slices.cut(store, first)
+        assert slices.end(store, second, "done", {"requests": 1})
+        assert self.known(store, run) == [("acct_1 acct_2", "done", 1)]
+
+    def test_a_worker_does_one_such_at_a_time_and_others_beside_it(
+        self, store: database.Database, run: str
+    ) -> None:
+        slices.add(store, run, 0, ["acct_1", "acct_2"])
+        assert slices.cut(store, self.lost(store, run, 2))
+        slices.add(store, run, 1, ["acct_3"])
+        slices.add(store, run, 2, ["acct_4"])
+        assert [taken(store, run, "a").accounts for _ in range(3)] == [("acct_3",), ("acct_4",), ("acct_1",)]
+        assert slices.take(store, run, "a", SILENT) is None
+        assert taken(store, run, "b").accounts == ("acct_2",)
+
+    def test_who_must_not_be_lost_leaves_it_to_others_for_a_while(
+        self, store: database.Database, run: str
+    ) -> None:
+        slices.add(store, run, 0, ["acct_1", "acct_2"])
+        taken(store, run, "lost")
+        passed(store, SILENT + 1)
+        assert slices.take(store, run, "leader", SILENT, patience=SILENT) is None
+        passed(store, SILENT)
+        mine = slices.take(store, run, "leader", SILENT, patience=SILENT)
+        assert mine is not None
+        assert slices.cut(store, mine)
+        assert slices.take(store, run, "leader", SILENT, patience=SILENT) is None
+        passed(store, SILENT + 1)
+        assert slices.take(store, run, "leader", SILENT, patience=SILENT) is not None
+
+
+class TestOneThatTakesTheRunWithIt:
+    """The worker that leads the run was lost with a slice: so the run was interrupted, and another one begins."""
+
+    def next_run(self, store: database.Database, before: str, state: runs.State, silent: float) -> str:
+        """The next run of the flow, after one whose worker was silent for so long when it ended."""
+        passed(store, silent)
+        assert runs.end(store, before, "leader", state)
+        store.execute("UPDATE runs SET queued_at = queued_at - 60 WHERE id = :id", {"id": before})
+        name = f"run_{before.rpartition('_')[2]}1"
+        runs.queue(store, name, "pull:a", "retry")
+        assert runs.begin(store, name, "leader") is not None
+        return name
+
+    def test_the_next_run_goes_on_counting(self, store: database.Database, run: str) -> None:
+        for lost in range(4):
+            slices.add(store, run, 0, ["acct_0"])
+            slices.add(store, run, 1, ["acct_1", f"acct_new{lost}"])
+            found = [taken(store, run, "leader") for _ in range(2)]
+            assert {each.number: each.lost for each in found} == {0: 0, 1: lost}
+            [good] = [each for each in found if each.number == 0]
+            assert slices.end(store, good, "done", {})
+            run = self.next_run(store, run, "interrupted", 60.0)
+
+    def test_what_was_cut_counts_by_account(self, store: database.Database, run: str) -> None:
+        slices.add(store, run, 0, ["acct_1", "acct_2"])
+        for number in range(2):
+            taken(store, run, f"lost{number}")
+            passed(store, SILENT + 1)
+        assert slices.cut(store, taken(store, run))
+        assert taken(store, run, "leader").accounts == ("acct_1",)
+        run = self.next_run(store, run, "interrupted", 60.0)
+        slices.add(store, run, 0, ["acct_1", "acct_2"])
+        mine = taken(store, run)
+        assert mine.lost == 3
+        assert slices.cut(store, mine)
+        rows = store.execute(
+            "SELECT accounts, lost FROM slices WHERE run = :run AND number > 0", {"run": run}
+        )
+        assert {row["accounts"]: row["lost"] for row in rows} == {"acct_1": 3, "acct_2": 2}
+
+    @pytest.mark.parametrize(("state", "silent"), [("partial", 60.0), ("interrupted", 0.5)])
+    def test_after_one_that_ended_or_whose_workers_live_it_begins_anew(
+        self, store: database.Database, run: str, state: runs.State, silent: float
+    ) -> None:
+        slices.add(store, run, 0, ["acct_1"])
+        taken(store, run, "w")
+        run = self.next_run(store, run, state, silent)
+        slices.add(store, run, 0, ["acct_1"])
+        assert taken(store, run).lost == 0

@@ -325,6 +325,30 @@ class TestTryingAgain:
         ticks.fail(store, FLOW, True)
         assert 0 < ticks.due(store)[1] <= 60
 
+    @pytest.mark.parametrize("state", ["ok", "failed"])
+    def test_a_worker_that_lost_its_run_ends_no_other_runs_retry(
+        self, store: database.Database, state: runs.State
+    ) -> None:
+        sync(store, "manual")
+        lost = runs.begin(store, runs.queue(store, "run_1", FLOW, "manual").id, "sleeper")
+        store.execute("UPDATE runs SET seen_at = seen_at - 100")
+        assert [run.id for run in runs.interrupt(store, 60.0)] == ["run_1"]
+        self.failed(store)
+        if state == "ok":
+            ticks.well(store, FLOW, lost)
+        else:
+            ticks.fail(store, FLOW, False, lost)
+        passed(store, 61)
+        assert ticks.waiting(store) == [FLOW]
+
+    def test_a_worker_that_has_its_run_still_counts(self, store: database.Database) -> None:
+        sync(store, "manual")
+        mine = runs.begin(store, runs.queue(store, "run_1", FLOW, "manual").id, "w")
+        ticks.fail(store, FLOW, True, mine)
+        assert 0 < ticks.due(store)[1] <= 60
+        ticks.well(store, FLOW, mine)
+        assert ticks.due(store)[1] == 3600.0
+
     def test_what_does_not_pass_is_not_tried_again(self, store: database.Database) -> None:
         sync(store, "manual")
         ticks.fail(store, FLOW, True)

@@ -178,9 +178,9 @@ def _with(written: str, options: Mapping[str, Any]) -> str:
 
 
 def _forget(store: database.Database) -> None:
-    """Remove some calls that nobody may make again any more."""
+    """Remove some calls that nobody may make again any more, unless one was made anew just now."""
     store.execute(
-        "DELETE FROM calls WHERE (token, key) IN "
+        "DELETE FROM calls WHERE at < (SELECT {now}) - :kept AND (token, key) IN "
         "(SELECT token, key FROM calls WHERE at < (SELECT {now}) - :kept LIMIT :step)",
         {"kept": KEPT, "step": STEP},
     )

@@ -43,6 +43,10 @@ HELD = 30
 """Seconds after which Postgres ends a transaction whose process does nothing, so that it holds up nobody else."""
 QUEUED = 20
 """Seconds for which Postgres has a statement wait for another's rows; then the whole work is done again."""
+DURABLE = (
+    "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
+)
+"""A server that answers before its disk has a commit would forget in a crash what was sent to Stripe since."""
 TURN = 7_364_201_933
 """The advisory lock of those who migrate; any number that nobody else uses."""
 
@@ -53,6 +57,10 @@ class Session(abc.ABC):
     @abc.abstractmethod
     def execute(self, text: str, parameters: Parameters | None = None) -> list[Row]:
         """Run one statement; the rows it returns, by column."""
+
+    @abc.abstractmethod
+    def tuples(self, text: str, parameters: Parameters | None = None) -> list[tuple[Any, ...]]:
+        """Run one statement; the rows it returns in the order of its columns, for reading many of them."""
 
     @abc.abstractmethod
     def each(self, text: str, rows: Iterable[Parameters]) -> int:
@@ -106,6 +114,10 @@ class Database(abc.ABC):
     def execute(self, text: str, parameters: Parameters | None = None) -> list[Row]:
         """Run one statement in a transaction of its own."""
         return self.transact(lambda session: session.execute(text, parameters))
+
+    def tuples(self, text: str, parameters: Parameters | None = None) -> list[tuple[Any, ...]]:
+        """The rows of a statement in the order of its columns."""
+        return self.transact(lambda session: session.tuples(text, parameters))
 
     def one(self, text: str, parameters: Parameters | None = None) -> Row | None:
         """The first row of a statement, or None."""
@@ -251,6 +263,11 @@ class _SQLiteSession(Session):
             cursor = self._connection.execute(dialects.sqlite(text), dict(parameters or {}))
             return [dict(row) for row in cursor.fetchall()]
 
+    def tuples(self, text: str, parameters: Parameters | None = None) -> list[tuple[Any, ...]]:
+        with self._explained(), contextlib.closing(self._connection.cursor()) as cursor:
+            cursor.row_factory = None
+            return cursor.execute(dialects.sqlite(text), dict(parameters or {})).fetchall()
+
     def each(self, text: str, rows: Iterable[Parameters]) -> int:
         with self._explained():
             return max(0, self._connection.executemany(dialects.sqlite(text), map(dict, rows)).rowcount)
@@ -275,7 +292,7 @@ class Postgres(Database):
             connection = self._open()
             connection.execute(
                 f"BEGIN; SET LOCAL idle_in_transaction_session_timeout = '{HELD}s'; "
-                f"SET LOCAL lock_timeout = '{QUEUED}s'"
+                f"SET LOCAL lock_timeout = '{QUEUED}s'; {DURABLE}"
             )
         try:
             yield _PostgresSession(connection, self._explained)
@@ -336,6 +353,14 @@ class _PostgresSession(Session):
             cursor = self._connection.execute(dialects.postgres(text), dict(parameters or {}))
             return cursor.fetchall() if cursor.description else []
 
+    def tuples(self, text: str, parameters: Parameters | None = None) -> list[tuple[Any, ...]]:
+        rows = dialects.driver().rows.tuple_row
+        with self._explained(), self._connection.cursor(row_factory=rows, binary=True) as cursor:
+            found: list[tuple[Any, ...]] = cursor.execute(
+                dialects.postgres(text), dict(parameters or {})
+            ).fetchall()
+            return found
+
     def each(self, text: str, rows: Iterable[Parameters]) -> int:
         with self._explained(), self._connection.cursor() as cursor:
             cursor.executemany(dialects.postgres(text), list(map(dict, rows)))
@@ -357,6 +382,15 @@ def open_database(url: str, *, wait: float = PATIENCE) -> Database:
         database.close()
         raise
     return database
+
+
+def among(values: Iterable[object]) -> tuple[str, dict[str, object]]:
+    """What stands after IN for these values, of which there is one at least, and its parameters.
+
+    For some hundred at most: a statement may have 999 parameters in an old SQLite.
+    """
+    named = {f"among_{''.join(chr(97 + int(digit)) for digit in str(n))}": v for n, v in enumerate(values)}
+    return f"({', '.join(f':{name}' for name in named)})", named
 
 
 def migrations() -> list[tuple[str, str]]:

@@ -13,11 +13,6 @@ from tidegate.store import database
 
 SETTLED = 60.0
 """Seconds after which no delivery with a smaller number can still appear: twice `database.HELD`."""
-UNHEARD = 29 * 86_400.0
-"""Seconds after which a delivery goes that a flow has not heard yet: Stripe's own list of events ends at 30 days,
-and a flow that did not run for so long lists everything again."""
-STEP, STEPS = 500, 100
-"""Rows that are removed in one transaction, and transactions of one `prune`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +120,11 @@ def after(
     return store.transact(work)
 
 
-def mark(store: database.Database, flow: str, connection: str, number: int) -> int:
-    """Note that a flow has heard everything up to `number`, as far as that is settled; returns the mark."""
+def mark(store: database.Database, flow: str, connection: str, number: int, known: int = 0) -> int:
+    """Note that a flow has heard everything up to `number`, as far as that is settled; returns the mark.
+
+    A mark that lies before the `known` one stays: somebody has the flow hear again what comes after it.
+    """
 
     def work(session: database.Session) -> int:
         row = session.one(
@@ -136,8 +134,9 @@ def mark(store: database.Database, flow: str, connection: str, number: int) -> i
         )
         settled = 0 if row is None else int(row["number"])
         session.execute(
-            "UPDATE hearings SET number = :number WHERE flow = :flow AND number < :number",
-            {"flow": flow, "number": settled},
+            "UPDATE hearings SET number = :number "
+            "WHERE flow = :flow AND number < :number AND number >= :known",
+            {"flow": flow, "number": settled, "known": known},
         )
         found = session.one("SELECT number FROM hearings WHERE flow = :flow", {"flow": flow})
         return settled if found is None else int(found["number"])
@@ -165,27 +164,3 @@ def replay(store: database.Database, flow: str, connection: str, since: float) -
         return int(row["n"])
 
     return store.transact(work)
-
-
-def prune(store: database.Database, older: float) -> int:
-    """Remove deliveries older than so many seconds that all who listen to their connection have heard.
-
-    Those that nobody listens to go too, and after `UNHEARD` all. Says how many; a bounded number in bounded steps.
-    """
-
-    def step(session: database.Session) -> int:
-        now = session.now()
-        rows = session.execute(
-            "SELECT number FROM deliveries WHERE received_at < :until AND (received_at < :unheard "
-            "OR NOT EXISTS (SELECT 1 FROM hearings WHERE hearings.connection = deliveries.connection "
-            "AND hearings.number < deliveries.number)) ORDER BY received_at LIMIT :step",
-            {"until": now - older, "unheard": now - max(older, UNHEARD), "step": STEP},
-        )
-        return session.each("DELETE FROM deliveries WHERE number = :number", rows) if rows else 0
-
-    removed = 0
-    for _ in range(STEPS):
-        removed += (some := store.transact(step))
-        if some < STEP:
-            break
-    return removed

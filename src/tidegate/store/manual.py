@@ -12,9 +12,6 @@ import msgspec
 
 from tidegate.store import database, runs
 
-COMMAND = "tidegate pull"
-"""Who ends the runs that waited for what a command does now."""
-
 
 def begin(
     store: database.Database, run_id: str, flow: str, worker: str, options: Mapping[str, Any]
@@ -24,6 +21,8 @@ def begin(
     A run that only waited to do the same, or nothing in particular, is cancelled: this one does it.
     """
 
+    command = f"tidegate {flow.partition(':')[0]}"
+
     def work(session: database.Session) -> runs.Run | None:
         session.execute("SELECT flow FROM ticks WHERE flow = :flow {lock}", {"flow": flow})
         session.execute(
@@ -32,8 +31,8 @@ def begin(
             {
                 "flow": flow,
                 "id": run_id,
-                "by": COMMAND,
-                "why": f"`{COMMAND}` does it instead, as {run_id}.",
+                "by": command,
+                "why": f"`{command}` does it instead, as {run_id}.",
                 "options": msgspec.json.encode(options).decode(),
             },
         )

@@ -1,4 +1,4 @@
-"""Runs: what ran, why, how far it is, how it ended; with its lines and its loading report.
+"""Runs: what ran, why, how far it is, how it ended.
 
 A flow has at most one run that is queued or running, which a partial unique index holds: whoever comes second is
 told so. A worker that runs one says again and again that it lives; of one that fell silent the run is
@@ -9,31 +9,21 @@ SQLite uses an index over some rows only where the statement repeats its conditi
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
 
 from tidegate import errors
-from tidegate.store import database
+from tidegate.store import database, logs
 
 State = Literal["queued", "running", "ok", "partial", "failed", "cancelled", "interrupted"]
 STATES: tuple[State, ...] = ("queued", "running", "ok", "partial", "failed", "cancelled", "interrupted")
 ALIVE = ("queued", "running")
 """States in which a run keeps others of its flow out."""
 Cause = Literal["schedule", "manual", "api", "trigger", "after", "retry", "continuous"]
-LINES = 20_000
-"""Lines that are kept of each writer of a run; of more, the first half and the last."""
-LONGEST = 10_000
-"""Characters that are kept of a line, or of an error."""
-STEP = 500
-"""Rows that are written, or removed, in one transaction, so that others get their turn."""
-STEPS = 40
-"""Steps of one `prune`; what is left waits for the next."""
 
 _LIVING = "state IN ('queued', 'running')"
 
@@ -70,17 +60,6 @@ class Run:
     def alive(self) -> bool:
         """Does it keep others of its flow out?"""
         return self.state in ALIVE
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of a run's log."""
-
-    at: float
-    level: str
-    text: str
-    stream: str = ""
-    account: str = ""
 
 
 def new_id() -> str:
@@ -206,7 +185,7 @@ def end(
                 "worker": worker,
                 "state": state,
                 "totals": _json(totals or {}),
-                "error": _plain(error),
+                "error": logs.plain(error),
             },
         )
         if ended is None:
@@ -346,141 +325,6 @@ def listed(
     return [_run(row) for row in found[:limit]]
 
 
-def write(store: database.Database, run_id: str, writer: str, first: int, lines: Sequence[Line]) -> None:
-    """Add lines, numbered from `first` by their writer; the same lines again change nothing.
-
-    A writer is somebody who counts from 0: one that begins anew, after a restart, needs another name.
-    """
-    for start in range(0, len(lines), STEP):
-        _write(store, run_id, writer, first + start, lines[start : start + STEP])
-
-
-def _write(store: database.Database, run_id: str, writer: str, first: int, lines: Sequence[Line]) -> None:
-    rows = [
-        {
-            "run": run_id,
-            "writer": writer,
-            "number": number,
-            "at": line.at,
-            "level": line.level,
-            "stream": line.stream,
-            "account": line.account,
-            "text": _plain(line.text),
-        }
-        for number, line in enumerate(lines, first)
-    ]
-    end = first + len(lines)
-
-    def work(session: database.Session) -> None:
-        session.each(
-            "INSERT INTO run_lines (run, writer, number, at, level, stream, account, text) "
-            "VALUES (:run, :writer, :number, :at, :level, :stream, :account, :text) "
-            "ON CONFLICT (run, writer, number) DO NOTHING",
-            rows,
-        )
-        if end > LINES:
-            session.execute(
-                "DELETE FROM run_lines WHERE run = :run AND writer = :writer "
-                "AND number >= :half AND number < :end - :half",
-                {"run": run_id, "writer": writer, "half": LINES // 2, "end": end},
-            )
-
-    store.transact(work)
-
-
-def lines(
-    store: database.Database, run_id: str, *, seen: Mapping[str, int] | None = None, limit: int = LINES
-) -> tuple[list[Line], dict[str, int]]:
-    """The next lines of a run in their order, after those that were `seen`: the last number of each writer.
-
-    There are no more where none come.
-    """
-    after = dict(seen or {})
-    # Each writer's next by the primary key, without a look at what was seen.
-    writers = store.execute(
-        "WITH RECURSIVE writers (name) AS (SELECT min(writer) FROM run_lines WHERE run = :run UNION ALL "
-        "SELECT (SELECT min(writer) FROM run_lines WHERE run = :run AND writer > writers.name) FROM writers "
-        "WHERE writers.name IS NOT NULL) SELECT name FROM writers WHERE name IS NOT NULL",
-        {"run": run_id},
-    )
-    each = [
-        store.execute(
-            "SELECT writer, number, at, level, stream, account, text FROM run_lines "
-            "WHERE run = :run AND writer = :writer AND number > :number ORDER BY number LIMIT :limit",
-            {"run": run_id, "writer": row["name"], "number": after.get(row["name"], -1), "limit": limit},
-        )
-        for row in writers
-    ]
-    found = []
-    for row in itertools.islice(heapq.merge(*each, key=lambda row: row["at"]), limit):
-        found.append(Line(row["at"], row["level"], row["text"], row["stream"], row["account"]))
-        after[row["writer"]] = row["number"]
-    return found, after
-
-
-def report(store: database.Database, run_id: str, tables: Iterable[Mapping[str, Any]]) -> None:
-    """Keep the loading report: each of `tables` has `stream`, `account`, `status` and figures.
-
-    Many accounts' are written in several transactions; called again, it leaves the same.
-    """
-    rest = iter(tables)
-    while some := list(itertools.islice(rest, STEP)):
-        rows = [
-            {
-                "run": run_id,
-                "stream": table["stream"],
-                "account": table["account"],
-                "status": table["status"],
-                "report": _json(table),
-            }
-            for table in some
-        ]
-
-        def work(session: database.Session, rows: Sequence[database.Parameters] = rows) -> None:
-            session.each(
-                "INSERT INTO run_tables (run, stream, account, status, report) "
-                "VALUES (:run, :stream, :account, :status, :report) "
-                "ON CONFLICT (run, stream, account) "
-                "DO UPDATE SET status = excluded.status, report = excluded.report",
-                rows,
-            )
-
-        store.transact(work)
-
-
-def reported(store: database.Database, run_id: str) -> list[dict[str, Any]]:
-    """The loading report of a run."""
-    rows = store.execute(
-        "SELECT report FROM run_tables WHERE run = :run ORDER BY stream, account", {"run": run_id}
-    )
-    return [msgspec.json.decode(row["report"]) for row in rows]
-
-
-def prune(store: database.Database, older: float) -> int:
-    """Remove runs that ended more than `older` seconds ago, but for the last of each flow; says how many.
-
-    Their lines and reports go with them. A bounded number in bounded steps: what is left waits for the next time.
-    """
-
-    def step(session: database.Session) -> int:
-        # The newest of a flow by a subquery of its own, since a join would look at every run.
-        rows = session.execute(
-            "SELECT id FROM runs WHERE queued_at < :until AND finished_at < :until "
-            "AND state NOT IN ('queued', 'running') AND queued_at < "
-            "(SELECT max(queued_at) FROM runs AS newer WHERE newer.flow = runs.flow) "
-            "ORDER BY queued_at, id LIMIT :step",
-            {"until": session.now() - older, "step": STEP},
-        )
-        return session.each("DELETE FROM runs WHERE id = :id", rows) if rows else 0
-
-    removed = 0
-    for _ in range(STEPS):
-        removed += (some := store.transact(step))
-        if some < STEP:
-            break
-    return removed
-
-
 def _run(row: database.Row) -> Run:
     found = dict(row)
     for name in ("options", "claim", "progress", "totals"):
@@ -490,9 +334,3 @@ def _run(row: database.Row) -> Run:
 
 def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def _plain(text: str) -> str:
-    """What every database takes: no NUL, no half of a character, no megabytes."""
-    text = text[:LONGEST].replace("\0", "\ufffd")
-    return text.encode("utf-8", "replace").decode()

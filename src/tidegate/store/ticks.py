@@ -19,6 +19,11 @@ from tidegate.store import database, runs
 RETRIED = (60.0, 300.0, 900.0, 3600.0)
 """Seconds after which a flow that failed for something that passes is due again: the first time, the second, ..."""
 
+_OWN = (
+    "(:run = '' OR EXISTS (SELECT 1 FROM runs WHERE runs.id = :run AND runs.worker = :worker "
+    "AND runs.state = 'running'))"
+)
+"""Nobody's run, or one that its worker still has."""
 _ASTRAY = "(next_at > {now} AND 2 * coalesce(fired_at, since) - next_at > {now})"
 """The last tick is further ahead than the next one is from it: the clock was set back."""
 
@@ -155,10 +160,11 @@ def release(store: database.Database, flow: str, run_id: str) -> runs.Run | None
     return store.transact(work)
 
 
-def fail(store: database.Database, flow: str, passing: bool) -> None:
+def fail(store: database.Database, flow: str, passing: bool, run: runs.Run | None = None) -> None:
     """A flow failed; for something that passes, it is due again after 1, 5, 15 and 60 minutes, then as ever.
 
-    To be said before the run is ended: whoever is killed between the two loses nothing.
+    To be said before its run is ended: whoever is killed between the two loses nothing. Of a run that its worker
+    has lost it changes nothing, since another one may have failed, and wait, by now.
     """
     row = store.one("SELECT failures FROM ticks WHERE flow = :flow", {"flow": flow})
     if row is None:
@@ -168,23 +174,27 @@ def fail(store: database.Database, flow: str, passing: bool) -> None:
     # Compare and set: said again after a lost connection, it is counted once.
     store.execute(
         "UPDATE ticks SET failures = failures + :passing, retry_at = {now} + :wait "
-        "WHERE flow = :flow AND failures = :before",
-        {"flow": flow, "before": before, "passing": int(passing), "wait": wait},
+        f"WHERE flow = :flow AND failures = :before AND {_OWN}",
+        {"flow": flow, "before": before, "passing": int(passing), "wait": wait, **_named(run)},
     )
 
 
-def well(store: database.Database, flow: str) -> None:
-    """A flow went well: what failed before counts no more."""
+def well(store: database.Database, flow: str, run: runs.Run | None = None) -> None:
+    """A flow went well: what failed before counts no more; likewise."""
     store.execute(
         "UPDATE ticks SET failures = 0, retry_at = NULL "
-        "WHERE flow = :flow AND (failures <> 0 OR retry_at IS NOT NULL)",
-        {"flow": flow},
+        f"WHERE flow = :flow AND (failures <> 0 OR retry_at IS NOT NULL) AND {_OWN}",
+        {"flow": flow, **_named(run)},
     )
 
 
 def upcoming(store: database.Database) -> dict[str, float | None]:
     """By flow, when it is due next; None for one without a clock."""
     return {row["flow"]: row["next_at"] for row in store.execute("SELECT flow, next_at FROM ticks")}
+
+
+def _named(run: runs.Run | None) -> dict[str, str]:
+    return {"run": run.id if run else "", "worker": run.worker if run else ""}
 
 
 def _own(session: database.Session, run_id: str) -> runs.Run | None:

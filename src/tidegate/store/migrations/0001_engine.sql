@@ -63,7 +63,7 @@ CREATE TABLE run_lines (
     PRIMARY KEY (run, writer, number)
 );
 
--- The parts of a run that several workers share: some accounts each.
+-- The parts of a run that several workers share: some accounts each; `lost` workers fell silent with it.
 CREATE TABLE slices (
     run TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
     number INTEGER NOT NULL,
@@ -73,6 +73,7 @@ CREATE TABLE slices (
     worker TEXT NOT NULL DEFAULT '',
     seen_at DOUBLE PRECISION,
     not_before DOUBLE PRECISION NOT NULL DEFAULT 0,
+    lost INTEGER NOT NULL DEFAULT 0,
     result TEXT NOT NULL DEFAULT '{}',
     PRIMARY KEY (run, number)
 );
@@ -145,6 +146,7 @@ CREATE TABLE deliveries (
 CREATE UNIQUE INDEX deliveries_once ON deliveries (connection, account, event);
 CREATE INDEX deliveries_by_number ON deliveries (connection, number);
 CREATE INDEX deliveries_by_time ON deliveries (received_at);
+CREATE INDEX deliveries_by_connection_and_time ON deliveries (connection, received_at);
 
 -- Up to which delivery a flow has committed everything.
 CREATE TABLE hearings (

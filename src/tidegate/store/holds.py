@@ -1,0 +1,386 @@
+"""Rows of a push that are not written for now, and what is to be done with them.
+
+A row that failed waits and is tried again, each time after longer; one that failed often enough, or that only a
+person can decide on, is held until then. Nothing is held for ever unseen: a row is tried anew once it changes, or
+its mapping. A row has one hold at most; when it is acknowledged its hold is over.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import msgspec
+
+from tidegate import errors
+from tidegate.store import database, fences, notes, pages
+
+if TYPE_CHECKING:
+    import pyarrow
+
+Kind = Literal[
+    "invalid",  # Stripe would refuse it: found before anything was sent
+    "doubled",  # several rows have its key, or the value that it is matched by
+    "refused",  # Stripe refused it
+    "ambiguous",  # several objects match it
+    "shared",  # its object is another row's
+    "claimed",  # another row, of whatever push, is creating the object, or has
+    "conflict",  # row and object were changed both
+    "immutable",  # a field changed that its object has for ever
+    "gone",  # somebody deleted its object
+    "unknown",  # nobody can tell whether its object was made
+    "undone",  # a person undid what it wrote
+    "watched",  # left out of a few runs, to see whether it changes by itself
+    "looping",  # what is written comes back as another value
+]
+State = Literal["waiting", "held", "skipped", "chosen"]
+"""`waiting` is tried again at `next_at`; `skipped` is left as it is until it changes; `chosen` is tried at once."""
+STATES: tuple[State, ...] = get_args(State)
+CREATE = "create"
+"""What a person chooses for a row that is a new object."""
+NEW: tuple[Kind, ...] = ("ambiguous", "gone", "unknown")
+"""Kinds of holds of rows for which that may be chosen."""
+ANY: tuple[Kind, ...] = ("gone", "unknown")
+"""Kinds for which any object may be chosen; of the others one of the candidates."""
+CHOOSABLE: tuple[Kind, ...] = ("ambiguous", "conflict", "immutable", *ANY)
+"""Kinds for which anything may be chosen: the other rows are to be corrected."""
+WORDS = ("warehouse", "stripe", "replace", "oldest", "newest")
+"""What is chosen for rows of other kinds, and never an object's id."""
+FIRST, LONGEST = 60.0, 6 * 3600.0
+"""Seconds until a row that failed once is tried again, and at most; twice as long each time."""
+STEP = 500
+"""Rows of one transaction at most."""
+_ID = re.compile(r"[A-Za-z0-9]\S{0,254}")
+"""An id of Stripe's making, or one that who created the object chose."""
+
+_COLUMNS = (
+    "push, key, kind, state, text, field, code, hash, version, candidates, choice, operation, failures, "
+    "opened_at, seen_at, next_at"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Why a row is not written; `text` is a sentence without personal data."""
+
+    key: str
+    kind: Kind
+    text: str
+    hash: str = ""
+    version: str = ""
+    """The row and the mapping as they failed: when one of them changes, the row is tried anew."""
+    field: str = ""
+    code: str = ""
+    candidates: tuple[str, ...] = ()
+    """What a person may choose from."""
+    operation: str = ""
+    times: int = 1
+    """Failures in a row, this one counted, before it is held; until then it waits."""
+    id: str = dataclasses.field(default_factory=lambda: notes.new_id("hold"))
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A row that is not written for now; times are unix seconds of the database's clock."""
+
+    push: str
+    key: str
+    kind: Kind
+    state: State
+    text: str
+    field: str
+    code: str
+    hash: str
+    version: str
+    candidates: tuple[str, ...]
+    choice: str
+    operation: str
+    failures: int
+    opened_at: float
+    seen_at: float
+    next_at: float | None
+
+
+def pause(failures: int) -> float:
+    """Seconds until a row that failed so often is tried again."""
+    return min(LONGEST, FIRST * 2.0 ** min(failures - 1, 20))
+
+
+def open(store: database.Database, fence: fences.Fence, openings: Sequence[Opening]) -> list[Hold]:
+    """Hold rows, or have them wait; doing it again with the same openings changes nothing. Raises Outdated."""
+    assert len(openings) <= STEP, f"{STEP} rows at one go at most."
+
+    def work(session: database.Session) -> list[Hold]:
+        fences.check(session, fence)
+        return opened(session, fence.push, openings)
+
+    return store.transact(work)
+
+
+def opened(session: database.Session, push: str, openings: Sequence[Opening]) -> list[Hold]:
+    """The same inside a transaction."""
+    if not openings:
+        return []
+    there = {row["key"]: row for row in _rows(session, push, [each.key for each in openings])}
+    now = session.now()
+    new: dict[str, Opening] = {}
+    for each in openings:
+        row = there.get(each.key)
+        if row is None or not _told(row, each):
+            there[each.key] = _next(push, each, row, now)
+            new[each.key] = each
+    session.each(
+        f"INSERT INTO holds ({_COLUMNS}, opening) VALUES (:push, :key, :kind, :state, :text, :field, :code, :hash, "
+        ":version, :candidates, :choice, :operation, :failures, :opened_at, :seen_at, :next_at, :opening) "
+        "ON CONFLICT (push, key) DO UPDATE SET "
+        + ", ".join(
+            f"{name} = excluded.{name}"
+            for name in (*_COLUMNS.split(", "), "opening")
+            if name not in ("push", "key")
+        ),
+        [there[key] for key in sorted(new)],
+    )
+    notes.keep(
+        session,
+        [
+            notes.Note(each.id, push, key, there[key]["state"], each.text, operation=each.operation)
+            for key, each in new.items()
+        ],
+    )
+    return [_hold(there[key]) for key in dict.fromkeys(each.key for each in openings)]
+
+
+def _told(there: database.Row, wanted: Opening) -> bool:
+    """Is a row held already as this would hold it? Then every plan says so again, and nothing has happened."""
+    if there["opening"] == wanted.id:
+        return True
+    resting = there["state"] in ("held", "skipped") and there["text"] == wanted.text
+    again = wanted.operation in ("", there["operation"])
+    return resting and again and _same(there, wanted) and _candidates(there) == wanted.candidates
+
+
+def _same(there: database.Row, wanted: Opening) -> bool:
+    """Did the same row and mapping fail in the same way before?"""
+    return (there["kind"], there["hash"], there["version"]) == (wanted.kind, wanted.hash, wanted.version)
+
+
+def _next(push: str, wanted: Opening, there: database.Row | None, now: float) -> database.Row:
+    """A row's hold after an opening; what failed in the same way before counts."""
+    same = there is not None and _same(there, wanted)
+    failures = there["failures"] + 1 if there is not None and same else 1
+    skipped = there is not None and same and there["state"] == "skipped"
+    state: State = "skipped" if skipped else "held" if failures >= wanted.times else "waiting"
+    return {
+        "push": push,
+        "key": wanted.key,
+        "kind": wanted.kind,
+        "state": state,
+        "text": wanted.text,
+        "field": wanted.field,
+        "code": wanted.code,
+        "hash": wanted.hash,
+        "version": wanted.version,
+        "candidates": msgspec.json.encode(wanted.candidates).decode(),
+        "choice": "",
+        "operation": wanted.operation,
+        "failures": failures,
+        "opened_at": there["opened_at"] if there is not None and same else now,
+        "seen_at": now,
+        "next_at": now + pause(failures) if state == "waiting" else None,
+        "opening": wanted.id,
+    }
+
+
+def retry(store: database.Database, push: str, key: str) -> Hold:
+    """Have a row tried again at once, its failures forgotten; raises ConfigError where it is not held."""
+    return _decided(store, push, key, "waiting", "retried", "")
+
+
+def skip(store: database.Database, push: str, key: str) -> Hold:
+    """Leave a row as it is until it or the mapping changes; raises ConfigError where it is not held."""
+    return _decided(store, push, key, "skipped", "skipped", "")
+
+
+def choose(store: database.Database, push: str, key: str, choice: str) -> Hold:
+    """Have a row tried at once with what a person chose: an object's id, CREATE, or whose value is right.
+
+    Raises ConfigError where it is not held, or where that is nothing that can be chosen for it.
+    """
+    return _decided(store, push, key, "chosen", "chosen", choice)
+
+
+def refusal(hold: Hold, choice: str) -> str:
+    """Why this cannot be chosen for a row; empty where it can."""
+    if hold.kind not in CHOOSABLE:
+        return f"{choice} cannot be chosen for a row that is {hold.kind}; correct the row, or skip it."
+    offered = (*hold.candidates, *((CREATE,) if hold.kind in NEW else ()))
+    if choice in offered:
+        return ""
+    if hold.kind not in ANY or hold.candidates:
+        return f"{choice} is none of its candidates; choose {' or '.join(offered)}."
+    if choice in WORDS or not _ID.fullmatch(choice):
+        return f"{choice} is no id of an object; choose one such as cus_9, or {CREATE}."
+    return ""
+
+
+def _decided(store: database.Database, push: str, key: str, state: State, what: str, choice: str) -> Hold:
+    note = notes.new_id()
+
+    def work(session: database.Session) -> Hold:
+        found = _rows(session, push, [key])
+        if not found:
+            raise errors.ConfigError(
+                f"This row of {push} is not held; `tidegate inbox {push}` lists those that are."
+            )
+        hold = _hold(found[0])
+        if why := refusal(hold, choice) if choice else "":
+            raise errors.ConfigError(why)
+        [row] = session.execute(
+            "UPDATE holds SET state = :state, choice = :choice, "
+            "failures = CASE WHEN :state = 'waiting' THEN 0 ELSE failures END, "
+            "next_at = CASE WHEN :state = 'skipped' THEN NULL ELSE {now} END "
+            f"WHERE push = :push AND key = :key RETURNING {_COLUMNS}",
+            {"push": push, "key": key, "state": state, "choice": choice},
+        )
+        notes.keep(session, [notes.Note(note, push, key, what, choice)])
+        return _hold(row)
+
+    return store.transact(work)
+
+
+def reopen(store: database.Database, fence: fences.Fence, rows: Mapping[str, tuple[str, str]]) -> list[str]:
+    """Have rows tried at once of which hash or mapping changed; `rows` are both as they are now, by key.
+
+    Says which those are. Rows that are not held, or not changed, stay as they are. Raises Outdated.
+    """
+    assert len(rows) <= STEP, f"{STEP} rows at one go at most."
+    named = {key: notes.new_id() for key in rows}
+
+    def work(session: database.Session) -> list[str]:
+        fences.check(session, fence)
+        changed = [
+            row["key"]
+            for row in _rows(session, fence.push, list(rows))
+            if (row["hash"], row["version"]) != rows[row["key"]] or row["opening"] == named[row["key"]]
+        ]
+        session.each(
+            "UPDATE holds SET state = 'waiting', hash = :hash, version = :version, choice = '', failures = 0, "
+            "next_at = {now}, opening = :opening WHERE push = :push AND key = :key",
+            [
+                {
+                    "push": fence.push,
+                    "key": key,
+                    "hash": rows[key][0],
+                    "version": rows[key][1],
+                    "opening": named[key],
+                }
+                for key in changed
+            ],
+        )
+        notes.keep(session, [notes.Note(named[key], fence.push, key, "changed") for key in changed])
+        return changed
+
+    return store.transact(work)
+
+
+def close(store: database.Database, fence: fences.Fence, keys: Collection[str], why: str) -> None:
+    """End the holds of rows, since there is nothing to write any more. Raises Outdated."""
+    assert len(keys) <= STEP, f"{STEP} rows at one go at most."
+    named = {key: notes.new_id() for key in keys}
+
+    def work(session: database.Session) -> None:
+        fences.check(session, fence)
+        closed(session, fence.push, named, why)
+
+    store.transact(work)
+
+
+def closed(session: database.Session, push: str, named: Mapping[str, str], why: str) -> None:
+    """The same inside a transaction: `named` are names for what is noted, by key."""
+    if not named:
+        return
+    names, parameters = database.among(named)
+    rows = session.execute(
+        f"DELETE FROM holds WHERE push = :push AND key IN {names} RETURNING key", {"push": push, **parameters}
+    )
+    notes.keep(session, [notes.Note(named[row["key"]], push, row["key"], "released", why) for row in rows])
+
+
+def find(store: database.Database, push: str, key: str) -> Hold | None:
+    """The hold of a row."""
+    row = store.one(
+        f"SELECT {_COLUMNS} FROM holds WHERE push = :push AND key = :key", {"push": push, "key": key}
+    )
+    return None if row is None else _hold(row)
+
+
+def listed(
+    store: database.Database,
+    push: str | None = None,
+    *,
+    kinds: Collection[str] = (),
+    states: Collection[str] = (),
+    limit: int = 100,
+    after: Hold | None = None,
+) -> list[Hold]:
+    """Holds, oldest first; `after` is the last of the page before."""
+    where = ["1 = 1"]
+    parameters: dict[str, object] = {"limit": limit, "push": push}
+    if push is not None:
+        where.append("push = :push")
+    for column, wanted in (("kind", kinds), ("state", states)):
+        names = [f":{column}_{each}" for each in sorted(wanted)]
+        if names:
+            where.append(f"{column} IN ({', '.join(names)})")
+            parameters |= {f"{column}_{each}": each for each in wanted}
+    if after is not None:
+        where.append("(opened_at, push, key) > (:at, :after_push, :after_key)")
+        parameters |= {"at": after.opened_at, "after_push": after.push, "after_key": after.key}
+    rows = store.execute(
+        f"SELECT {_COLUMNS} FROM holds WHERE {' AND '.join(where)} ORDER BY opened_at, push, key LIMIT :limit",
+        parameters,
+    )
+    return [_hold(row) for row in rows]
+
+
+def each(store: database.Database, push: str, batch: int = 20_000) -> Iterator[pyarrow.RecordBatch]:
+    """All holds of a push as Arrow, by key: key, kind, state, hash, version, choice, next_at."""
+    import pyarrow
+
+    names = ["key", "kind", "state", "hash", "version", "choice", "next_at"]
+    for rows in pages.read(store, "holds", names, push, batch):
+        *texts, next_at = zip(*rows, strict=True)
+        columns = [pyarrow.array(text, pyarrow.string()) for text in texts]
+        yield pyarrow.RecordBatch.from_arrays(
+            [*columns, pyarrow.array(next_at, pyarrow.float64())], names=names
+        )
+
+
+def counts(store: database.Database, push: str) -> Mapping[tuple[Kind, State], int]:
+    """How many holds a push has of each kind and state."""
+    rows = store.execute(
+        "SELECT kind, state, count(*) AS n FROM holds WHERE push = :push GROUP BY kind, state", {"push": push}
+    )
+    return {(row["kind"], row["state"]): int(row["n"]) for row in rows}
+
+
+def _rows(session: database.Session, push: str, keys: Sequence[str]) -> list[database.Row]:
+    if not keys:
+        return []
+    names, parameters = database.among(dict.fromkeys(keys))
+    return session.execute(
+        f"SELECT {_COLUMNS}, opening FROM holds WHERE push = :push AND key IN {names} ORDER BY key {{lock}}",
+        {"push": push, **parameters},
+    )
+
+
+def _hold(row: database.Row) -> Hold:
+    found = {each.name: row[each.name] for each in dataclasses.fields(Hold)}
+    return Hold(**{**found, "candidates": _candidates(row)})
+
+
+def _candidates(row: database.Row) -> tuple[str, ...]:
+    return tuple(msgspec.json.decode(row["candidates"]))
