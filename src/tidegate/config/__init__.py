@@ -5,8 +5,8 @@ describes the file for editors. The docstring under a field is its documentation
 `docs/configuration.md` alike. Relative paths count from the folder that holds the file.
 
 Rooms: `document` reads YAML and JSON and knows every value's position, `values` parses the notations,
-`warehouses`, `flows`, `conditions` and `alerts` are the models, `chains` knows which flow runs after which,
-`problems` phrases what is wrong.
+`warehouses`, `flows`, `pushes`, `conditions` and `alerts` are the models, `chains` knows which flow runs after
+which, `problems` phrases what is wrong.
 """
 
 from __future__ import annotations
@@ -27,13 +27,12 @@ from tidegate.config.conditions import Filter
 from tidegate.config.flows import (
     Connection,
     CustomerModel,
-    Model,
     Pipeline,
     Pull,
-    Push,
     Retention,
     StreamOptions,
 )
+from tidegate.config.pushes import FieldValue, Guard, Match, Model, Push
 from tidegate.config.values import After, Cron, Every, RateLimit
 from tidegate.config.warehouses import AnyWarehouse, ClickHouse, Databricks, DuckDB, Postgres, Warehouse
 
@@ -50,7 +49,10 @@ __all__ = [
     "Databricks",
     "DuckDB",
     "Every",
+    "FieldValue",
     "Filter",
+    "Guard",
+    "Match",
     "Model",
     "Pipeline",
     "Postgres",

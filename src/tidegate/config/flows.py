@@ -1,4 +1,4 @@
-"""What flows where: connections to Stripe, pulls into a warehouse, pipelines, models and pushes back."""
+"""What flows where: connections to Stripe, pulls into a warehouse, and pipelines."""
 
 from __future__ import annotations
 
@@ -283,74 +283,6 @@ class Pipeline(values.Base):
     """Property -> where it comes from."""
     function: Function | None = None
     """A function that shapes each record after the mapping."""
-    schedule: values.Schedule = "manual"
-    """When: as for a pull."""
-
-
-class Model(values.Base):
-    """Rows of a warehouse that are worth sending to Stripe."""
-
-    warehouse: values.Name
-    """The warehouse under `warehouses`."""
-    sql: values.Text | None = None
-    """A query."""
-    table: values.Text | None = None
-    """Instead of `sql`: a table or view, `schema.table`."""
-    index: values.Text | None = None
-    """Instead of `sql`, of Elasticsearch: an index, an alias, or a pattern of them."""
-    query: Mapping[str, Any] | None = None
-    """With `index`: which documents, in the JSON of the query DSL; all by default."""
-    fields: tuple[values.Text, ...] = ()
-    """With `index`: which fields, `address.city`; all by default. `tags:json` takes several values."""
-    sheet: values.Text | None = None
-    """Instead of `sql`, of Google Sheets: the title of a sheet. Its first row names the columns."""
-    range: values.Text | None = None
-    """With `sheet`: the cells, `A3:F` or `A1:F500`; the whole sheet by default."""
-    key: values.Text
-    """The column that identifies a row, for ever."""
-
-    @pydantic.model_validator(mode="after")
-    def _one_source(self) -> Self:
-        given = [name for name in ("sql", "table", "index", "sheet") if getattr(self, name) is not None]
-        if not given:
-            raise ValueError("give either `sql` or `table`")
-        if len(given) > 1:
-            raise ValueError(f"`{given[0]}` and `{given[1]}` exclude each other; give one of them")
-        if self.index is None and (self.query is not None or self.fields):
-            raise ValueError("`query` and `fields` belong to `index`")
-        if self.sheet is None and self.range is not None:
-            raise ValueError("`range` belongs to `sheet`")
-        return self
-
-
-class Guard(values.Base):
-    """Limits beyond which a plan waits for approval."""
-
-    max_creates: Annotated[int, Field(ge=0)] | None = None
-    """New objects in one run."""
-    max_changed: values.Percent | None = None
-    """Changed rows, as a share of the model: `20%`."""
-
-
-class Push(values.Base):
-    """A model's rows into Stripe objects."""
-
-    model: values.Name
-    """The model under `models`."""
-    connection: values.Name = Field(alias="to")
-    """The connection under `stripe`."""
-    object: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_.]+$")]
-    """The Stripe object: `customer`, `product`, `price`, `subscription`, ..."""
-    behavior: Literal["update_or_create", "update_only", "create_only"] = "update_or_create"
-    """What may happen to the object."""
-    match: Annotated[dict[values.Text, values.Text], Field(min_length=1)]
-    """Stripe field -> column, by which a row finds its object."""
-    fields: Annotated[dict[values.Text, values.Text], Field(min_length=1)]
-    """Stripe field -> column: what is written."""
-    on_missing: Literal["nothing", "clear", "flag", "archive", "delete"] = "nothing"
-    """What happens to the object when its row is gone."""
-    guard: Guard = Field(default_factory=Guard)
-    """When to hold the plan and ask."""
     schedule: values.Schedule = "manual"
     """When: as for a pull."""
 

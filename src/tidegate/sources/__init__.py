@@ -1,4 +1,4 @@
-"""Where models are read from: one protocol (`base`), the SQL warehouses by their adapters, and what has no SQL."""
+"""Where models are read from: one protocol (`base`), the SQL warehouses by their adapters, what has none, files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,17 @@ from tidegate.sources import base
 
 OWN = {"elasticsearch": "elasticsearch", "google_sheets": "sheets"}
 """Module by type of what is no SQL warehouse, each with a function `open_source`."""
+
+
+def of_model(file: config.Config, name: str, *, timeout: float = 600.0, wait: float = 60.0) -> base.Source:
+    """The source of a model of the configuration, which `base.asked` tells what to read; see `open_source`."""
+    model = file.models[name]
+    if model.warehouse is not None:
+        return open_source(file.warehouses[model.warehouse], timeout=timeout, wait=wait)
+    from tidegate.sources import files
+
+    assert model.file is not None, "A model has a warehouse or a file."
+    return files.File(model.file)
 
 
 def open_source(target: config.Warehouse, *, timeout: float = 600.0, wait: float = 60.0) -> base.Source:

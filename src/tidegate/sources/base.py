@@ -22,7 +22,7 @@ BATCH = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to read: one of `sql`, `table`, `index` and `sheet`, and what belongs to it; see `config.Model`."""
+    """What to read: one of `sql`, `table`, `index`, `sheet`, `file`, and what belongs to it; see `config.Model`."""
 
     sql: str | None = None
     table: str | None = None
@@ -31,6 +31,7 @@ class Query:
     fields: Sequence[str] = ()
     sheet: str | None = None
     range: str | None = None
+    file: str | None = None
 
 
 class Source(Protocol):
@@ -79,22 +80,28 @@ def asked(model: config.Model) -> Query:
         fields=model.fields,
         sheet=model.sheet,
         range=model.range,
+        file=model.file,
     )
 
 
 def query_of(query: Query | str) -> Query:
     """A query, of which SQL may be given as text; raises ConfigError unless it asks for one thing."""
     query = Query(sql=query) if isinstance(query, str) else query
-    given = [one for one in (query.sql, query.table, query.index, query.sheet) if one is not None]
-    if len(given) != 1:
-        raise errors.ConfigError("A model reads one thing: give one of `sql`, `table`, `index` and `sheet`.")
+    if len(_ways(query)) != 1:
+        raise errors.ConfigError(
+            "A model reads one thing: give one of `sql`, `table`, `index`, `sheet` and `file`."
+        )
     return query
+
+
+def _ways(query: Query) -> list[str]:
+    return [name for name in ("sql", "table", "index", "sheet", "file") if getattr(query, name) is not None]
 
 
 def only(query: Query | str, kind: str, *ways: str) -> Query:
     """A query that says what it wants in one of these ways; raises ConfigError for another way."""
     query = query_of(query)
-    [way] = [name for name in ("sql", "table", "index", "sheet") if getattr(query, name) is not None]
+    [way] = _ways(query)
     if way not in ways:
         known = " or ".join(f"`{one}`" for one in ways)
         raise errors.ConfigError(f"A model on {kind} is written with {known}, not with `{way}`.")
