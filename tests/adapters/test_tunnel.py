@@ -264,8 +264,9 @@ class relayed:
 
 
 ORPHAN = """
-import json, sys
+import json, signal, sys
 import psutil
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever starts the tests in the background ignores it
 from tidegate import warehouse as warehouses
 from tidegate.config import warehouses as kinds
 opened = warehouses.open_warehouse(kinds.MySQL.model_validate(json.loads(sys.argv[1])))

@@ -29,7 +29,7 @@ from tidegate.audit import findings, news, proof, scratch, sides
 from tidegate.privacy import erase, forget
 from tidegate.pull import events, report, scope
 from tidegate.rows import columns
-from tidegate.stripe import client
+from tidegate.stripe import attempts
 from tidegate.warehouse import base, duckdb
 
 MONEY = ("charges", "refunds", "balance_transactions")
@@ -48,8 +48,8 @@ def stripe() -> Iterator[Merchant]:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(news, "WAIT", 0.0)
-    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(client, "LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(attempts, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(attempts, "LONGEST_WAIT", 0.02)
 
 
 @pytest.fixture(autouse=True)

@@ -199,7 +199,7 @@ def test_what_a_row_of_theirs_names_stays_whose_it_is(
     ben = persons.world("ben")
     theirs = [each["id"] for name in tie.streams for each in ben.get(name, ()) if each.get("customer")]
     odd = {"id": "odd_1", "customer": ADA, "related_customer": ADA, column: theirs[0] if theirs else None}
-    before = {name: persons.dump(warehouse, times=True)[name] for name in ben}
+    before = persons.dump(warehouse, times=True)
     if not later:
         persons.store(warehouse, {stream: [odd]})
     erased(warehouse)

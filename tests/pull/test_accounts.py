@@ -13,15 +13,15 @@ from pulling import KEY, Stripe, pull, query
 
 from tidegate import catalog, errors, sandbox
 from tidegate.pull import accounts, plan, scope
-from tidegate.stripe import client
+from tidegate.stripe import attempts
 
 STREAMS = catalog.load().streams
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(client, "LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(attempts, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(attempts, "LONGEST_WAIT", 0.02)
 
 
 # The id

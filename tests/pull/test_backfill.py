@@ -12,7 +12,7 @@ import scripted
 from pulling import Stripe, pull, query
 
 from tidegate.pull import backfill, report
-from tidegate.stripe import client
+from tidegate.stripe import attempts
 from tidegate.warehouse import duckdb
 
 NOW = 1_800_000_000
@@ -23,8 +23,8 @@ ATTEMPTS = scripted.walk("setup_attempts")
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(client, "LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(attempts, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(attempts, "LONGEST_WAIT", 0.02)
 
 
 def saved(**changes: Any) -> str:

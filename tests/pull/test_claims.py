@@ -15,7 +15,7 @@ from pulling import Stripe, pull, query
 
 from tidegate import errors, sandbox
 from tidegate.pull import events, report, run, scope
-from tidegate.stripe import client
+from tidegate.stripe import attempts
 from tidegate.warehouse import duckdb
 
 STREAMS = ("customers", "products", "invoices", "invoice_line_items")
@@ -30,8 +30,8 @@ def shop() -> Iterator[Merchant]:
 @pytest.fixture
 def file(shop: Merchant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The business, pulled a moment ago."""
-    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(client, "LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(attempts, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(attempts, "LONGEST_WAIT", 0.02)
     shop.later()
     follow(shop, tmp_path / "w.duckdb", *STREAMS)
     return tmp_path / "w.duckdb"

@@ -16,7 +16,7 @@ from pulling import Stripe, pull
 
 from tidegate import sandbox
 from tidegate.pull import report, scope
-from tidegate.stripe import client
+from tidegate.stripe import attempts
 from tidegate.warehouse import duckdb
 
 PRODUCTS = "/v1/products"
@@ -45,8 +45,8 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(client, "LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(attempts, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(attempts, "LONGEST_WAIT", 0.02)
 
 
 class Notes(report.Silent):
@@ -136,7 +136,7 @@ def test_no_request_of_the_tail_grows_with_the_size_of_a_table(running: Merchant
         shop.later()
         with shop.second():  # what is created and deleted in one second is read, in two it is not
             shop.make(f"/v1/charges/{shop.ids('charges')[0]}", description="A cup")
-            shop.make(f"/v1/invoices/{shop.ids('invoices')[0]}", description="Thank you")
+            shop.make(f"/v1/invoices/{shop.ids('invoices')[0]}", metadata={"thanks": "yes"})
             paid = shop.make(
                 "/v1/payment_intents", amount=500, currency="usd", confirm=True, payment_method="pm_card_visa"
             )

@@ -15,14 +15,14 @@ from pulling import Stripe, pull
 
 from tidegate.cli import status
 from tidegate.pull import held, reconcile, refresh, relist, report, scope, sweep
-from tidegate.stripe import client
+from tidegate.stripe import attempts
 from tidegate.warehouse import duckdb
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(client, "LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(attempts, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(attempts, "LONGEST_WAIT", 0.02)
 
 
 def look(file: Path, **tables: str) -> dict[str, held.Held]:

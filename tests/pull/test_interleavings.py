@@ -20,7 +20,7 @@ from pulling import Stripe, pull, query
 
 from tidegate import catalog, errors
 from tidegate.pull import continuous, events, relist, report, scope
-from tidegate.stripe import client
+from tidegate.stripe import attempts
 from tidegate.warehouse import duckdb
 
 PRODUCTS, CUSTOMERS, COUPONS = "/v1/products", "/v1/customers", "/v1/coupons"
@@ -33,8 +33,8 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(client, "LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(attempts, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(attempts, "LONGEST_WAIT", 0.02)
 
 
 def state(file: Path, prefix: str = "") -> dict[str, str]:
@@ -332,7 +332,8 @@ def test_a_change_while_a_stream_that_could_not_be_read_for_a_while_is_listed_ag
         async def change() -> None:
             edit()
             with contextlib.suppress(TimeoutError):  # nobody asks while the page is on its way
-                await asyncio.wait_for(made.asked_again("/v1/events", 3), 0.5)
+                async with asyncio.timeout(0.5):
+                    await made.asked_again("/v1/events", 3)
 
         made.during(PRODUCTS, lambda: None, change)
         monkeypatch.setattr(events, "LAG", -5)
@@ -373,7 +374,8 @@ def test_a_page_that_arrives_late_brings_no_line_back_that_was_removed_since(
         made.later(1)
         made.put(INVOICES, "in_1", "invoice.updated", **invoice("in_1", "il_1", amount_due=1))
         with contextlib.suppress(TimeoutError):  # nobody asks while the page is on its way
-            await asyncio.wait_for(made.asked_again("/v1/events", 3), 0.5)
+            async with asyncio.timeout(0.5):
+                await made.asked_again("/v1/events", 3)
 
     made.during(INVOICES, remove)
     with double.serving(made) as url:
@@ -421,7 +423,8 @@ def watch(stripe: Stripe, file: Path, *streams: str, pulls: int = 2) -> None:
         watching = asyncio.create_task(
             continuous.watch(stripe.source(), warehouse, options, report.Silent(), every=0.02, told=tell)
         )
-        await asyncio.wait_for(done.wait(), 60)
+        async with asyncio.timeout(60):
+            await done.wait()
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         warehouse.close()

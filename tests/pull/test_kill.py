@@ -11,8 +11,6 @@ import json
 import math
 import os
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from pulling import KEY, Stripe, query, tables
 
 from tidegate import catalog, sandbox
@@ -83,7 +82,7 @@ def undisturbed(stripe: Stripe, tmp_path_factory: pytest.TempPathFactory) -> Pul
     )
 
 
-def started(stripe: Stripe, file: Path) -> subprocess.Popen[str]:
+def started(stripe: Stripe, file: Path) -> warm.Process:
     """Begin a pull in a process of its own."""
     stripe.control("stats/reset", {})
     words = [
@@ -97,11 +96,11 @@ def started(stripe: Stripe, file: Path) -> subprocess.Popen[str]:
         "--rate-limit",
         "off",
     ]
-    command = [sys.executable, "-c", PULL, *words, "--streams", ",".join(STREAMS), "--json"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    words += ["--streams", ",".join(STREAMS), "--json"]
+    return warm.started(PULL, *words, stdout=True, stderr=True, text=True)
 
 
-def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
+def finish(process: warm.Process) -> dict[str, Any]:
     """Let a pull come to its end, which must be a good one."""
     out, said = process.communicate()
     assert process.returncode == 0, said
@@ -110,7 +109,7 @@ def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
     return found
 
 
-def kill(process: subprocess.Popen[str], stripe: Stripe, requests: int, delay: float) -> bool:
+def kill(process: warm.Process, stripe: Stripe, requests: int, delay: float) -> bool:
     """kill -9 some time after so many requests; False when the pull had come to its end before."""
     while process.poll() is None and stripe.requests() < requests:
         time.sleep(0.005)

@@ -11,13 +11,12 @@ from __future__ import annotations
 import json
 import os
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import warm
 from pulling import KEY, Stripe, query
 
 from tidegate import sandbox
@@ -57,21 +56,21 @@ def stripe() -> Iterator[Stripe]:
         yield Stripe(url)
 
 
-def started(stripe: Stripe, file: Path) -> subprocess.Popen[str]:
+def started(stripe: Stripe, file: Path) -> warm.Process:
     """Begin a pull in a process of its own."""
     words = ["--api-key", KEY, "--api-base", stripe.url, "--to", f"duckdb:///{file}", "--rate-limit", "off"]
-    command = [sys.executable, "-c", PULL, "pull", *words, "--streams", ",".join(STREAMS), "--json"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    words += ["--streams", ",".join(STREAMS), "--json"]
+    return warm.started(PULL, "pull", *words, stdout=True, stderr=True, text=True)
 
 
-def finish(process: subprocess.Popen[str]) -> None:
+def finish(process: warm.Process) -> None:
     """Let a pull come to its end, which must be a good one."""
     out, said = process.communicate()
     assert process.returncode == 0, said + out
     assert json.loads(out.splitlines()[-1])["status"] == "ok"
 
 
-def kill(process: subprocess.Popen[str], stripe: Stripe, requests: int, delay: float) -> bool:
+def kill(process: warm.Process, stripe: Stripe, requests: int, delay: float) -> bool:
     """kill -9 some time after so many more requests; False when the pull had come to its end before."""
     goal = stripe.requests() + requests
     while process.poll() is None and stripe.requests() < goal:
@@ -86,17 +85,15 @@ def kill(process: subprocess.Popen[str], stripe: Stripe, requests: int, delay: f
 
 def live(file: Path) -> dict[str, dict[str, str]]:
     """Every stream's live rows by id, without what differs from pull to pull."""
-    return {
-        name: {
-            row["id"]: row["row"]
-            for row in query(
-                file,
-                f"select id, t::json as row from (select * exclude (_version, _synced_at{more(name)}) "
-                f"from stripe.{name} where _deleted_at is null) t",
-            )
-        }
+    texts = (
+        f"select '{name}' as name, id, t::json as row from (select * exclude (_version, _synced_at{more(name)}) "
+        f"from stripe.{name} where _deleted_at is null) t"
         for name in STREAMS
-    }
+    )
+    found: dict[str, dict[str, str]] = {name: {} for name in STREAMS}
+    for row in query(file, " union all ".join(texts)):
+        found[row["name"]][row["id"]] = row["row"]
+    return found
 
 
 def more(stream: str) -> str:
@@ -106,12 +103,13 @@ def more(stream: str) -> str:
 
 def deleted(file: Path) -> dict[str, set[str]]:
     """The ids of every stream's tombstones."""
-    return {
-        name: {
-            row["id"] for row in query(file, f"select id from stripe.{name} where _deleted_at is not null")
-        }
-        for name in STREAMS
-    }
+    texts = (
+        f"select '{name}' as name, id from stripe.{name} where _deleted_at is not null" for name in STREAMS
+    )
+    found: dict[str, set[str]] = {name: set() for name in STREAMS}
+    for row in query(file, " union all ".join(texts)):
+        found[row["name"]].add(row["id"])
+    return found
 
 
 def go_on(stripe: Stripe, chance: random.Random) -> float:

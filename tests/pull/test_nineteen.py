@@ -21,7 +21,7 @@ from pulling import Stripe, pull, query
 
 from tidegate import sandbox
 from tidegate.pull import accounts, backfill, continuous, events, report, scope, tail
-from tidegate.stripe import client, pace
+from tidegate.stripe import attempts, client, pace
 from tidegate.warehouse import duckdb
 
 PRODUCTS = "/v1/products"
@@ -48,8 +48,8 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(client, "LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(attempts, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(attempts, "LONGEST_WAIT", 0.02)
 
 
 class Notes(report.Silent):
@@ -228,7 +228,7 @@ def test_06_payloads_of_an_older_version_take_nothing_away(shop: Merchant, file:
         ("customers", {"name": "Ada"}),
         ("charges", {"description": "A cup"}),
         ("subscriptions", {"metadata": {"plan": "gold"}}),
-        ("invoices", {"description": "Thank you"}),
+        ("invoices", {"metadata": {"thanks": "yes"}}),
     ):
         shop.make(f"/v1/{stream}/{shop.ids(stream)[0]}", **values)
     shop.later()
@@ -495,7 +495,8 @@ def test_18_a_row_that_is_created_while_its_list_is_read_again_is_not_swept(
         """Answer the list only once the events of the new row could have been read and committed."""
         shop.put(PRODUCTS, "prod_new", "product.created", name="Scones")
         with contextlib.suppress(TimeoutError):  # events are not told while an older page is on its way
-            await asyncio.wait_for(shop.asked_again("/v1/events", 2), 0.5)
+            async with asyncio.timeout(0.5):
+                await shop.asked_again("/v1/events", 2)
 
     with double.serving(shop) as url:
         follow(Stripe(url), file, "products")
@@ -525,7 +526,8 @@ def watch_once(stripe: Stripe, file: Path, options: scope.Options) -> None:
                 told=lambda _: done.set(),
             )
         )
-        await asyncio.wait_for(done.wait(), 60)
+        async with asyncio.timeout(60):
+            await done.wait()
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         warehouse.close()

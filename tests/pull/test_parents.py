@@ -16,7 +16,7 @@ from pulling import Stripe, pull, query
 
 from tidegate import catalog
 from tidegate.pull import backfill, parents, reading, scope
-from tidegate.stripe import client
+from tidegate.stripe import attempts
 from tidegate.warehouse import duckdb
 
 STREAMS = catalog.load().streams
@@ -24,8 +24,8 @@ STREAMS = catalog.load().streams
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(client, "LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(attempts, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(attempts, "LONGEST_WAIT", 0.02)
 
 
 class Bank(scripted.Script):

@@ -13,7 +13,7 @@ from pulling import pull
 
 from tidegate import catalog
 from tidegate.pull import backfill, plan, reconcile, relist, sweep
-from tidegate.stripe import client
+from tidegate.stripe import attempts
 from tidegate.warehouse import duckdb
 
 HOUR, DAY = 3_600, 86_400
@@ -450,8 +450,8 @@ def test_what_is_held_goes_once_it_is_accepted(
 def test_a_turn_that_is_cut_short_is_taken_up_by_the_next_pull(
     merchant: Merchant, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(client, "LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(attempts, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(attempts, "LONGEST_WAIT", 0.02)
     follow(merchant, file, "promotion_codes")
     merchant.later(HOUR)
     merchant.faults({"kind": "error", "path": "/v1/promotion_codes"})

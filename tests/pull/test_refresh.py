@@ -14,7 +14,7 @@ from pulling import KEY
 
 from tidegate import catalog, errors
 from tidegate.pull import load, plan, refresh, scope
-from tidegate.stripe import client
+from tidegate.stripe import attempts
 
 PRODUCTS, CUSTOMERS, INVOICES = "/v1/products", "/v1/customers", "/v1/invoices"
 STREAMS = catalog.load().streams
@@ -23,8 +23,8 @@ NOW = ledger.NOW
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(client, "LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(attempts, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(attempts, "LONGEST_WAIT", 0.02)
 
 
 def read(

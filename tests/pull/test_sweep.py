@@ -19,7 +19,7 @@ from pulling import KEY, query
 from tidegate import catalog, errors
 from tidegate.pull import load, relist, scope, shaping, sweep
 from tidegate.rows import decode
-from tidegate.stripe import client
+from tidegate.stripe import attempts
 from tidegate.warehouse import duckdb
 
 NOW = 1_700_000_000
@@ -28,8 +28,8 @@ DAY = 86_400
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(client, "LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(attempts, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(attempts, "LONGEST_WAIT", 0.02)
 
 
 class Shop(scripted.Script):

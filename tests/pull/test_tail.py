@@ -15,7 +15,7 @@ from following import follow, gone, ids, one
 from pulling import Stripe, pull, query
 
 from tidegate.pull import continuous, refresh, relist, report, scope, tail
-from tidegate.stripe import client
+from tidegate.stripe import attempts
 from tidegate.warehouse import duckdb
 
 PRODUCTS = "/v1/products"
@@ -29,8 +29,8 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(client, "LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(attempts, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(attempts, "LONGEST_WAIT", 0.02)
 
 
 def shop(*products: str) -> ledger.Ledger:
@@ -315,7 +315,8 @@ def watch(stripe: Stripe, file: Path, cycles: int) -> None:
         watching = asyncio.create_task(
             continuous.watch(stripe.source(), warehouse, options, report.Silent(), every=0.01, told=told)
         )
-        await asyncio.wait_for(done.wait(), 60)
+        async with asyncio.timeout(60):
+            await done.wait()
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         warehouse.close()

@@ -20,7 +20,7 @@ from pulling import KEY, Stripe, pull, query, tables
 
 from tidegate import catalog, errors, sandbox
 from tidegate.pull import report
-from tidegate.stripe import client
+from tidegate.stripe import attempts
 from tidegate.warehouse import duckdb
 
 Start = Callable[..., Stripe]
@@ -68,8 +68,8 @@ def calm(shop: Stripe, tmp_path_factory: pytest.TempPathFactory) -> Calm:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits between attempts are shorter here than against Stripe."""
-    monkeypatch.setattr(client, "FIRST_WAIT", 0.02)
-    monkeypatch.setattr(client, "LONGEST_WAIT", 0.1)
+    monkeypatch.setattr(attempts, "FIRST_WAIT", 0.02)
+    monkeypatch.setattr(attempts, "LONGEST_WAIT", 0.1)
 
 
 class At(report.Silent):

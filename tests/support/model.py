@@ -26,10 +26,10 @@ import pyarrow as pa
 from tidegate import catalog, errors
 from tidegate.config import conditions
 from tidegate.pull import cycle, load, reconcile, report, run, scope
+from tidegate.sandbox import asking, faults, history, objects, routes, server, traffic, versions
 from tidegate.sandbox import clock as clocks
-from tidegate.sandbox import faults, history, objects, routes, server, traffic, versions
 from tidegate.sandbox import world as worlds
-from tidegate.stripe import client as http
+from tidegate.stripe import attempts
 from tidegate.stripe import clock as observed
 from tidegate.warehouse import base, duckdb, duckdb_file
 
@@ -327,7 +327,7 @@ class Stripe(server.Sandbox):
 
     def _perform(
         self,
-        asked: server._Asked,
+        asked: asking.Asked,
         route: routes.Route,
         arguments: dict[str, str],
         params: Any,
@@ -602,7 +602,7 @@ class Case:
 
         with (
             mock.patch.object(observed, "Clock", clock),
-            mock.patch.object(http, "FIRST_WAIT", 0.0),
+            mock.patch.object(attempts, "FIRST_WAIT", 0.0),
             mock.patch.multiple(load, FIRST=patience[0], SECONDS=patience[1]),
             mock.patch.object(asyncio, "to_thread", _at_once),
             mock.patch.object(concurrent.futures, "ThreadPoolExecutor", Inline),

@@ -89,11 +89,12 @@ def tables(file: Path) -> dict[str, list[str]]:
             "and not starts_with(table_name, '_tidegate') order by 1",
         )
     ]
-    found = {}
-    for name in names:
-        rows = query(
-            file,
-            f'select t::json as row from (select * exclude (_version, _synced_at) from stripe."{name}") t',
-        )
-        found[name] = sorted(row["row"] for row in rows)
-    return found
+    texts = (
+        f"select '{name}' as name, t::json as row from (select * exclude (_version, _synced_at) "
+        f'from stripe."{name}") t'
+        for name in names
+    )
+    found: dict[str, list[str]] = {name: [] for name in names}
+    for row in query(file, " union all ".join(texts)) if names else ():
+        found[row["name"]].append(row["row"])
+    return {name: sorted(rows) for name, rows in found.items()}

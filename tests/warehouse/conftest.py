@@ -14,18 +14,18 @@ from tidegate import warehouse as warehouses
 from tidegate.warehouse import base
 
 SHARE = {
-    "bigquery": 4,
-    "clickhouse": 4,
-    "databricks": 5,
-    "delta": 4,
-    "iceberg": 4,
-    "motherduck": 4,
+    "bigquery": 6,
+    "clickhouse": 6,
+    "databricks": 7,
+    "delta": 6,
+    "iceberg": 6,
+    "motherduck": 6,
     "mysql": 2,
-    "parquet": 3,
-    "redshift": 4,
-    "snowflake": 5,
-    "sqlserver": 4,
-    "synapse": 4,
+    "parquet": 5,
+    "redshift": 6,
+    "snowflake": 7,
+    "sqlserver": 6,
+    "synapse": 6,
 }
 """Of the examples that hypothesis has for a test, one in so many where each takes its time: what is decided about
 rows is decided by the same code for all, and tried with every example on DuckDB and Postgres."""

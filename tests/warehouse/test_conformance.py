@@ -6,8 +6,6 @@ import datetime as dt
 import json
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -15,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import warm
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -505,6 +504,11 @@ while True:
 """
 
 
+def used(warehouse: base.Warehouse) -> tuple[str, ...]:
+    """The modules that a process needs to load into such a warehouse."""
+    return ("tidegate.warehouse.desk", type(warehouse).__module__)
+
+
 def held(n: int) -> dict[str, int | None]:
     """What a table holds after load number `n`, the first of which is 0."""
     rows = (n + 1) * 500 + 1 if n >= 0 else 0
@@ -526,8 +530,8 @@ def assert_whole(warehouse: base.Warehouse) -> int:
 
 @pytest.mark.parametrize("size", [1, 1_000])
 def test_killed_between_merge_and_commit(warehouse: base.Warehouse, url: str, size: int) -> None:
-    child = subprocess.run([sys.executable, "-c", CHILD + KILLED_BEFORE_COMMIT, url, str(size)], check=False)
-    assert child.returncode == -signal.SIGKILL
+    child = warm.started(CHILD + KILLED_BEFORE_COMMIT, url, size, modules=used(warehouse))
+    assert child.wait() == -signal.SIGKILL
     assert assert_whole(warehouse) == 0
 
 
@@ -537,9 +541,7 @@ def test_killed_at_any_moment_rows_and_state_agree(
 ) -> None:
     rng, reached = random.Random(seed), -1
     for _ in range(5):
-        with subprocess.Popen(
-            [sys.executable, "-c", CHILD + ENDLESS, url, str(size)], stdout=subprocess.PIPE
-        ) as child:
+        with warm.started(CHILD + ENDLESS, url, size, modules=used(warehouse), stdout=True) as child:
             assert child.stdout is not None
             assert child.stdout.readline() == b"ready\n"
             promised = [int(child.stdout.readline()) for _ in range(rng.randrange(4))]

@@ -63,11 +63,7 @@ def erase(
     Fenced when a pull began meanwhile: run it again.
     """
     for id in customers:
-        if not forget.CUSTOMER.fullmatch(id):
-            raise errors.ConfigError(
-                "a customer's id looks like cus_NffrFeUfNV2Hib and one of these does not; find it with "
-                "`select id from stripe.customers`"
-            )
+        check(id)
     now = now or dt.datetime.now(dt.UTC)
     there = places.places(warehouse, tables)
     done = Erased({id: set() for id in customers}, blind=tuple(filter(None, map(_blind, there))))
@@ -95,6 +91,15 @@ def erase(
         if not dry_run and unclean not in saved:  # else an earlier pull has left more to do
             warehouse.load([], {unclean: None}, fence)
     return done
+
+
+def check(id: str) -> None:
+    """Raises ConfigError for what is no customer's id."""
+    if not forget.CUSTOMER.fullmatch(id):
+        raise errors.ConfigError(
+            "a customer's id looks like cus_NffrFeUfNV2Hib and one of these does not; find it with "
+            "`select id from stripe.customers`"
+        )
 
 
 def again(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from tidegate import errors
-from tidegate.pull import report, run, scope, tail
+from tidegate.pull import doing, report, run, scope, tail
 from tidegate.stripe import client
 from tidegate.warehouse import base
 
@@ -17,8 +17,6 @@ PASSING = (errors.WarehouseBusy, errors.WarehouseUnreachable)
 """Somebody holds the warehouse, or it is being restarted: what is waited out."""
 SETTLED = tail.SETTLED + 1.0
 """Seconds after a delivery at which what it left to be read again can be read."""
-
-
 PUMPED = 60.0
 """Seconds for which deliveries are waited for at a time while a pull is under way."""
 
@@ -48,34 +46,50 @@ async def watch(
     feed: Feed | None = None,
     run_id: str = "",
     listener: client.Listener | None = None,
+    under_way: doing.Watcher = doing.nobody,
 ) -> report.Result:
     """Pull again and again, every few seconds, until cancelled; `told` hears of each pull.
 
-    Between two pulls, what `feed` delivers is applied at once, and `heard` hears of that. Once something could be
-    begun, what may pass is waited out: an unreachable Stripe, a file that somebody holds. Returns only with a
-    result that ends everything. What holds for one pull only, a full refresh and deletions that are accepted,
-    holds until it is done.
+    Between two pulls, what `feed` delivers is applied at once, and `heard` hears of that; `under_way` hears now and
+    then what has been done that neither was told of. Once something could be begun, what may pass is waited out: an
+    unreachable Stripe, a file that somebody holds. Returns only with a result that ends everything; what was done
+    is left beside the data then, and also when something else ends it. What holds for one pull only, a full refresh
+    and deletions that are accepted, holds until it is done.
     """
-    failures = 0
-    last: dict[str, float] = {}
     async with scope.connect(source, listener) as stripe:
         watched = run.Pull(
             source, warehouse, options, screen, stripe, patient=True, between=every, run_id=run_id
         )
-        while True:
-            result = await _once(watched, feed, last)
-            told(result)
-            if is_final(result):
-                return result
-            failures = 0 if result.end is None else failures + 1
-            watched.settle(result)
-            pause = min(every * 2 ** min(failures, 6), 60.0) if failures else every
-            if feed is None or failures:
-                await asyncio.sleep(pause)
-                continue
-            ended = await _listen(watched, feed, await feed.pause() or pause, heard, last)
-            if ended is not None and is_final(ended):
-                return ended
+        async with watched.watched(under_way):
+            result = await _follow(watched, every, told, heard, feed)
+            await asyncio.to_thread(watched.doing.leave, warehouse)
+            return result
+
+
+async def _follow(
+    watched: run.Pull,
+    every: float,
+    told: Callable[[report.Result], None],
+    heard: Callable[[report.Result], None],
+    feed: Feed | None,
+) -> report.Result:
+    """Pull after pull, until one has a result that ends everything."""
+    failures = 0
+    last: dict[str, float] = {}
+    while True:
+        result = await _once(watched, feed, last)
+        told(result)
+        if is_final(result):
+            return result
+        failures = 0 if result.end is None else failures + 1
+        watched.settle(result)
+        pause = min(every * 2 ** min(failures, 6), 60.0) if failures else every
+        if feed is None or failures:
+            await asyncio.sleep(pause)
+            continue
+        ended = await _listen(watched, feed, await feed.pause() or pause, heard, last)
+        if ended is not None and is_final(ended):
+            return ended
 
 
 async def _once(watched: run.Pull, feed: Feed | None, last: dict[str, float]) -> report.Result:

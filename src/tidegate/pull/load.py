@@ -224,7 +224,8 @@ class Loader:
             if left is not None and left <= 0:
                 return True
             try:
-                await asyncio.wait_for(self._changed.wait(), left)
+                async with asyncio.timeout(left):
+                    await self._changed.wait()
             except TimeoutError:
                 continue
 

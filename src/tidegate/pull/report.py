@@ -196,6 +196,10 @@ class News:
                 found.append(each)
         return found
 
+    def sums(self) -> list[Outcome]:
+        """What each stream of each account got so far."""
+        return list(self._sums.values())
+
     def _sum(self, key: tuple[str, str], each: Outcome, is_news: bool) -> bool:
         """Count an outcome; says whether there are changes that were not noted."""
         known = self._sums.get(key)

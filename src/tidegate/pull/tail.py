@@ -242,7 +242,8 @@ async def _window(
 ) -> int:
     """Apply one window and commit it; returns the tail's new place.
 
-    So many objects are read `early`, though they are not settled; what is known without is committed meanwhile.
+    So many objects are read `early`, though they are not settled, while what is known without is committed; their
+    rows are left to the next commit.
     """
     account = shared.account
     found = verdict.Verdict()
@@ -281,8 +282,6 @@ async def _window(
     shared.sink.add(found.cargo)
     unsettled = _early(shared, [found.dirty[name] for name in fresh], window.now, early)
     failed = await _reread(shared, known, due, prompt=bool(early and found.cargo))
-    if unsettled:
-        await _read_early(shared, known, unsettled)
     state: dict[str, str | None] = {refresh.key(account, each): None for each in due}
     state = {**{name: None for name in state if name in before}, **fresh}
     for failure in failed:
@@ -300,8 +299,14 @@ async def _window(
     cycle.changed += len(rows) + len(due)
     shared.sink.add([piece for pieces in found.past.values() for piece in pieces], state=state)
     apply(saved, state)
-    if found.cargo or due or unsettled:
-        await shared.sink.flush()
+    try:
+        async with asyncio.TaskGroup() as group:
+            if unsettled:
+                group.create_task(_read_early(shared, known, unsettled))
+            if found.cargo or due:
+                group.create_task(shared.sink.flush())
+    except* errors.TidegateError as failures:
+        raise refresh.first(failures) from None
     return place
 
 

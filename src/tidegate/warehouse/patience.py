@@ -36,5 +36,5 @@ def patiently(work: Callable[[], T], wait: float, pause: float) -> T:
             if pause > SAID and not told:
                 told = True
                 log.warning("%s Trying again for up to %.0f s.", error, left)
-        time.sleep(pause * random.uniform(0.75, 1.25))
+        time.sleep(min(left, pause * random.uniform(0.75, 1.25)))
         pause = min(pause * 2, LONGEST)
