@@ -25,7 +25,7 @@ from tidegate import catalog, config, errors
 from tidegate.engine import alerts, matters, outbox, telling, work
 from tidegate.engine import place as places
 from tidegate.pull import held, report, settings
-from tidegate.store import database, deliveries, notices, positions, runs
+from tidegate.store import database, deliveries, logs, notices, positions, reports, runs
 from tidegate.stripe import client
 
 FLOW = "pull:quick"
@@ -420,7 +420,7 @@ def test_held_rows_are_told_by_the_run_and_gone_when_the_warehouse_holds_none(
     error = (
         "9 of 9 rows of coupons are no longer listed by Stripe; run `tidegate pull --accept-deletes coupons`."
     )
-    runs.report(
+    reports.keep(
         store, run.id, [{"stream": "coupons", "account": "acct_1", "status": "partial", "error": error}]
     )
     runs.end(store, run.id, "w", "partial", error=error)
@@ -553,8 +553,8 @@ def test_an_endpoint_is_silent_until_something_is_delivered(store: database.Data
     now = store.now()
     alerts.look(store, file)
     assert names(store) == []
-    lines = [runs.Line(now - 60 * n, "info", "3 written", name, "acct_1") for n in range(3)]
-    runs.write(store, run.id, "w", 0, lines)
+    lines = [logs.Line(now - 60 * n, "info", "3 written", name, "acct_1") for n in range(3)]
+    logs.write(store, run.id, "w", 0, lines)
     alerts.look(store, file)
     assert names(store) == ["silence/acme"]
     store.execute("DELETE FROM run_lines")
@@ -570,7 +570,7 @@ def test_a_gap_in_a_continuous_run_is_told_while_it_runs(store: database.Databas
     run = runs.queue(store, runs.new_id(), FLOW, "continuous")
     runs.begin(store, run.id, "w")
     said = f"acct_1: the place in the events was lost; {matters.GAP}."
-    runs.write(store, run.id, "w", 0, [runs.Line(store.now(), "info", said)])
+    logs.write(store, run.id, "w", 0, [logs.Line(store.now(), "info", said)])
     alerts.look(store, file)
     assert names(store) == ["gap/acct_1"]
     store.execute("UPDATE run_lines SET at = at - :seconds", {"seconds": alerts.RECENT + 1})

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-import servers
+import stepping
 from flowing import KEY
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -18,7 +17,6 @@ from hypothesis.stateful import (
     invariant,
     multiple,
     rule,
-    run_state_machine_as_test,
 )
 
 from tidegate import config
@@ -228,11 +226,7 @@ class Rollout(RuleBasedStateMachine):
         for _ in range(20):
             self.stores[0].execute("UPDATE runs SET seen_at = seen_at - 1000")
             self.one_looks(0)
-            for run in runs.listed(self.stores[0], states=("queued",)):
-                assert runs.begin(self.stores[0], run.id, "last") is not None
-                self.pay()
-                ticks.well(self.stores[0], run.flow)
-                assert runs.end(self.stores[0], run.id, "last", "ok")
+            for run in stepping.do_queued(self.stores[0], lambda _: self.pay()):
                 self.over(run)
             if not self.owed and not ticks.waiting(self.stores[0]):
                 break
@@ -244,26 +238,7 @@ class Rollout(RuleBasedStateMachine):
         assert clocked == {flow for flow in FLOWS if self.chosen(flow) in CLOCKED}
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def stores(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[list[database.Database]]:
-    folder = tmp_path_factory.mktemp("editing")
-    url = f"sqlite:///{folder}/t.db" if request.param == "sqlite" else servers.new_postgres()
-    made = [database.open_database(url) for _ in range(2)]
-    yield made
-    for each in made:
-        each.close()
-
-
-def test_any_order_of_edits(stores: list[database.Database]) -> None:
-    machine = type("Edits", (Rollout,), {"stores": stores})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=60,
-            stateful_step_count=40,
-            deadline=None,
-            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-        ),
-    )
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_any_order_of_edits(kind: str, tmp_path: Path) -> None:
+    with stepping.opened(kind, tmp_path, 2) as stores:
+        stepping.any_order(Rollout, stores, 60)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pydantic
 import pytest
+from flowing import PATIENCE, alongside, until
 from following import Merchant
 
 from tidegate import config
@@ -22,7 +21,6 @@ from tidegate.store import database, notices, runs, waits
 from tidegate.store import secrets as vaults
 from tidegate.stripe import pace, purse
 
-PATIENCE = 120.0
 QUICK = "  quick: {from: acme, to: one, streams: {customers: {}, coupons: {}, products: {}}}"
 HOST = "http://tidegate.example"
 
@@ -32,26 +30,9 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(vaults.VARIABLE, vaults.new_key())
 
 
-def until(true: Callable[[], Any]) -> Any:
-    """Wait until something is true, and return it."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := true()):
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
-    return found
-
-
-@contextlib.contextmanager
-def looking(place: places.Place) -> Iterator[None]:
+def looking(place: places.Place) -> contextlib.AbstractContextManager[None]:
     """A thread that looks."""
-    thread = threading.Thread(target=alerts.serve, args=[place.store, place.file, place.stopping])
-    thread.start()
-    try:
-        yield
-    finally:
-        place.stopping.set()
-        thread.join(PATIENCE)
-        assert not thread.is_alive()
+    return alongside(place, alerts.serve, place.store, place.file, place.stopping)
 
 
 def changed(place: places.Place, **more: Any) -> places.Place:

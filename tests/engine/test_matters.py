@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from tidegate import catalog, errors
 from tidegate.config import values
-from tidegate.engine import flows, matters
+from tidegate.engine import flows, matters, unwritten
 from tidegate.pull import held, report, tail
-from tidegate.store import notices, runs
+from tidegate.store import holds, notices, runs
 from tidegate.stripe import client
 
 NOW = 1_790_000_000.0
@@ -32,7 +32,7 @@ def table(stream: str, status: str, error: str = "", account: str = "acct_1") ->
 
 
 def flow(schedule: Any = "continuous") -> flows.Flow:
-    return flows.Flow("pull:everything", "pull", "everything", schedule, "acme", "prod")
+    return flows.Flow("pull:everything", "pull", "everything", schedule, "acme")
 
 
 def stood(stream: str, age: float, *, bound: int | None = 60, **more: Any) -> held.Held:
@@ -47,6 +47,54 @@ def texts(found: list[notices.Matter]) -> dict[str, str]:
 def test_a_run_that_went_well_has_nothing_to_say() -> None:
     tables = [table("charges", "ok"), table("treasury_transactions", "not_enabled", "no such product")]
     assert matters.of_run(run("ok", requests=500, rate_limited=3), tables) == []
+
+
+def pushed(state: runs.State, error: str = "", **totals: Any) -> runs.Run:
+    return runs.Run("run_1", "push:people", state, "schedule", NOW, NOW, error=error, totals=totals)
+
+
+def test_a_plan_that_waits_for_approval_is_told() -> None:
+    guards = ["The model is empty, and 8 of its rows were sent before."]
+    run = pushed("partial", "waits for approval: ...", guards=guards, source=0)
+    found = matters.of_run(run, [table("customer", "held", "waits")])
+    assert texts(found) == {
+        "push:people/approval": "push:people: the plan waits for approval, and nothing is written until then: The "
+        "model is empty, and 8 of its rows were sent before. `tidegate plan people` shows it; `tidegate push "
+        "people --approve` does it."
+    }
+    assert [each.kind for each in found] == ["approval"]
+    assert matters.of_run(pushed("ok", guards=guards, created=8), []) == []  # somebody approved it
+
+
+def test_rows_that_could_not_be_written_are_told_without_what_stripe_said_of_them() -> None:
+    run = pushed(
+        "partial", "Not every row was written (3 failed): secret=abc12345 is wrong", failed=3, source=40
+    )
+    [found] = matters.of_run(run, [table("customer", "partial", "x")])
+    assert (found.name, found.kind) == ("push:people/rows", "rows")
+    assert found.text.startswith("push:people: 3 of 40 rows could not be written; they are tried again")
+    assert "abc12345" not in found.text
+
+
+def test_a_push_that_failed_is_told_once() -> None:
+    run = pushed("failed", "Stripe rejected the key.", failed=3, source=3)
+    [found] = matters.of_run(run, [table("customer", "failed", "Stripe rejected the key.")])
+    assert found.name == "push:people/failed"
+
+
+def test_rows_of_a_push_are_told_by_what_they_need() -> None:
+    counts: dict[tuple[holds.Kind, holds.State], int] = {
+        ("ambiguous", "held"): 2,
+        ("gone", "held"): 1,
+        ("refused", "held"): 1_200,
+        ("refused", "waiting"): 7,  # tried again by itself
+        ("conflict", "skipped"): 5,  # a person has decided
+    }
+    found = texts(unwritten.of_rows("push:people", counts, 1))
+    assert list(found) == ["push:people/held", "push:people/quarantine", "push:people/unknown"]
+    assert "3 rows are held until somebody decides (2 ambiguous, 1 gone)" in found["push:people/held"]
+    assert "1,200 rows are in quarantine (1,200 refused)" in found["push:people/quarantine"]
+    assert unwritten.of_rows("push:people", {("refused", "waiting"): 7}, 0) == []
 
 
 def test_a_failed_run_says_why_and_where_there_is_more() -> None:

@@ -10,7 +10,7 @@ import pytest
 from tidegate import errors
 from tidegate.engine import recorder
 from tidegate.pull import report
-from tidegate.store import database, runs
+from tidegate.store import database, logs, reports, runs
 from tidegate.stripe import client
 
 ONE = "acct_1"
@@ -31,7 +31,7 @@ def record(store: database.Database, run: runs.Run) -> recorder.Recorder:
 
 def lines(store: database.Database, run: runs.Run) -> list[tuple[str, str]]:
     """Streams and texts, as they are shown."""
-    return [(line.stream, line.text) for line in runs.lines(store, run.id)[0]]
+    return [(line.stream, line.text) for line in logs.read(store, run.id)[0]]
 
 
 def written(stream: str, inserted: int, *, deleted: int = 0, at: int = 100, **more: Any) -> report.Outcome:
@@ -155,7 +155,7 @@ class TestSums:
             news.of(pulled)
             record.saw(result(*pulled))
             record.report()
-        charges, customers = runs.reported(store, run.id)
+        charges, customers = reports.read(store, run.id)
         assert customers == {
             "stream": "customers",
             "account": ONE,
@@ -189,10 +189,10 @@ class TestSums:
     ) -> None:
         record.saw(result(written("customers", 5)))
         assert record.write() is not None
-        assert runs.reported(store, run.id) == []
+        assert reports.read(store, run.id) == []
         monkeypatch.setattr(recorder, "REPORTED", 0.0)
         assert record.write() is not None
-        assert [each["written"] for each in runs.reported(store, run.id)] == [5]
+        assert [each["written"] for each in reports.read(store, run.id)] == [5]
 
     def test_what_could_not_be_written_is_written_the_next_time(
         self, record: recorder.Recorder, store: database.Database, run: runs.Run
@@ -203,7 +203,7 @@ class TestSums:
             record.report()
         store.execute("ALTER TABLE elsewhere RENAME TO run_tables")
         record.report()
-        assert [each["written"] for each in runs.reported(store, run.id)] == [5]
+        assert [each["written"] for each in reports.read(store, run.id)] == [5]
 
     def test_only_what_has_grown_is_written_again(
         self, record: recorder.Recorder, store: database.Database, run: runs.Run
@@ -213,13 +213,78 @@ class TestSums:
         store.execute("DELETE FROM run_tables")
         record.saw(result(written("customers", 2), report.Outcome("charges", ONE)))
         record.report()
-        assert [each["stream"] for each in runs.reported(store, run.id)] == ["customers"]
+        assert [each["stream"] for each in reports.read(store, run.id)] == ["customers"]
 
     def test_a_run_that_came_to_its_end_has_its_own_report(self, record: recorder.Recorder) -> None:
         assert record.totals() == {}
         assert "written" not in record.progress()
         [told] = recorder.tables([written("customers", 5), report.Outcome("charges", ONE)])
         assert (told["stream"], told["written"]) == ("customers", 5)
+
+
+class TestUnderWay:
+    def test_what_is_under_way_is_told_until_its_result_takes_its_place(
+        self, record: recorder.Recorder, store: database.Database, run: runs.Run
+    ) -> None:
+        def told() -> tuple[Any, ...]:
+            record.report()
+            [table] = reports.read(store, run.id)
+            assert record.progress()["written"] == record.totals()["written"] == table["written"]
+            return table["written"], table["status"], table["error"]
+
+        news, first = report.News(), written("customers", 40)
+        record.under_way([first])
+        assert told() == (40, "partial", "not read to its end yet")
+        first.wrote(2, 0, 0)
+        record.under_way([first])
+        assert told() == (42, "partial", "not read to its end yet")
+        first.done = True
+        news.of([first])
+        record.under_way([first])  # others are still read
+        assert told() == (42, "ok", None)
+        record.saw(result(first))
+        assert told() == (42, "ok", None)
+        second = written("customers", 3)
+        record.under_way([second])
+        assert told() == (45, "ok", None)
+        second.done = True
+        news.of([second])
+        record.saw(result(second))
+        assert told() == (45, "ok", None)
+
+    def test_what_was_heard_while_a_pull_went_on_adds_to_it(
+        self, record: recorder.Recorder, store: database.Database, run: runs.Run
+    ) -> None:
+        news, read, heard = report.News(), written("customers", 40, done=True), written("customers", 1)
+        news.of([read])
+        record.under_way([read, heard])
+        record.report()
+        heard.wrote(1, 0, 0)
+        news.of([heard])
+        record.under_way([read, heard])
+        record.report()
+        assert [each["written"] for each in reports.read(store, run.id)] == [42]
+        assert record.progress()["written"] == 42
+        record.saw(result(read, heard))
+        assert record.totals()["written"] == 42
+
+    def test_of_a_pull_that_is_stopped_it_stays(
+        self, record: recorder.Recorder, store: database.Database, run: runs.Run
+    ) -> None:
+        record.under_way([written("customers", 40), report.Outcome("charges", ONE)])
+        record.close()
+        assert [(each["stream"], each["written"]) for each in reports.read(store, run.id)] == [
+            ("customers", 40)
+        ]
+        assert record.totals()["written"] == 40
+
+    def test_of_a_run_with_a_result_nothing_is_left(
+        self, record: recorder.Recorder, store: database.Database, run: runs.Run
+    ) -> None:
+        record.under_way([written("customers", 40)])
+        record.under_way(())
+        record.close()
+        assert (record.totals(), reports.read(store, run.id)) == ({}, [])
 
 
 def test_memory_does_not_grow_with_time(record: recorder.Recorder, monkeypatch: Any) -> None:

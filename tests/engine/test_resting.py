@@ -31,4 +31,9 @@ def run(cause: runs.Cause, state: runs.State) -> runs.Run:
     ],
 )
 def test_it_rests(last: list[runs.Run], rests: float) -> None:
-    assert scheduler._rest(last, NOW) == rests
+    assert scheduler._rest(last, NOW, NOW - 1) == rests
+
+
+def test_what_failed_before_this_scheduler_began_may_be_mended() -> None:
+    assert scheduler._rest([run("continuous", "failed")] * 3, NOW, NOW + 1) == 0.0
+    assert scheduler._rest([run("continuous", "cancelled")], NOW, NOW + 1) == 43_200.0

@@ -3,52 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime as dt
-import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flowing import KEY, written
+from flowing import KEY, serving, until, written
 from following import Merchant, ids
 from pulling import query
 
 from tidegate import config, errors, sandbox
 from tidegate.engine import place as places
-from tidegate.engine import pool, scheduler, work
+from tidegate.engine import scheduler, work
 from tidegate.pull import report, retention
-from tidegate.store import database, runs, ticks
+from tidegate.store import database, logs, reports, runs, ticks
 from tidegate.warehouse import base, duckdb
 
-PATIENCE = 120.0
 QUICK = "  quick: {from: acme, to: one, schedule: every 10s, streams: {customers: {}}}"
 MANUAL = "  quick: {from: acme, to: one, streams: {customers: {}, products: {}}}"
 ENDLESS = "  endless: {from: acme, to: one, schedule: continuous, streams: {customers: {}, products: {}}}"
-
-
-def until(true: Callable[[], Any]) -> Any:
-    """Wait until something is true, and return it."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := true()):
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
-    return found
-
-
-@contextlib.contextmanager
-def serving(place: places.Place) -> Iterator[None]:
-    """A process that schedules and runs."""
-    thread = threading.Thread(target=pool.serve, args=[place])
-    thread.start()
-    try:
-        yield
-    finally:
-        place.stopping.set()
-        thread.join(PATIENCE)
-        assert not thread.is_alive()
 
 
 def performed(place: places.Place, flow: str, **options: Any) -> runs.Run:
@@ -61,7 +35,7 @@ def performed(place: places.Place, flow: str, **options: Any) -> runs.Run:
 
 
 def texts(place: places.Place, run: runs.Run) -> list[str]:
-    return [line.text for line in runs.lines(place.store, run.id)[0]]
+    return [line.text for line in logs.read(place.store, run.id)[0]]
 
 
 def test_a_run_is_recorded_with_what_each_table_got(placed: Any, shop: Merchant, tmp_path: Path) -> None:
@@ -71,7 +45,7 @@ def test_a_run_is_recorded_with_what_each_table_got(placed: Any, shop: Merchant,
     assert run.started_at is not None
     assert run.finished_at is not None
     assert run.queued_at <= run.started_at <= run.finished_at
-    report = {table["stream"]: table for table in runs.reported(place.store, run.id)}
+    report = {table["stream"]: table for table in reports.read(place.store, run.id)}
     there = ids(tmp_path / "one.duckdb", "customers")
     assert report["customers"]["written"] == len(there) == len(shop.ids("customers"))
     assert run.totals["written"] == sum(table["written"] for table in report.values())

@@ -1,31 +1,37 @@
-"""Workers on several machines: one is killed, one sleeps, the databases restart; and the tables are exact."""
+"""Workers on several machines: one is killed, one sleeps, the databases restart; and the tables are exact.
+
+One account is too much for any of them: the others are pulled, and the run tells of it.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import contextlib
-import json
+import datetime as dt
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import clusters
+import machines
+import procrastinate
 import psycopg
 import pytest
 import servers
 from flowing import KEY
 from following import Merchant
 
-from tidegate import sandbox
-from tidegate.engine import spread
-from tidegate.store import database, runs, slices
+from tidegate import config, sandbox
+from tidegate.engine import place as places
+from tidegate.engine import spread, workers
+from tidegate.pull import report
+from tidegate.store import database, logs, reports, runs, slices
 
-TIDEGATE = str(Path(sys.executable).parent / "tidegate")
-PATIENCE = 240.0
+Homes = Callable[[int, str, str], list[Path]]
 ACCOUNTS = 150
 STREAMS = ("customers", "products", "charges")
 
@@ -62,71 +68,27 @@ def warehouse() -> str:
     return servers.new_postgres()
 
 
-def home(folder: Path, url: str, warehouse: str, database: str) -> Path:
-    """A machine's folder with the configuration that all of them have."""
-    folder.mkdir(exist_ok=True)
-    chosen = ", ".join(f"{name}: {{}}" for name in STREAMS)
-    (folder / "tidegate.yaml").write_text(
-        f'stripe: {{acme: {{api_key: {KEY}, api_base: "{url}", accounts: all, rate_limit: "off"}}}}\n'
-        f'warehouses: {{prod: {{type: postgres, url: "{warehouse}"}}}}\n'
-        f"pulls: {{all: {{from: acme, to: prod, streams: {{{chosen}}}}}}}\n"
-        f'database: "{database}"\n'
-    )
-    return folder
+@pytest.fixture
+def homes(platform: Merchant, tmp_path: Path) -> Homes:
+    """So many machines, with the URLs of a warehouse and of the metadata."""
+
+    def made(count: int, warehouse: str, url: str) -> list[Path]:
+        return [
+            machines.written(tmp_path / f"m{n}", platform.url, warehouse, url, key=KEY, streams=STREAMS)
+            for n in range(count)
+        ]
+
+    return made
 
 
-@contextlib.contextmanager
-def machines(homes: list[Path]) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """One that schedules and works, and others that work; what they log goes to their homes."""
-    started: list[subprocess.Popen[bytes]] = []
-    try:
-        for number, folder in enumerate(homes):
-            words = ["worker" if number else "run", "--at-once", "1", *(() if number else ("--port", "0"))]
-            with (folder / "err").open("ab") as log:
-                started.append(subprocess.Popen([TIDEGATE, *words], cwd=folder, stderr=log))
-        for folder in homes:  # all of them wait for work
-            until(lambda folder=folder: "serving" in said(folder) or "working on" in said(folder))
-        yield started
-    finally:
-        for process in started:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGCONT)
-                process.kill()
-            process.wait()
-
-
-def tidegate(folder: Path, *words: str) -> str:
-    done = subprocess.run(
-        [TIDEGATE, *words], cwd=folder, capture_output=True, text=True, check=False, timeout=PATIENCE
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def until(true: Any) -> Any:
-    deadline = time.monotonic() + PATIENCE
-    while not (found := true()):
-        assert time.monotonic() < deadline, f"it did not happen: {true.__code__.co_names}"
-        time.sleep(0.1)
-    return found
-
-
-def said(folder: Path) -> str:
-    return (folder / "err").read_text()
-
-
-def last(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(tidegate(folder, "runs", "--json"))["runs"][0]
-    return found
-
-
-def agrees(platform: Merchant, warehouse: str) -> None:
-    """Every row of every account is there, once."""
+def agrees(platform: Merchant, warehouse: str, but: str = "") -> None:
+    """Every row of every account but one is there, once, and nothing else."""
     with psycopg.connect(warehouse) as connection:
         for name in STREAMS:
             expected = collections.Counter(
                 line["object"]["id"]
                 for account in everybody(platform)
+                if account != but
                 for line in truth(platform, name, account)
             )
             rows = connection.execute(f'select id from stripe."{name}" where _deleted_at is null').fetchall()
@@ -165,17 +127,28 @@ def test_accounts_are_cut_into_slices_that_are_small_at_both_ends(count: int) ->
     assert len(found) <= ends + -(-count // spread.SLICE)
 
 
-def test_several_machines_share_one_run(platform: Merchant, warehouse: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("others", "status"), [({"status": "ok"}, "partial"), ({"status": "failed"}, "failed"), ({}, "failed")]
+)
+def test_accounts_with_nothing_new_count_as_pulled(others: dict[str, Any], status: str) -> None:
+    left_out = report.Outcome("charges", "acct_1", "failed", error="acct_1 was not pulled").as_json()
+    parts = [others, {"status": "failed", "streams": [left_out]}]
+    found = spread.gathered("run_1", dt.datetime.now(dt.UTC), parts, frozenset())
+    assert (found.status, found.end) == (status, None)
+    assert [(each.account, each.status) for each in found.outcomes] == [("acct_1", "failed")]
+
+
+def test_several_machines_share_one_run(platform: Merchant, warehouse: str, homes: Homes) -> None:
     url = servers.new_postgres()
     platform.control("latency", {"ms": 200})
-    homes = [home(tmp_path / f"m{n}", platform.url, warehouse, url) for n in range(3)]
-    with machines(homes) as processes:
-        tidegate(homes[0], "start", "all")
-        until(lambda: last(homes[0])["state"] not in runs.ALIVE)
-        assert last(homes[0])["state"] == "ok", last(homes[0])["error"]
+    folders = homes(3, warehouse, url)
+    with machines.working(folders) as processes:
+        machines.command(folders[0], "start", "all")
+        run = machines.ended(folders[0])
+        assert run["state"] == "ok", run["error"]
         for process in processes:
             process.terminate()
-        assert [process.wait(PATIENCE) for process in processes] == [0, 0, 0]
+        assert [process.wait(machines.PATIENCE) for process in processes] == [0, 0, 0]
     platform.control("latency", {"ms": 0})
     agrees(platform, warehouse)
     with psycopg.connect(url) as connection:
@@ -184,23 +157,21 @@ def test_several_machines_share_one_run(platform: Merchant, warehouse: str, tmp_
         assert len({worker for worker, _ in found}) > 1
         [(jobs,)] = connection.execute("select count(*) from procrastinate_jobs").fetchall()
         assert jobs == 0
-    report = last(homes[0])["totals"]
-    assert report["accounts"] == ACCOUNTS + 1
-    for folder in homes:
-        assert KEY[8:] not in said(folder)
+    assert run["totals"]["accounts"] == ACCOUNTS + 1
+    assert [machines.said(folder, KEY[8:]) for folder in folders] == [[], [], []]
 
 
 def test_one_is_killed_one_sleeps_and_the_databases_restart(
-    platform: Merchant, both: tuple[clusters.Cluster, clusters.Cluster], tmp_path: Path
+    platform: Merchant, both: tuple[clusters.Cluster, clusters.Cluster], homes: Homes
 ) -> None:
     """The sleeper wakes up when its slice is another's for long, and can commit nothing."""
     url, warehouse = (each.url() for each in both)
     platform.control("latency", {"ms": 600})
-    homes = [home(tmp_path / f"m{n}", platform.url, warehouse, url) for n in range(4)]
+    folders = homes(4, warehouse, url)
     store = database.open_database(url)
-    with machines(homes) as processes:
-        tidegate(homes[0], "start", "all")
-        mine = until(lambda: _workers(store, 4))
+    with machines.working(folders) as processes:
+        machines.command(folders[0], "start", "all")
+        mine = machines.until(lambda: _workers(store, 4))
         [begun] = runs.listed(store, states=("running",))
         others = [process for process in processes if mine[process.pid] != begun.worker]
         sleeper, killed = others[:2]  # the one that leads goes on
@@ -208,17 +179,108 @@ def test_one_is_killed_one_sleeps_and_the_databases_restart(
         sleeper.send_signal(signal.SIGSTOP)
         for each in both:
             restart(each)
-        until(lambda: _retaken(store))
+        machines.until(lambda: _retaken(store))
         time.sleep(spread.SILENT)
         sleeper.send_signal(signal.SIGCONT)
-        until(lambda: last(homes[0])["state"] not in runs.ALIVE)
-        run = last(homes[0])
-        assert run["state"] == "ok", (run["error"], [said(f)[-800:] for f in homes])
+        run = machines.ended(folders[0])
+        assert run["state"] == "ok", run["error"]
         assert set(slices.counts(store, run["id"])) == {"done"}
         assert _accounts(store, run["id"]) == sorted(everybody(platform))
     store.close()
     platform.control("latency", {"ms": 0})
     agrees(platform, warehouse)
+
+
+def test_an_account_that_takes_every_worker_with_it_is_left_out_and_the_others_are_pulled(
+    platform: Merchant, warehouse: str, homes: Homes, tmp_path: Path
+) -> None:
+    url, chosen = servers.new_postgres(), tmp_path / "chosen"
+    folders = homes(3, warehouse, url)
+    doomed = [sys.executable, str(Path(machines.__file__).with_name("doomed.py")), str(chosen)]
+    store = database.open_database(url)
+    killed = list[int]()
+    with machines.working(folders, [doomed] * 3) as processes:
+        machines.command(folders[0], "start", "all")
+
+        def over() -> runs.Run | None:
+            """The run that ended, while whatever watches over the machines starts again what was killed."""
+            for number, process in enumerate(processes):
+                if process.poll() is not None:
+                    killed.append(process.returncode)
+                    processes[number] = machines.start(folders[number], leads=not number, program=doomed)
+            newest = runs.listed(store, limit=1)[0]
+            return None if newest.alive or newest.state == "interrupted" else newest
+
+        run = machines.until(over)
+        poison = chosen.read_text()
+        assert set(killed) == {-signal.SIGKILL}
+        assert len(killed) >= slices.LOST
+        assert run.state == "partial", run.error
+        assert (
+            f": {poison} was not pulled: {slices.LOST} workers disappeared while they pulled it;" in run.error
+        )
+        tables = reports.read(store, run.id)
+        wrong = [each for each in tables if each["status"] != "ok"]
+        assert {each["account"] for each in wrong} == {poison}
+        assert {each["stream"] for each in wrong} == set(STREAMS)
+        told = [line.text for line in logs.read(store, run.id)[0] if poison in line.text]
+        assert any("it is left out of this run" in text for text in told)
+    agrees(platform, warehouse, but=poison)
+
+    with machines.working(folders):  # the workers have more memory now
+        machines.command(folders[0], "start", "all")
+        assert machines.ended(folders[0])["state"] == "ok"
+    store.close()
+    agrees(platform, warehouse)
+
+
+@pytest.fixture
+def place(tmp_path: Path, platform: Merchant, warehouse: str) -> Iterator[places.Place]:
+    """A process that works on a new Postgres."""
+    url = servers.new_postgres()
+    folder = machines.written(tmp_path / "m", platform.url, warehouse, url, key=KEY, streams=STREAMS)
+    with contextlib.closing(database.open_database(url)) as store:
+        yield places.Place(config.load(folder / "tidegate.yaml"), store)
+
+
+def test_a_run_that_was_deferred_twice_is_done_once(
+    place: places.Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who schedules may have seen it queued just before a worker began it, and defers it once more."""
+    job = workers.application(place).tasks["run"]
+    queued = runs.queue(place.store, runs.new_id(), "pull:all", "manual")
+    done: list[str] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        def perform(_: places.Place, begun: runs.Run) -> None:
+            done.append(begun.id)
+            if len(done) == 1:  # meanwhile, its second job comes
+                asyncio.run_coroutine_threadsafe(job(run_id=begun.id), loop).result()
+
+        monkeypatch.setattr(workers, "_alone", perform)
+        await job(run_id=queued.id)
+
+    asyncio.run(main())
+    assert done == [queued.id]
+
+
+def test_what_has_a_job_is_given_no_other_and_none_is_tried(place: places.Place) -> None:
+    workers.prepare(place)
+    store, conninfo = place.store, place.file.database.get_secret_value()
+    spread_one = runs.queue(store, runs.new_id(), "pull:all", "manual")
+    assert runs.begin(store, spread_one.id, "w") is not None
+    for number in range(5):
+        slices.add(store, spread_one.id, number, [f"acct_{number}"])
+    runs.queue(store, runs.new_id(), "pull:other", "manual")
+    with procrastinate.App(connector=procrastinate.SyncPsycopgConnector(conninfo=conninfo)).open() as app:
+        assert workers.defer(app, place) == 6
+        [made] = store.execute("SELECT last_value AS jobs FROM procrastinate_jobs_id_seq")
+        assert workers.defer(app, place) == 0
+        assert store.execute("SELECT last_value AS jobs FROM procrastinate_jobs_id_seq") == [made]
+        store.execute("DELETE FROM procrastinate_jobs WHERE queueing_lock LIKE 'slice/%/3'")  # it was done
+        assert workers.defer(app, place) == 1
 
 
 def _workers(store: database.Database, least: int) -> dict[int, str]:

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from tidegate import config, errors
-from tidegate.engine import flows, lookout, matters, outbox
+from tidegate.engine import flows, lookout, matters, outbox, unwritten
 from tidegate.pull import report
-from tidegate.store import database, leases, notices, positions, runs
+from tidegate.store import database, holds, leases, notices, positions, reports, runs
 from tidegate.store import waits as stored
 
 log = logging.getLogger(__name__)
@@ -58,8 +58,11 @@ def after_run(store: database.Database, file: config.Config, run: runs.Run) -> N
             return
         if run.cause == "continuous" and run.state != "failed":
             return
-        found = matters.of_run(run, runs.reported(store, run.id), _gaps(store, run.id))
-        over = matters.OF_RUNS if run.state != "failed" else ()
+        found = matters.of_run(run, reports.read(store, run.id), _gaps(store, run.id))
+        over: tuple[str, ...] = matters.OF_RUNS if run.state != "failed" else ()
+        if run.flow.startswith("push:"):
+            found += _rows(store, run.flow)
+            over = (*over, *unwritten.KINDS)
         _log(notices.settle(store, run.flow, found, over))
     except errors.TidegateError as error:
         log.warning("%s What %s has to tell is not noted.", error, run.id, extra={"run": run.id})
@@ -113,13 +116,15 @@ def _look(
 def judge(store: database.Database, file: config.Config, flow: str = "", *, since: float = 0.0) -> None:
     """Open and resolve what follows from what warehouses hold, as `store.positions` knows it: of a flow, or of all.
 
-    That are rows that are held, and data that is behind; how old data is is judged from `GONE` seconds after
-    `since` on, when whoever looks began to. Of a flow of which nothing is known nothing is judged. Never raises for
-    the database's sake.
+    That are rows that are held, of pushes as of pulls, and data that is behind; how old data is is judged from
+    `GONE` seconds after `since` on, when whoever looks began to. Of a flow of which nothing is known nothing is
+    judged. Never raises for the database's sake.
     """
     try:
         for name, each in flows.flows(file).items():
-            if flow in ("", name):
+            if flow in ("", name) and each.kind == "push":
+                _log(notices.settle(store, name, _rows(store, name), unwritten.KINDS))
+            elif flow in ("", name):
                 _judge(store, file, each, since)
     except errors.TidegateError as error:
         log.warning("%s What there is to alert is looked for again later.", error)
@@ -140,6 +145,17 @@ def _judge(store: database.Database, file: config.Config, flow: flows.Flow, sinc
         stood = matters.of_stand(flow, stand, row["now"], matters.bounds(file), alive=bool(row["alive"]))
         found += [each for each in stood if each.kind in over]
     _log(notices.settle(store, flow.name, found, over))
+
+
+def _rows(store: database.Database, flow: str) -> list[notices.Matter]:
+    """What the rows of a push tell."""
+    push = flow.partition(":")[2]
+    unknown = store.one(
+        "SELECT count(*) AS n FROM operations WHERE push = :push AND status IN ('intent', 'sent', 'unknown') "
+        "AND status = 'unknown'",
+        {"push": push},
+    )
+    return unwritten.of_rows(flow, holds.counts(store, push), 0 if unknown is None else int(unknown["n"]))
 
 
 def _positions(store: database.Database, flow: str) -> Iterator[list[positions.Position]]:
@@ -172,7 +188,8 @@ def _silences(store: database.Database, known: Iterable[flows.Flow], now: float)
     since = {each.matter: each.opened_at for each in notices.listed(store) if each.kind == "silence"}
     names: dict[str, list[str]] = {}
     for flow in known:
-        names.setdefault(flow.connection, []).append(flow.name)
+        if flow.kind == "pull":
+            names.setdefault(flow.connection, []).append(flow.name)
     found = []
     for row in rows:
         matter, last = matters.of_silence(row["connection"]), max(row["made_at"], row["last"] or 0.0)

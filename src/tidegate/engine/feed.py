@@ -85,7 +85,8 @@ class Deliveries:
                 came.clear()
                 left = min(POLLED, max(0.0, end - loop.time()))
                 try:
-                    await asyncio.wait_for(came.wait(), left)
+                    async with asyncio.timeout(left):
+                        await came.wait()
                     await asyncio.sleep(GATHERED)
                 except TimeoutError:
                     continue
@@ -103,10 +104,12 @@ class Deliveries:
         now = asyncio.get_running_loop().time()
         if self._heard and now - self._marked_at >= MARKED:
             self._marked_at = now
-            newest = max(self._heard)
+            newest, known = max(self._heard), self._mark or 0
             self._mark = await asyncio.to_thread(
-                deliveries.mark, self._store, self._flow, self._connection, newest
+                deliveries.mark, self._store, self._flow, self._connection, newest, known
             )
+            if self._mark < known:
+                self._heard.clear()  # somebody had them replayed since they were taken
             self._heard = {number for number in self._heard if number > self._mark}
 
     def _look(self, heard: Collection[int]) -> tuple[int, list[deliveries.Delivery]]:

@@ -21,11 +21,11 @@ class Flow:
     """Something that can run; `own` is its name without its kind."""
 
     name: str
-    kind: Literal["pull"]
+    kind: Literal["pull", "push"]
     own: str
     schedule: values.Schedule
     connection: str
-    warehouse: str
+    """Of Stripe."""
 
     @property
     def continuous(self) -> bool:
@@ -35,10 +35,13 @@ class Flow:
 
 def flows(file: config.Config) -> dict[str, Flow]:
     """All flows of a configuration."""
-    return {
-        f"pull:{name}": Flow(f"pull:{name}", "pull", name, pull.schedule, pull.connection, pull.warehouse)
-        for name, pull in file.pulls.items()
-    }
+    found = [
+        Flow(f"pull:{name}", "pull", name, it.schedule, it.connection) for name, it in file.pulls.items()
+    ]
+    found += [
+        Flow(f"push:{name}", "push", name, it.schedule, it.connection) for name, it in file.pushes.items()
+    ]
+    return {flow.name: flow for flow in found}
 
 
 def named(known: Mapping[str, Flow], name: str) -> Flow:

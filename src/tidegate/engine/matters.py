@@ -18,16 +18,28 @@ from typing import Any, Literal
 import msgspec
 
 from tidegate import catalog, config, errors
-from tidegate.engine import flows, schedules
+from tidegate.engine import flows, schedules, unwritten
 from tidegate.pull import held, report
 from tidegate.store import notices, positions, runs
 from tidegate.stripe import keys
 
 Kind = Literal[
-    "failed", "no_permission", "stream", "held", "freshness", "gap", "budget", "endpoint", "silence"
+    "failed",
+    "no_permission",
+    "stream",
+    "held",
+    "freshness",
+    "gap",
+    "budget",
+    "endpoint",
+    "silence",
+    "approval",
+    "rows",
+    "quarantine",
+    "unknown",
 ]
-OF_RUNS: tuple[Kind, ...] = ("failed", "no_permission", "stream", "gap", "budget")
-"""The kinds of which a run that read everything tells all."""
+OF_RUNS: tuple[Kind, ...] = ("failed", "no_permission", "stream", "gap", "budget", "approval", "rows")
+"""The kinds of which a run that came to its end tells all."""
 
 GAP = "listing again what events would have told"
 """What a pull says aloud when it finds a gap; `pull.cycle.run`."""
@@ -101,10 +113,14 @@ def of_run(
         found.append(_failed(run.flow, run.error, more))
     for table in tables:
         status, error = table["status"], str(table.get("error") or "")
-        matter = _of_stream(run.flow, table["stream"], table["account"], status, error, more)
+        matter = None
+        if run.flow.startswith("pull:"):
+            matter = _of_stream(run.flow, table["stream"], table["account"], status, error, more)
         if matter is not None and not (run.state == "failed" and matter.kind == "stream"):
             found.append(matter)
     found += [_gap(run.flow, text, more) for text in gaps]
+    if run.flow.startswith("push:"):
+        found += unwritten.of_run(run, _sentence(scrubbed(run.error)), more)
     limited, sent = run.totals.get("rate_limited", 0), run.totals.get("requests", 0)
     if limited >= OFTEN and limited >= LIMITED * sent:
         text = (
@@ -241,6 +257,8 @@ def title(notice: notices.Notice) -> str:
             return f"{notice.flow} may not read {last}"
         case "stream":
             return f"{notice.flow} could not read all of {last}"
+        case "held" | "approval" | "rows" | "quarantine" | "unknown" if notice.flow.startswith("push:"):
+            return unwritten.title(notice)
         case "held":
             return f"{notice.flow} holds rows of {last} that Stripe lists no more"
         case "freshness":

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tidegate import config, errors
 from tidegate.engine import feed, flows
@@ -29,6 +30,11 @@ PASSING = (
 """What may be gone at the next attempt."""
 
 
+def state(config_file: Path | None) -> Path:
+    """Where pushes keep what they need on this machine: beside the configuration, or the one in this folder."""
+    return (config_file or Path(config.DEFAULT_FILE)).absolute().parent / ".tidegate"
+
+
 def worker_name() -> str:
     """A name for this process, as no other has had."""
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
@@ -46,6 +52,8 @@ class Place:
     arrivals: feed.Arrivals = field(default_factory=feed.Arrivals)
     purse: purse.Purse | None = None
     """The rate budget that it shares with every process of the same metadata database."""
+    folder: Path = field(default_factory=lambda: state(None))
+    """Where pushes keep their copies of what Stripe has: `state` of the configuration, of this machine alone."""
 
     @property
     def flows(self) -> Mapping[str, flows.Flow]:

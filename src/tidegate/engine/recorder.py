@@ -11,12 +11,12 @@ import collections
 import dataclasses
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tidegate.pull import report
-from tidegate.store import database, runs
+from tidegate.store import database, logs, reports, runs
 from tidegate.stripe import client
 
 OFTEN = 200
@@ -33,6 +33,24 @@ TOLD = 30.0
 """Seconds between two lines of what changed in one stream of one account."""
 OFTENEST = 1.0
 """Seconds between two looks for what is to be told, however often something changes."""
+UNREAD = "not read to its end yet"
+"""What is said of a stream while the first pull of a run reads it, and stays when the process is killed."""
+FIGURES = (
+    "source",
+    "created",
+    "updated",
+    "removed",
+    "unchanged",
+    "filtered",
+    "unmatched",
+    "held",
+    "quarantined",
+    "invalid",
+    "failed",
+    "unknown",
+    "left",
+)
+"""What the report of a push counts: where each row of the source went, and objects that were removed."""
 
 Key = tuple[str, str]
 """A stream and an account."""
@@ -72,7 +90,7 @@ class Recorder:
         self._store, self._run, self._worker = store, run, f"{worker}/{run.attempts}"
         self._offset = store.now() - time.monotonic()
         self._streams: dict[str, Progress] = {}
-        self._lines: list[runs.Line] = []
+        self._lines: list[logs.Line] = []
         self._written = 0
         self._kinds: collections.Counter[tuple[str, str, str]] = collections.Counter()
         self._kinds_since = time.monotonic()
@@ -82,9 +100,13 @@ class Recorder:
         self._news = report.News()
         self._changes: dict[Key, Changes] = {}
         self._sums: dict[Key, report.Outcome] = {}
+        self._doing: dict[Key, report.Outcome] = {}
+        self._doing_rows = (0, 0)
         self._unwritten: set[Key] = set()
         self._reported_at = self._told_at = time.monotonic()
         self._written_rows = self._deleted_rows = 0
+        self._pushed: Mapping[str, Any] = {}
+        self._refused = 0
 
     def started(self, stream: str, account: str) -> None:
         """Reading of a stream began."""
@@ -127,7 +149,7 @@ class Recorder:
 
     def _add(self, now: float, level: str, text: str, stream: str = "", account: str = "") -> None:
         if len(self._lines) < WAITING:
-            self._lines.append(runs.Line(self._offset + now, level, text, stream, account))
+            self._lines.append(logs.Line(self._offset + now, level, text, stream, account))
         else:
             self._missing += 1
 
@@ -141,6 +163,7 @@ class Recorder:
 
     def saw(self, result: report.Result) -> None:
         """One of the pulls of a run without end is done: count what it did, and tell what is new."""
+        self.under_way(())  # first: whoever looks meanwhile, from another thread, sees nothing twice
         for each in result.outcomes:
             key = (each.stream, each.account)
             if each.told:
@@ -160,18 +183,29 @@ class Recorder:
         if time.monotonic() - self._told_at >= OFTENEST:
             self.tell()
 
-    def stopped(self, outcomes: Iterable[report.Outcome]) -> None:
-        """A pull was ended before its end: what it did so far is the run's report."""
-        for each in outcomes:
-            if each.told:
-                self._sums[each.stream, each.account] = each
-                self._unwritten.add((each.stream, each.account))
-                self._written_rows += each.written
-                self._deleted_rows += each.deleted
+    def under_way(self, outcomes: Iterable[report.Outcome]) -> None:
+        """What the pull under way has done so far, in the place of what it had before; a `pull.doing.Watcher`.
 
-    def sums(self) -> list[report.Outcome]:
-        """What each stream of each account got so far."""
-        return list(self._sums.values())
+        Where it is stopped, that stays the run's report.
+        """
+        sums: dict[Key, report.Outcome] = {}
+        written = deleted = 0
+        for each in outcomes:
+            if not each.told:
+                continue
+            key = (each.stream, each.account)
+            written += each.written
+            deleted += each.deleted
+            known, before = sums.get(key) or self._sums.get(key), self._doing.get(key)
+            found = (each.total or each) if each.run is not None else _with(known, each)
+            if key in sums or (found is not before and found != before):
+                self._unwritten.add(key)
+            sums[key] = found
+        self._doing, self._doing_rows = sums, (written, deleted)
+
+    def pushed(self, table: Mapping[str, Any]) -> None:
+        """What a push has done so far, as a row of its report; where it is stopped, that stays."""
+        self._pushed = table
 
     def tell(self, *, all_of_it: bool = False) -> None:
         """Say what changed, of each stream and account in its time."""
@@ -188,6 +222,7 @@ class Recorder:
     def happened(self, what: client.Happening) -> None:
         """What was asked of Stripe, and what it answered, in a line per endpoint."""
         line = report.line(what)
+        self._refused += what.count if what.kind == "limited" else 0
         self.say(line.text, level=line.level, stream=line.stream, account=line.account)
 
     def phase(self, text: str) -> None:
@@ -197,9 +232,8 @@ class Recorder:
     def progress(self) -> dict[str, Any]:
         """How far it is, for the store."""
         done = sum(each.rows for each in self._streams.values())
-        changed = {"written": self._written_rows, "deleted": self._deleted_rows}
         return {
-            **(changed if self._sums else {}),
+            **(self._changed() if self._sums or self._doing else {}),
             "phase": self._phase,
             "rows": done,
             "requests": sum(each.requests for each in self._streams.values()),
@@ -218,7 +252,7 @@ class Recorder:
     def flush(self) -> None:
         """Write the lines."""
         lines = tuple(self._lines)
-        runs.write(self._store, self._run.id, self._worker, self._written, lines)
+        logs.write(self._store, self._run.id, self._worker, self._written, lines)
         del self._lines[: len(lines)]  # only now: what could not be written is written the next time
         self._written += len(lines)
         if self._missing:
@@ -231,7 +265,9 @@ class Recorder:
         keys = list(self._unwritten)
         self._unwritten.difference_update(keys)
         try:
-            runs.report(self._store, self._run.id, (self._sums[key].as_json() for key in keys))
+            found = (self._doing.get(key) or self._sums.get(key) for key in keys)
+            told = [each.as_json() for each in found if each is not None]
+            reports.keep(self._store, self._run.id, [*told, *([self._pushed] if self._pushed else [])])
         except BaseException:
             self._unwritten.update(keys)
             raise
@@ -247,19 +283,43 @@ class Recorder:
 
     def totals(self) -> dict[str, int]:
         """What a run came to of which there is no result, since it has no end or did not come to it."""
-        found = list(self._sums.values())
+        if self._pushed:
+            return {**written(self._pushed), "rate_limited": self._refused}
+        found = list({**self._sums, **self._doing}.values())
         if not found:
             return {}
         return {
             "requests": sum(each.requests for each in self._streams.values()),
             "read": sum(each.read for each in found),
-            "written": self._written_rows,
-            "deleted": self._deleted_rows,
+            **self._changed(),
             "streams": len({each.stream for each in found}),
             "accounts": len({each.account for each in found}),
         }
+
+    def _changed(self) -> dict[str, int]:
+        """Rows that were written and deleted, also by the pull under way."""
+        written, deleted = self._doing_rows
+        return {"written": self._written_rows + written, "deleted": self._deleted_rows + deleted}
+
+
+def _with(known: report.Outcome | None, each: report.Outcome) -> report.Total:
+    """What was known and what came since, which goes on; nobody knows yet how it ends."""
+    found = report.Total(each.stream, each.account)
+    if known is not None:
+        found.add(known)
+    found.add(each)
+    if each.status == "ok" and not each.done:
+        found.status, found.error = ("partial", UNREAD) if known is None else (known.status, known.error)
+    return found
 
 
 def tables(outcomes: Iterable[Any]) -> list[dict[str, Any]]:
     """The loading report of a run, from its outcomes or those of its last pull."""
     return [(outcome.total or outcome).as_json() for outcome in outcomes if outcome.told]
+
+
+def written(table: Mapping[str, Any]) -> dict[str, int]:
+    """What the row of a push's report comes to, in the words of all runs and in its own."""
+    changed = {"read": table["source"], "written": table["created"] + table["updated"] + table["removed"]}
+    own = {name: table[name] for name in FIGURES}
+    return {**changed, "requests": table["requests"], **own, "streams": 1, "accounts": 1}

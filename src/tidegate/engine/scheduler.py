@@ -39,6 +39,7 @@ class Scheduler:
         self._wanted = {name: flows.text(flow.schedule) for name, flow in known.items()}
         self._file = hashlib.sha256(repr(sorted(self._wanted.items())).encode()).hexdigest()
         self._begun = False
+        self._since = 0.0
         self._pruned_at = time.monotonic()
 
     def begin(self) -> None:
@@ -47,6 +48,7 @@ class Scheduler:
         leases.leave(store, "schedules", leases.holder(store, "schedules"))
         self._keep()
         self._begun = False  # the first look says it again: another one may have begun between these steps
+        self._since = store.now()
 
     def _keep(self) -> None:
         """Have the schedules of this file count, unless those of another one do that some scheduler still has."""
@@ -81,7 +83,7 @@ class Scheduler:
         store = self._place.store
         if runs.alive(store, flow.name) is not None:
             return LONGEST
-        wait = _rest(runs.listed(store, flow=flow.name, limit=len(RESTED)), store.now())
+        wait = _rest(runs.listed(store, flow=flow.name, limit=len(RESTED)), store.now(), self._since)
         if wait > 0:
             return wait
         with contextlib.suppress(errors.StoreConflict):  # another scheduler did
@@ -89,11 +91,12 @@ class Scheduler:
         return LONGEST
 
 
-def _rest(last: Sequence[runs.Run], now: float) -> float:
+def _rest(last: Sequence[runs.Run], now: float, since: float) -> float:
     """The seconds that a continuous flow still rests, after its last runs, newest first.
 
-    One that was cancelled stays so until somebody starts it again, or the configuration is read anew: half a day.
-    What somebody did by hand in between says nothing of it, however that ended.
+    What failed before `since`, when this scheduler began, counts no more: it may be mended. One that was cancelled
+    stays so until somebody starts it again, or for half a day. What somebody did by hand in between says nothing of
+    it, however that ended.
     """
     if not last or last[0].finished_at is None or last[0].cause != "continuous":
         return 0.0
@@ -102,7 +105,7 @@ def _rest(last: Sequence[runs.Run], now: float) -> float:
         return 43_200.0 - ended
     failures = 0
     for each in last:
-        if each.state != "failed" or each.cause != "continuous":
+        if each.state != "failed" or each.cause != "continuous" or (each.finished_at or 0.0) < since:
             break
         failures += 1
     return RESTED[failures - 1] - ended if failures else 0.0

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tidegate import errors
+from tidegate.engine import losses, recorder
 from tidegate.engine import place as places
-from tidegate.engine import recorder
-from tidegate.pull import report, run, scope, settings
+from tidegate.pull import abreast, parts, report, run, scope, settings
 from tidegate.store import runs, slices
 from tidegate.stripe import client
 from tidegate.warehouse import base
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 SLICE = 32
 """Accounts of one slice."""
-SMALL = run.ABREAST
+SMALL = abreast.ABREAST
 """Accounts of one of the first slices, and of the last; one of fewer, read side by side, would take as long."""
 FIRST = 8
 """Small slices at the beginning, so that all workers soon have something to do."""
@@ -34,8 +34,9 @@ KEPT = 128
 """Accounts that are kept back for small slices at the end, where workers wait for the last of them."""
 LOOKED = 0.2
 """Seconds between two looks for slices."""
-SILENT = 15.0
-"""Seconds without a sign of life after which a slice is taken by another worker."""
+SILENT = slices.SILENT
+"""Seconds without a sign of life after which a slice is taken by another worker; who leads the run waits twice as
+long, since the run would be lost with it."""
 
 
 def job(place: places.Place, name: str, begun: runs.Run) -> settings.Job:
@@ -84,7 +85,8 @@ async def lead(
         begun.id, started, await asyncio.to_thread(slices.results, place.store, begun.id), whole.named
     )
     if result.end is None and whole.fence is not None:
-        whole.join(whole.claimed())  # not the first account's rows: whoever had that slice took them over
+        # Not the first account's rows: whoever had that slice took them over.
+        parts.join(whole, parts.claim(whole))
         # The run's own connection did nothing for as long as the slices took, and its server may have restarted.
         whole.warehouse = await asyncio.to_thread(pull.open)
         try:
@@ -105,10 +107,11 @@ async def _list(
     number, rest = 0, list[str]()
     async with scope.connect(pull.source) as stripe:
         whole = run.Pull(pull.source, warehouse, pull.options, record, stripe, run_id=begun.id)
-        async for path in whole.paths():
+        async for path in parts.paths(whole):
             if whole.fence is None:
-                await whole.begin(begun.id, path.rpartition("/")[2])
-                await asyncio.to_thread(runs.claimed, place.store, begun.id, place.worker, whole.claimed())
+                await whole.begin(path.rpartition("/")[2])
+                claim = parts.claim(whole)
+                await asyncio.to_thread(runs.claimed, place.store, begun.id, place.worker, claim)
             rest.append(path)
             while size := due(number, len(rest)):
                 await asyncio.to_thread(slices.add, place.store, begun.id, number, rest[:size])
@@ -136,10 +139,13 @@ def small(rest: Sequence[str]) -> Iterator[Sequence[str]]:
 
 async def once(place: places.Place, run_id: str, record: recorder.Recorder | None = None) -> bool:
     """Take a slice of a run and do it; False when there is none to take."""
-    mine = await asyncio.to_thread(slices.take, place.store, run_id, place.worker, SILENT)
+    patience = SILENT if record is not None else 0.0
+    mine = await asyncio.to_thread(slices.take, place.store, run_id, place.worker, SILENT, patience=patience)
     if mine is None:
         return False
     begun = await asyncio.to_thread(runs.get, place.store, run_id)
+    if await asyncio.to_thread(losses.settled, place, begun, mine):
+        return True
     task = asyncio.create_task(_part(place, begun, mine, record))
     keeper = asyncio.create_task(_keep(place, mine, task))
     try:
@@ -189,9 +195,9 @@ async def _part(
     try:
         async with scope.connect(mine_only.source, own.happened) as stripe:
             pull = run.Pull(mine_only.source, warehouse, mine_only.options, own, stripe, run_id=begun.id)
-            pull.join(begun.claim)
+            parts.join(pull, begun.claim)
             attempt = f"{begun.id}, slice {mine.number}, attempt {mine.attempts}"
-            return await pull.part(begun.id, attempt, mine.accounts)
+            return await parts.part(pull, attempt, mine.accounts)
     finally:
         await asyncio.to_thread(warehouse.close)
         if record is None:
@@ -215,17 +221,17 @@ def _came(mine: slices.Slice, task: asyncio.Task[report.Result]) -> tuple[slices
     told = {} if result is None else result.as_json()
     if end is None:
         return "done", told
-    again = isinstance(end, places.PASSING) and mine.attempts < slices.ATTEMPTS
+    again = isinstance(end, places.PASSING) and mine.attempts - mine.lost < slices.ATTEMPTS
     return ("queued" if again else "failed"), {**told, "error": str(end)}
 
 
 def gathered(
-    run_id: str, started: dt.datetime, parts: list[Mapping[str, Any]], named: frozenset[str]
+    run_id: str, started: dt.datetime, results: list[Mapping[str, Any]], named: frozenset[str]
 ) -> report.Result:
     """One result from those of all slices; `named` are the streams that were asked for by name."""
     tally, outcomes, wrong = client.Tally(), list[report.Outcome](), list[str]()
     known = {each.name for each in dataclasses.fields(report.Outcome)} - {"tally"}
-    for part in parts:
+    for part in results:
         for name in ("requests", "retries", "rate_limited"):
             setattr(tally, name, getattr(tally, name) + int(part.get(name, 0)))
         if part.get("error"):
@@ -235,6 +241,9 @@ def gathered(
             outcomes.append(report.Outcome(**fields, done=True))
     end = errors.TidegateError(_several(wrong)) if wrong else None
     status = report.judge(outcomes, named) if end is None else "failed"
+    good = any(part.get("status") in ("ok", "partial") for part in results)
+    if end is None and status == "failed" and good:  # accounts with nothing new have no outcomes
+        status = "partial"
     return report.Result(run_id, started, dt.datetime.now(dt.UTC), status, tuple(outcomes), tally, end)
 
 

@@ -119,7 +119,9 @@ async def prove(
 
 
 def _flows(file: config.Config, name: str) -> list[str]:
-    return [flow.name for flow in flows.flows(file).values() if flow.connection == name]
+    return [
+        flow.name for flow in flows.flows(file).values() if flow.kind == "pull" and flow.connection == name
+    ]
 
 
 _OTHER = "something on the way is no Tidegate; look at the proxy and the address"

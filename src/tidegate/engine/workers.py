@@ -12,6 +12,7 @@ import contextlib
 import gc
 import logging
 import threading
+from collections.abc import Collection
 
 import procrastinate
 from procrastinate import exceptions
@@ -45,28 +46,37 @@ WHOLE, PART = 5, 10
 """The priorities of a full refresh, and of a slice: small runs are not kept waiting by large ones."""
 
 
-def application(place: places.Place) -> procrastinate.App:
-    """The jobs there are, for a process that does them."""
+def application(place: places.Place, mine: set[str] | None = None) -> procrastinate.App:
+    """The jobs there are, for a process that does them; `mine` are the runs that it has begun and not ended."""
     conninfo = place.file.database.get_secret_value()
     app = procrastinate.App(
         connector=procrastinate.PsycopgConnector(conninfo=conninfo, min_size=1, max_size=CONNECTIONS)
     )
-    endless: list[threading.Thread] = []
+    under_way = set[str]() if mine is None else mine
+
+    def alone(begun: runs.Run) -> None:
+        try:
+            _alone(place, begun)
+        finally:
+            under_way.discard(begun.id)
 
     @app.task(name="run", queue="tidegate")
     async def run(run_id: str) -> None:
+        if run_id in under_way:
+            return  # it was queued when somebody looked, and begun before its second job was deferred
+        under_way.add(run_id)
+        begun: runs.Run | None = None
         try:
             begun = await asyncio.to_thread(runs.begin, place.store, run_id, place.worker)
-        except errors.ConfigError:
-            return  # it was pruned meanwhile
+        finally:
+            if begun is None:
+                under_way.discard(run_id)
         if begun is None:
             return
         if begun.cause == "continuous":  # it never ends, and would keep a place for ever
-            thread = threading.Thread(target=_alone, args=[place, begun], name=begun.id)
-            endless[:] = [each for each in endless if each.is_alive()] + [thread]
-            thread.start()
+            threading.Thread(target=alone, args=[begun], name=begun.id).start()
         else:
-            await asyncio.to_thread(_alone, place, begun)
+            await asyncio.to_thread(alone, begun)
 
     @app.task(name="slice", queue="tidegate")
     async def slice(run_id: str) -> None:
@@ -104,21 +114,29 @@ def prepare(place: places.Place) -> None:
 def defer(app: procrastinate.App, place: places.Place) -> int:
     """Defer a job for everything that waits and has none; returns how many were new."""
     new = 0
+    # To be refused a job costs as much as to defer one, and this is done every second.
+    rows = place.store.execute(
+        "SELECT queueing_lock AS name FROM procrastinate_jobs WHERE status = 'todo' AND queueing_lock IS NOT NULL"
+    )
+    there = {row["name"] for row in rows}
     for queued in runs.listed(place.store, states=("queued",), limit=200):
         priority = WHOLE if queued.options.get("full_refresh") else PRIORITIES.get(queued.cause, 20)
-        new += _deferred(app, "run", queued.id, priority)
+        new += _deferred(app, there, "run", queued.id, priority)
     for run_id in slices.open_runs(place.store, spread.SILENT):
         open_ones = slices.counts(place.store, run_id)
         for number in range(min(200, open_ones.get("queued", 0) + open_ones.get("running", 0))):
-            new += _deferred(app, "slice", run_id, PART, f"/{number}")
+            new += _deferred(app, there, "slice", run_id, PART, f"/{number}")
     return new
 
 
-def _deferred(app: procrastinate.App, task: str, run_id: str, priority: int, more: str = "") -> int:
+def _deferred(
+    app: procrastinate.App, there: Collection[str], task: str, run_id: str, priority: int, more: str = ""
+) -> int:
+    lock = f"{task}/{run_id}{more}"
+    if lock in there:
+        return 0
     try:
-        app.configure_task(
-            task, queue="tidegate", queueing_lock=f"{task}/{run_id}{more}", priority=priority
-        ).defer(run_id=run_id)
+        app.configure_task(task, queue="tidegate", queueing_lock=lock, priority=priority).defer(run_id=run_id)
     except exceptions.AlreadyEnqueued:
         return 0
     return 1
@@ -145,8 +163,9 @@ def serve(place: places.Place, *, size: int = SIZE, schedule: bool = True) -> No
 
 async def _working(place: places.Place, size: int) -> None:
     told = False
+    mine = set[str]()
     while not place.stopping.is_set():
-        app = application(place)
+        app = application(place, mine)
         try:
             async with app.open_async():
                 jobs = asyncio.create_task(

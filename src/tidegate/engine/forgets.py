@@ -1,0 +1,60 @@
+"""Forgotten customers on the side of pushes: in the ledger, in copies of what Stripe has, in what runs left."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tidegate.engine import rehearsals
+from tidegate.push import workbook
+from tidegate.store import database, forgetting
+from tidegate.warehouse import base, duckdb
+
+
+def mirrors(folder: Path) -> list[Path]:
+    """The copies of Stripe's objects that pushes keep on this machine; each is a warehouse of its own."""
+    return sorted((folder / "mirrors").glob("*.duckdb"))
+
+
+def forget(
+    store: database.Database,
+    folder: Path,
+    customers: Sequence[str],
+    *,
+    account: str = "",
+    dry_run: bool = False,
+) -> forgetting.Forgotten:
+    """Forget customers in the ledger of pushes; done before the mirrors are cleaned, which tell what is theirs.
+
+    Workbooks that killed runs left go, and so do rehearsals.
+    """
+    others = {id for path in mirrors(folder) for id in _theirs(path, customers)}
+    found = forgetting.forget(store, customers, others - set(customers), account=account, dry_run=dry_run)
+    if not dry_run:
+        workbook.clear(folder)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(folder / rehearsals.FOLDER)
+    return found
+
+
+def _theirs(path: Path, customers: Sequence[str]) -> Iterator[str]:
+    """The objects of a copy that say whose they are, and are theirs."""
+    opened = duckdb.DuckDB(path)
+    try:
+        tables = [
+            str(name)
+            for batch in opened.read(
+                "SELECT table_name FROM information_schema.columns WHERE table_schema = ? AND column_name = ?",
+                [opened.schema, "customer"],
+            )
+            for name in batch.column(0).to_pylist()
+        ]
+        for table in tables:
+            marks = ", ".join("?" * len(customers))
+            name = f"{base.quoted(opened.schema)}.{base.quoted(table)}"
+            for batch in opened.read(f"SELECT id FROM {name} WHERE customer IN ({marks})", list(customers)):
+                yield from batch.column(0).to_pylist()
+    finally:
+        opened.close()
