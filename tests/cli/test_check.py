@@ -1,16 +1,20 @@
-"""`tidegate check` of models, as a user sees it: where they are read from, their query, their key."""
+"""`tidegate check` of models, keys and pushes, as a user sees it."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 import servers
+
+from tidegate import sandbox
 
 TIDEGATE = str(Path(sys.executable).parent / "tidegate")
 FILE = """
@@ -47,6 +51,22 @@ def test_a_model_that_can_be_read(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "people: a model" in done.stdout
     assert "✓ source query: 2 columns, its key id among them" in done.stdout
+
+
+def test_a_model_may_have_several_key_columns_in_any_case(folder: Path) -> None:
+    done = check(folder, FILE.format(model="table: people, key: [ID, email]"), "--json")
+    assert (done.returncode, last_step(done)["detail"]) == (0, "2 columns, its key ID and email among them")
+    done = check(folder, FILE.format(model="table: people, key: [id, emali]"), "--json")
+    assert last_step(done)["detail"] == "its key emali is no column of it; did you mean 'email'?"
+
+
+def test_a_model_may_be_a_file(folder: Path) -> None:
+    (folder / "people.csv").write_text("id,email\n007,ada@example.com\n")
+    done = check(folder, "models: {people: {file: people.csv, key: id}}", "--json")
+    assert (done.returncode, last_step(done)["detail"]) == (0, "2 columns, its key id among them")
+    done = check(folder, "models: {people: {file: nobody.csv, key: id}}", "--json")
+    assert done.returncode == 3
+    assert last_step(done)["detail"].startswith("There is no file ")
 
 
 @pytest.mark.parametrize(
@@ -110,3 +130,86 @@ def test_a_model_on_a_real_postgres(tmp_path: Path) -> None:
     done = check(tmp_path, text.format(model="sql: 'select 1 as id, current_user as name', key: id"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 columns, its key id among them" in done.stdout
+
+
+KEYS = {
+    "rk_test_pushing123": ("rak_balance_read", "rak_customer_write"),
+    "rk_test_reading123": ("rak_balance_read",),
+}
+PUSH = """
+stripe: {{acme: {{api_key: {key}, api_base: "{url}"}}}}
+models: {{people: {{file: people.csv, key: id}}}}
+pushes:
+  people_up: {{model: people, to: acme, object: customer, match: {{email: email}}, fields: {{name: name}}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def stripe() -> Iterator[str]:
+    with sandbox.process(objects=30, keys=KEYS) as url:
+        yield url
+
+
+def test_a_key_of_which_nothing_is_configured_yet(stripe: str, tmp_path: Path) -> None:
+    words = [TIDEGATE, "check", "--api-key", "rk_test_pushing123", "--api-base", stripe]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "account acct_" in done.stdout
+    assert "test mode" in done.stdout
+    assert "pushing123" not in done.stdout
+    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.split()}
+    assert rows["customer"] == ["✓", "✓"]
+    assert rows["coupon"] == ["✗", "✗", "rak_coupon_read,", "rak_coupon_write"]
+    words = [TIDEGATE, "check", "--api-base", stripe, "--json"]
+    env = {**os.environ, "STRIPE_API_KEY": "rk_test_pushing123"}
+    told = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, timeout=120, check=True)
+    found = json.loads(told.stdout)["key"]
+    assert (found["mode"], found["restricted"]) == ("test", True)
+    assert {
+        "kind": "write",
+        "object": "customer",
+        "status": "yes",
+        "permission": "rak_customer_write",
+    } in found["rights"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_that_stripe_does_not_know(stripe: str, tmp_path: Path) -> None:
+    words = [TIDEGATE, "check", "--api-key", "rk_test_nobody1234", "--api-base", stripe]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "nobody1234" not in done.stderr
+
+
+def test_a_push_that_is_ready(stripe: str, tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text("id,email,name\n1,ada@people.test,Ada\n")
+    done = check(tmp_path, PUSH.format(key="rk_test_pushing123", url=stripe), "people_up")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "✓ write customer: yes" in done.stdout
+    assert "✓ model: people: 1 rows, each with a key of its own (id)" in done.stdout
+    assert "all customers are listed anew" in " ".join(done.stdout.split())
+    assert "ada@" not in done.stdout
+
+
+def test_a_push_that_lacks_something(stripe: str, tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text("id,email,name\n1,a@people.test,Ada\n1,b@people.test,Bob\n")
+    text = PUSH.format(key="rk_test_reading123", url=stripe)
+    done = check(tmp_path, text)
+    assert done.returncode == 3, done.stderr
+    assert "✗ write customer: no: grant rak_customer_write" in done.stdout
+    shown = " ".join(done.stdout.split())
+    assert "✗ model: people: 2 of 2 rows are not sent: 2 share a key (1)" in shown
+    [push] = json.loads(check(tmp_path, text, "--json").stdout)["pushes"]
+    assert (push["push"], push["ok"], push["mode"]) == ("people_up", False, "test")
+
+
+def test_a_push_that_can_never_work_keeps_no_other_from_being_checked(stripe: str, tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text("id,email,name\n1,ada@people.test,Ada\n")
+    text = PUSH.format(key="rk_test_pushing123", url=stripe)
+    other = text.splitlines()[-1].replace("people_up", "wrong").replace("name: name", "balance: name")
+    done = check(tmp_path, f"{text}{other}\n", "--json")
+    ready, wrong = json.loads(done.stdout)["pushes"]
+    assert (done.returncode, ready["ok"], wrong["ok"]) == (3, True, False)
+    [step] = wrong["steps"]
+    assert step["step"] == "configuration"
+    assert "pushes.wrong.fields.balance" in step["detail"]

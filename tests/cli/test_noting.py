@@ -8,22 +8,21 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import servers
-from flowing import KEY, written
+import stalled
+from flowing import KEY, PATIENCE, until, written
 from following import Merchant, ids
 from pulling import query
 
 from tidegate import sandbox
-from tidegate.store import database, notices, runs, ticks
+from tidegate.store import database, logs, notices, reports, runs, ticks
 
 TIDEGATE = str(Path(sys.executable).parent / "tidegate")
-PATIENCE = 120.0
+STALLED = (sys.executable, str(Path(stalled.__file__)))
 ONCE = "  once: {from: acme, to: one, streams: {customers: {}, coupons: {}}}"
 OTHER = "  other: {from: acme, to: two, streams: {coupons: {}}}"
 ENDLESS = ONCE.replace("from:", "schedule: continuous, from:")
@@ -66,11 +65,11 @@ def tidegate(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextlib.contextmanager
-def begun(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
+def begun(folder: Path, *words: str, program: Sequence[str] = (TIDEGATE,)) -> Iterator[subprocess.Popen[str]]:
     """A command that goes on; what it says goes to said.txt."""
     with (folder / "said.txt").open("w") as said:
         process = subprocess.Popen(
-            [TIDEGATE, *words], cwd=folder, stdout=subprocess.DEVNULL, stderr=said, text=True
+            [*program, *words], cwd=folder, stdout=subprocess.DEVNULL, stderr=said, text=True
         )
     try:
         yield process
@@ -78,15 +77,6 @@ def begun(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
         process.kill()
         process.wait()
     checked((folder / "said.txt").read_text())
-
-
-def until(true: Callable[[], Any]) -> Any:
-    """Wait until something is true, and return it."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := true()):
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
-    return found
 
 
 @contextlib.contextmanager
@@ -159,10 +149,10 @@ def test_a_pull_is_a_run_where_there_is_one(kind: str, shop: Merchant, tmp_path:
         assert run.options == {"full_refresh": True, "accept_deletes": ["coupons"]}
         assert run.totals["requests"] == told["requests"]
         assert run.totals["written"] == sum(each["written"] for each in told["streams"])
-        tables = {table["stream"]: table["written"] for table in runs.reported(store, run.id)}
+        tables = {table["stream"]: table["written"] for table in reports.read(store, run.id)}
         assert tables == {each["stream"]: each["written"] for each in told["streams"]}
         assert tables["customers"] == len(shop.ids("customers"))
-        texts = [line.text for line in runs.lines(store, run.id)[0]]
+        texts = [line.text for line in logs.read(store, run.id)[0]]
         assert any("GET /v1/customers" in text for text in texts), texts
         assert texts[-1] == "ok"
         noted = query(tmp_path / "one.duckdb", "select distinct run_id from stripe._tidegate_runs")
@@ -268,6 +258,31 @@ def test_a_pull_that_is_stopped_is_cancelled_and_not_begun_again(
     assert ticks.waiting(store) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("words", [["pull"], ["pull", "--watch"]], ids=["once", "watching"])
+def test_what_a_pull_had_done_until_it_was_stopped_is_reported(
+    number: signal.Signals, words: list[str], shop: Merchant, tmp_path: Path, store: database.Database
+) -> None:
+    shop.control("reset", {"counts": {"customers": 3_000}, "only": ["customers"]})
+    file = tmp_path / "one.duckdb"
+    written(tmp_path, shop.url, ONCE)
+    with begun(tmp_path, *words, program=STALLED) as process:
+        run = under_way(store)
+        until(lambda: any(each["written"] for each in reports.read(store, run.id)))
+        process.send_signal(number)
+        process.wait(PATIENCE)
+    stored = len(ids(file, "customers"))
+    assert 0 < stored < 3_000
+    [told] = [each["written"] for each in reports.read(store, run.id) if each["written"]]
+    beside = query(file, "select run_id, rows_written as n from stripe._tidegate_runs where rows_written > 0")
+    if number == signal.SIGKILL:
+        assert told <= stored
+        assert beside == []
+    else:
+        assert told == runs.get(store, run.id).totals["written"] == stored
+        assert beside == [{"run_id": run.id, "n": stored}]
+
+
 def test_a_pull_that_is_killed_is_interrupted_after_a_minute(
     slow: Merchant, tmp_path: Path, store: database.Database
 ) -> None:
@@ -308,11 +323,11 @@ def test_watching_is_one_run(shop: Merchant, tmp_path: Path, store: database.Dat
         assert process.wait(PATIENCE) == 0
     ended = runs.get(store, run.id)
     assert (ended.cause, ended.state) == ("manual", "cancelled")
-    told = [line.text for line in runs.lines(store, run.id)[0] if line.stream == "customers"]
+    told = [line.text for line in logs.read(store, run.id)[0] if line.stream == "customers"]
     assert sum(int(text.partition(" ")[0]) for text in told if text.endswith(" written")) == len(
         shop.ids("customers")
     )
-    tables = {table["stream"]: table["written"] for table in runs.reported(store, run.id)}
+    tables = {table["stream"]: table["written"] for table in reports.read(store, run.id)}
     assert tables["customers"] == len(shop.ids("customers"))
     assert ended.totals["written"] == sum(tables.values())
 

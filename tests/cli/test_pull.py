@@ -353,6 +353,12 @@ def test_a_signal_in_the_middle_ends_it_in_order(number: signal.Signals, tmp_pat
         assert all(line.startswith("tidegate: ") for line in said.splitlines())
         there = {name: len(rows) for name, rows in tables(tmp_path / "w.duckdb").items()}
         assert sum(there.values()) > 0
+        left = query(tmp_path / "w.duckdb", "select stream, rows_written, status from stripe._tidegate_runs")
+        assert {row["stream"]: row["rows_written"] for row in left if row["rows_written"]} == {
+            name: count for name, count in there.items() if count
+        }
+        assert {row["status"] for row in left} <= {"ok", "partial"}
+        assert len(left) == len(STREAMS.split(","))
 
         done = run(*words, cwd=tmp_path)
         assert done.returncode == 0, done.stderr

@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import pushing
 import pytest
 from flowing import written
 from prometheus_client import parser
@@ -14,7 +15,7 @@ from prometheus_client import parser
 from tidegate import config
 from tidegate.engine import feed
 from tidegate.server import app, metrics
-from tidegate.store import database, deliveries, runs
+from tidegate.store import database, deliveries, fences, holds, runs
 
 
 @pytest.fixture
@@ -41,6 +42,26 @@ def scraped(url: str) -> dict[tuple[str, ...], float]:
         for family in parser.text_string_to_metric_families(text)
         for sample in family.samples
     }
+
+
+def test_pushes_tell_where_their_rows_went_and_what_waits(store: database.Database, url: str) -> None:
+    totals = {"read": 5, "written": 3, "requests": 9, "source": 5, "created": 2, "updated": 1, "failed": 2}
+    for state, told in (("ok", totals), ("failed", {})):  # one that came to nothing says nothing of rows
+        run = runs.queue(store, runs.new_id(), "push:people", "manual")
+        runs.begin(store, run.id, "w")
+        runs.end(store, run.id, "w", state, totals=told)
+    fence = fences.take(store, "people", "w", 3600.0)
+    assert fence is not None
+    refused = holds.Opening("1", "refused", "Stripe refused it.")
+    holds.open(store, fence, [refused, holds.Opening("2", "refused", "Stripe refused it.", times=5)])
+    intent = pushing.create("3")
+    assert pushing.begin(store, fence, intent) == ["begun"]
+    found = scraped(url)
+    assert found["tidegate_push_rows", "push:people", "created"] == 2
+    assert found["tidegate_push_rows", "push:people", "failed"] == 2
+    assert found["tidegate_push_rows_held", "push:people", "refused"] == 1
+    assert found["tidegate_push_operations_open", "push:people", "intent"] == 1
+    assert found["tidegate_runs", "push:people", "failed"] == 1
 
 
 def test_runs_are_counted_and_the_last_success_is_told(store: database.Database, url: str) -> None:

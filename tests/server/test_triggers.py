@@ -33,6 +33,9 @@ pulls:
   everything: {from: acme, to: one, streams: {customers: {}}}
   finance: {from: acme, to: one, streams: {payouts: {}}}
   steady: {from: acme, to: one, schedule: continuous, streams: {charges: {}}}
+models: {accounts: {warehouse: one, table: accounts, key: id}}
+pushes:
+  accounts: {model: accounts, to: acme, object: customer, match: {email: email}, fields: {name: name}}
 """
 
 
@@ -102,6 +105,19 @@ def served(file: config.Config, store: database.Database) -> Iterator[str]:
 @pytest.fixture
 def token(store: database.Database) -> str:
     return tokens.create(store, "dbt", "run")
+
+
+def test_a_push_is_begun_like_a_pull_but_has_no_full_refresh(
+    served: str, store: database.Database, token: str
+) -> None:
+    address = f"{served}/api/v1/flows/push:accounts/runs"
+    begun = ask(address, token)
+    assert (begun.status, begun.told["flow"], begun.told["state"]) == (202, "push:accounts", "queued")
+    assert runs.get(store, begun.told["id"]).options == {}
+    assert ask(f"{served}/triggers/accounts", token).told["id"] == begun.told["id"]
+    refused = ask(address, token, body=b'{"full_refresh": true}')
+    assert refused.status == 422
+    assert "reads its whole model each time" in refused.told["detail"]
 
 
 def finish(store: database.Database, run_id: str) -> None:

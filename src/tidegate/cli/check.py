@@ -1,12 +1,13 @@
-"""`tidegate check`: the key, its permissions and the warehouse, before anything is moved."""
+"""`tidegate check`: keys, their permissions, warehouses, models and pushes, before anything is moved."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -15,6 +16,9 @@ from tidegate.cli import connect, output
 from tidegate.pull import permissions, settings
 from tidegate.stripe import client
 from tidegate.warehouse import base
+
+if TYPE_CHECKING:
+    from tidegate.engine import readiness
 
 
 def check(
@@ -29,13 +33,16 @@ def check(
 ) -> int:
     """Test keys, permissions, warehouses and models before anything moves.
 
-    Asks every chosen list for one row, writes a scratch table, and asks what columns
-    each model has. Exit code 3 when something is missing.
+    Asks every chosen list for one row, writes a scratch table, asks what columns
+    each model has, and of a push whose account it is, what its key may write, and
+    whether the rows of its model have keys; Stripe is written nothing. With
+    --api-key alone, before anything is configured: whose key it is and what it may
+    do. Exit code 3 when something is missing.
 
     Parameters
     ----------
     names
-        Pulls and models of the configuration; all of them by default.
+        Pulls, models and pushes of the configuration; all of them by default.
     config_file
         The configuration; tidegate.yaml by default.
     api_key
@@ -51,13 +58,24 @@ def check(
     json
         Print a JSON object, last on stdout.
     """
+    from tidegate.cli import check_pushes
+
+    if to is None and not (names or config_file or streams):
+        given = api_key or (None if Path(config.DEFAULT_FILE).exists() else os.environ.get("STRIPE_API_KEY"))
+        if given:
+            return _key(given, api_base, account_id, json=json)
     models: dict[str, list[base.Check]] = {}
+    pushes: list[readiness.Report] = []
     has_pulls = True
     if to is None and not any((api_key, api_base, streams, account_id)):
         file = connect.configuration(config_file)
+        others = (*file.models, *file.pushes)
         models = _models(file, [name for name in names or file.models if name in file.models])
-        pulls = [name for name in names if name in file.pulls or name not in file.models]
-        has_pulls = bool(pulls if names else file.pulls or not models)
+        wanted = [name for name in names or file.pushes if name in file.pushes]
+        pulls = [name for name in names if name in file.pulls or name not in others]
+        has_pulls = bool(pulls if names else file.pulls or not others)
+        if wanted:
+            pushes = check_pushes.reports(file, wanted, config_file)
         names = tuple(pulls)
     jobs = []
     if has_pulls:
@@ -71,7 +89,7 @@ def check(
             account_id=account_id,
         )
     reports = []
-    fine = all(step.ok for steps in models.values() for step in steps)
+    fine = all(step.ok for steps in models.values() for step in steps) and all(each.ok for each in pushes)
     for job in jobs:
         opened = job.open()
         try:
@@ -104,12 +122,27 @@ def check(
             _show(job, found, steps)
     if json:
         told = [{"model": name, "source": _told(steps)} for name, steps in models.items()]
-        output.print_json({"ok": fine, "pulls": reports, "models": told})
+        ready = [check_pushes.document(each) for each in pushes]
+        output.print_json({"ok": fine, "pulls": reports, "models": told, "pushes": ready})
     else:
         for name, steps in models.items():
             output.console().print(f"[bold]{name}[/bold]: a model")
             _show_steps("source", steps)
+        for each in pushes:
+            check_pushes.show(each)
     return 0 if fine else 3
+
+
+def _key(api_key: str, api_base: str | None, account_id: str | None, *, json: bool) -> int:
+    """What a key may do that nobody has configured yet."""
+    from tidegate.cli import check_pushes
+
+    found = check_pushes.key(api_key, api_base, account_id)
+    if json:
+        output.print_json({"ok": True, "key": check_pushes.key_document(found)})
+    else:
+        check_pushes.show_key(api_key, found)
+    return 0
 
 
 def _models(file: config.Config, names: Sequence[str]) -> dict[str, list[base.Check]]:
@@ -118,7 +151,7 @@ def _models(file: config.Config, names: Sequence[str]) -> dict[str, list[base.Ch
     for name in names:
         model = file.models[name]
         try:
-            source = sources.open_source(file.warehouses[model.warehouse])
+            source = sources.of_model(file, name)
         except errors.TidegateError as error:  # a driver is missing, a certificate cannot be read
             found[name] = [base.Check("open", False, str(error))]
             continue
@@ -136,10 +169,11 @@ def _query(source: sources.base.Source, model: config.Model) -> base.Check:
         columns = source.columns(sources.base.asked(model)).names
     except errors.TidegateError as error:
         return base.Check("query", False, str(error))
-    if model.key not in columns:
-        near = output.suggestion(model.key, columns) or f"; there are {', '.join(columns[:10])}"
-        return base.Check("query", False, f"its key {model.key} is no column of it{near}")
-    return base.Check("query", True, f"{len(columns)} columns, its key {model.key} among them")
+    for key in model.keys:
+        if key.lower() not in (column.lower() for column in columns):
+            near = output.suggestion(key, columns) or f"; there are {', '.join(columns[:10])}"
+            return base.Check("query", False, f"its key {key} is no column of it{near}")
+    return base.Check("query", True, f"{len(columns)} columns, its key {' and '.join(model.keys)} among them")
 
 
 def _told(steps: Sequence[base.Check]) -> list[dict[str, object]]:

@@ -1,7 +1,9 @@
-"""`tidegate forget cus_...`: a customer's personal data out of the warehouse, for good."""
+"""`tidegate forget cus_...`: a customer's personal data out of the warehouses and what pushes keep, for good."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +16,8 @@ from tidegate import catalog, errors, warehouse
 from tidegate.cli import connect, output
 from tidegate.privacy import erase
 from tidegate.pull import settings
-from tidegate.warehouse import base
+from tidegate.store import forgetting
+from tidegate.warehouse import base, duckdb
 
 WORD = "forget"
 """What a person types to confirm."""
@@ -33,15 +36,16 @@ def forget(
     """Erase customers' personal data from the warehouse, for good.
 
     Their rows in `customers` become tombstones; amounts, times, references and
-    states of everything else stay. Later pulls bring nothing of it back. Asks
-    before it acts. Deleting somebody in Stripe is another matter.
+    states of everything else stay. Later pulls bring nothing of it back, and pushes
+    write nothing to them any more. Asks before it acts. Deleting somebody in Stripe
+    is another matter.
 
     Parameters
     ----------
     customers
         Ids of customers: `cus_...`.
     config_file
-        The configuration, whose warehouses are all gone through; tidegate.yaml by default.
+        The configuration, whose warehouses and pushes are all gone through; tidegate.yaml by default.
     to
         Warehouse, instead of a configuration: duckdb:///FILE, postgresql://..., md:...
     schema
@@ -61,6 +65,7 @@ def forget(
     if not (yes or dry_run):
         _confirm(customers, places)
     done = []
+    written = _forget_pushes(config_file, to, customers, account or "", dry_run=dry_run)
     for place in places:
         opened = place.open()
         try:
@@ -82,8 +87,42 @@ def forget(
             _tell(place.name, found, dry_run)
     if json:
         listed = [{"name": name, **found.as_json()} for name, found in done]
-        output.print_json({"dry_run": dry_run, "warehouses": listed})
-    return 0
+        told = {} if written is None else {"pushes": {"tables": written.rows, "undecided": written.open}}
+        output.print_json({"dry_run": dry_run, "warehouses": listed, **told})
+    elif written is not None:
+        _tell_pushes(written, dry_run=dry_run)
+    return 3 if written is not None and written.open else 0
+
+
+def _forget_pushes(
+    config_file: Path | None, to: str | None, customers: Sequence[str], account: str, *, dry_run: bool
+) -> forgetting.Forgotten | None:
+    """Forget them in the metadata database; None where there are no pushes, or no database yet."""
+    if to is not None:
+        return None
+    from tidegate.engine import forgets
+    from tidegate.engine import place as places
+
+    file = connect.configuration(config_file)
+    if not file.pushes or not connect.has_store(file):
+        return None
+    for id in customers:
+        erase.check(id)
+    with contextlib.closing(connect.store(file)) as store:
+        return forgets.forget(store, places.state(config_file), customers, account=account, dry_run=dry_run)
+
+
+def _tell_pushes(written: forgetting.Forgotten, *, dry_run: bool) -> None:
+    """What was done to the metadata database, by table."""
+    did = "would be changed" if dry_run else "changed"
+    some = ", ".join(f"{count:,} {table}" for table, count in sorted(written.rows.items()))
+    if some:
+        output.say(f"what pushes noted: {some} {did}")
+    for push, count in sorted(written.open.items()):
+        output.say(
+            f"{push} has {count:,} undecided operations of theirs, which stay until that is known; run "
+            f"`tidegate push {push}`, then forget them once more"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +147,7 @@ def _places(config_file: Path | None, to: str | None, schema: str) -> list[_Plac
         raise errors.ConfigError("--schema goes with --to; with a configuration, write it in the file")
     file = connect.configuration(config_file)
     jobs: dict[str, list[settings.Job]] = {}
-    for job in settings.jobs(file):
+    for job in settings.jobs(file) if file.pulls or not file.pushes else ():
         jobs.setdefault(file.pulls[job.name].warehouse, []).append(job)
     places = []
     for name, mine in jobs.items():
@@ -121,6 +160,14 @@ def _places(config_file: Path | None, to: str | None, schema: str) -> list[_Plac
                     hard.add(choice.table or stream)
         listed = {stream: sorted(found) for stream, found in tables.items()}
         places.append(_Place(name, mine[0].open, listed, frozenset(hard)))
+    if not file.pushes:
+        return places
+    from tidegate.engine import forgets, place
+
+    own = {name: [name] for name in names}
+    for path in forgets.mirrors(place.state(config_file)):
+        opening = functools.partial(duckdb.DuckDB, path)
+        places.append(_Place(f"the copy {path.stem}", opening, own, frozenset()))
     return places
 
 

@@ -12,8 +12,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from tidegate.cli import connect, output
-from tidegate.store import database
-from tidegate.store import runs as stored
+from tidegate.engine import recorder
+from tidegate.store import database, reports, runs
+from tidegate.store import logs as stored
 
 PAUSE = 1.0
 """Seconds between two looks with --follow."""
@@ -43,17 +44,17 @@ def logs(
         found = connect.run(store, run)
         lines, seen = _new(store, found.id, {})
         if json and not follow:
-            report = stored.reported(store, found.id)
+            report = reports.read(store, found.id)
             whole = {"run": dataclasses.asdict(found), "lines": list(map(dataclasses.asdict, lines))}
             output.print_json({**whole, "tables": report})
             return 0
         _show(lines)
         while follow and found.alive:
             time.sleep(PAUSE)
-            found = stored.get(store, found.id)
+            found = runs.get(store, found.id)
             lines, seen = _new(store, found.id, seen)
             _show(lines)
-        _report(stored.reported(store, found.id))
+        _report(reports.read(store, found.id))
         output.say(f"{found.id} of {found.flow}: {found.state}{f'; {found.error}' if found.error else ''}")
     return 0
 
@@ -64,7 +65,7 @@ def _new(
     """All lines that were not seen yet."""
     lines: list[stored.Line] = []
     while True:
-        page, seen = stored.lines(store, run_id, seen=seen)
+        page, seen = stored.read(store, run_id, seen=seen)
         if not page:
             return lines, seen
         lines += page
@@ -78,18 +79,21 @@ def _show(lines: Sequence[stored.Line]) -> None:
         print(f"{at}  {f'{about}: ' if about else ''}{level}{line.text}", flush=True)
 
 
+_PUSHED = (*recorder.FIGURES, "requests")
+
+
 def _report(tables: Sequence[dict[str, object]]) -> None:
     from rich import box
     from rich.table import Table
 
     if not tables:
         return
+    if "source" in tables[0]:
+        _pushed(tables)
+        return
     several = len({row["account"] for row in tables}) > 1
-    figures = [
-        name
-        for name in ("read", "inserted", "updated", "written", "deleted", "requests")
-        if name in tables[0]
-    ]
+    names = ("read", "inserted", "updated", "written", "deleted", "requests")
+    figures = [name for name in names if name in tables[0]]
     if "inserted" in figures:
         figures.remove("written")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -103,3 +107,18 @@ def _report(tables: Sequence[dict[str, object]]) -> None:
             str(row["stream"]), *account, str(row["status"]), *(f"{row[name]:,}" for name in figures)
         )
     output.console().print(table)
+
+
+def _pushed(tables: Sequence[dict[str, object]]) -> None:
+    """What a push did, a number a line, without those that are nothing."""
+    from rich.table import Table
+
+    for row in tables:
+        told = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        told.add_column(overflow="fold")
+        told.add_column(justify="right", overflow="fold")
+        for name in _PUSHED:
+            if number := row.get(name):
+                told.add_row(name, f"{number:,}")
+        output.console().print(f"{row['stream']} of {row['account']}: {row['status']}", markup=False)
+        output.console().print(told)

@@ -1,7 +1,7 @@
-"""A pull from the command line as a run of its flow: noted in the metadata database where there is one already.
+"""A pull or a push from the command line as a run of its flow, noted in the metadata database.
 
-So `tidegate runs` shows it, nobody else runs the flow meanwhile, and all share one rate budget. What cannot be
-noted is pulled all the same.
+So `tidegate runs` shows it, nobody else runs the flow meanwhile, and all share one rate budget. A pull that cannot
+be noted is done all the same, and none makes a database; a push needs it, and is not.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from tidegate import config, errors
 from tidegate.cli import output
-from tidegate.engine import alerts, matters, recorder, work
+from tidegate.engine import alerts, endings, matters, recorder, work
 from tidegate.engine import place as places
 from tidegate.pull import held, report, settings
 from tidegate.store import database, manual, positions, runs
@@ -32,51 +33,65 @@ STANDS = 300.0
 """Seconds for which it is known how far the tables are, while nothing of the flow is alerted."""
 
 
+Came = TypeVar("Came")
+
+
 @contextlib.contextmanager
-def noted(file: config.Config) -> Iterator[places.Place | None]:
-    """The metadata database, and this process as one that does runs; None, and a line that says so, without one."""
+def placed(file: config.Config, config_file: Path | None = None) -> Iterator[places.Place]:
+    """The metadata database, and this process as one that does runs; raises StoreError where it cannot be used."""
     with contextlib.ExitStack() as opened:
-        try:
-            url = file.database.get_secret_value()
-            store, budget = (
-                opened.enter_context(contextlib.closing(database.open_database(url, wait=WAIT)))
-                for _ in range(2)
-            )
-        except errors.TidegateError as error:
-            output.say(f"{error} The pull goes on and is not noted as a run.")
-            yield None
-            return
+        url = file.database.get_secret_value()
+        store, budget = (
+            opened.enter_context(contextlib.closing(database.open_database(url, wait=WAIT))) for _ in range(2)
+        )
         shared = opened.enter_context(contextlib.closing(purse.Purse(budget)))
         opened.enter_context(_said())
-        yield places.Place(file, store, purse=shared)
+        yield places.Place(file, store, purse=shared, folder=places.state(config_file))
 
 
-def begin(place: places.Place, job: settings.Job) -> runs.Run | None:
-    """Begin a run of the job's flow; None, and a line that says so, where the database went away.
+@contextlib.contextmanager
+def noted(file: config.Config) -> Iterator[places.Place | None]:
+    """The same; None, and a line that says so, where it cannot be used."""
+    with contextlib.ExitStack() as opened:
+        place: places.Place | None = None
+        try:
+            place = opened.enter_context(placed(file))
+        except errors.TidegateError as error:
+            output.say(f"{error} The pull goes on and is not noted as a run.")
+        yield place
+
+
+def take(place: places.Place, flow: str, options: Mapping[str, Any]) -> runs.Run:
+    """Begin a run of a flow.
 
     Raises StoreConflict while somebody else runs it. One of a process that fell silent is waited for until it
     speaks again, or is taken for gone.
     """
-    flow, run_id, waited = f"pull:{job.name}", runs.new_id(), False
+    run_id, waited = runs.new_id(), False
+    while True:
+        begun = manual.begin(place.store, run_id, flow, place.worker, options)
+        if begun is not None:
+            return begun
+        runs.interrupt(place.store, places.SILENT)
+        other, now = runs.alive(place.store, flow), place.store.now()
+        if other is None:
+            continue
+        quiet = now - (other.seen_at or now)
+        if quiet < QUIET:
+            raise errors.StoreConflict(_busy(other))
+        if not waited:
+            output.say(
+                f"{other.id} of {flow} has said nothing for {quiet:.0f} s; this one begins once that is "
+                f"{places.SILENT:.0f} s"
+            )
+        waited = True
+        time.sleep(LOOKED)
+
+
+def begin(place: places.Place, job: settings.Job) -> runs.Run | None:
+    """Begin a run of a pull; None, and a line that says so, where the database went away. Raises StoreConflict."""
     try:
-        while True:
-            begun = manual.begin(place.store, run_id, flow, place.worker, _options(job))
-            if begun is not None:
-                return begun
-            runs.interrupt(place.store, places.SILENT)
-            other, now = runs.alive(place.store, flow), place.store.now()
-            if other is None:
-                continue
-            quiet = now - (other.seen_at or now)
-            if quiet < QUIET:
-                raise errors.StoreConflict(_busy(other))
-            if not waited:
-                output.say(
-                    f"{other.id} of {flow} has said nothing for {quiet:.0f} s; this one begins once that is "
-                    f"{places.SILENT:.0f} s"
-                )
-            waited = True
-            time.sleep(LOOKED)
+        return take(place, f"pull:{job.name}", _options(job))
     except errors.StoreConflict:
         raise
     except errors.StoreError as error:
@@ -120,26 +135,42 @@ class Both:
 async def perform(
     place: places.Place, begun: runs.Run, doing: Callable[[recorder.Recorder], Awaitable[report.Result]]
 ) -> report.Result:
+    """Do a run of a pull that was begun, as `performed`."""
+
+    async def pulling(record: recorder.Recorder) -> report.Result:
+        record.phase("pulling")
+        return await doing(record)
+
+    return await performed(place, begun, pulling, lambda _, result: endings.of_pull(result))
+
+
+async def performed(
+    place: places.Place,
+    begun: runs.Run,
+    doing: Callable[[recorder.Recorder], Awaitable[Came]],
+    ended: Callable[[recorder.Recorder, Came], endings.Ending],
+) -> Came:
     """Do a run that was begun, and note how it ended; raises what ended it, also where somebody else did.
 
     Cancelled, it is a run that was cancelled: nobody begins it again.
     """
     caught: list[Exception] = []
+    came: list[Came] = []
 
-    async def done(record: recorder.Recorder) -> report.Result:
+    async def done(record: recorder.Recorder) -> endings.Ending:
         try:
-            record.phase("pulling")
-            return await doing(record)
+            came.append(await doing(record))
         except Exception as error:
             caught.append(error)
             raise
+        return ended(record, came[0])
 
     ending = await work.perform(place, begun, done, stopped="cancelled")
     if caught:
         raise caught[0]
-    if ending.result is None:
+    if not came:
         raise _ended(begun, ending.state)
-    return ending.result
+    return came[0]
 
 
 def stands(place: places.Place, job: settings.Job, warehouse: base.Warehouse) -> None:

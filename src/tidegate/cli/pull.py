@@ -15,7 +15,7 @@ from cyclopts import Parameter
 
 from tidegate import errors
 from tidegate.cli import connect, loading, output, progress
-from tidegate.pull import continuous, estimate, report, run, scope, settings
+from tidegate.pull import continuous, doing, estimate, report, run, scope, settings
 from tidegate.stripe import client
 from tidegate.warehouse import base
 
@@ -171,6 +171,11 @@ class Begun:
         """Who is told what requests come to."""
         return None if self.record is None else self.record.happened
 
+    @property
+    def under_way(self) -> doing.Watcher:
+        """Who is told what has been done so far."""
+        return doing.nobody if self.record is None else self.record.under_way
+
 
 def _run(job: settings.Job, json: bool, loaded: bool, place: places.Place | None) -> int:
     """One pull; SIGTERM ends it like Ctrl-C, with what was read committed."""
@@ -183,6 +188,7 @@ def _run(job: settings.Job, json: bool, loaded: bool, place: places.Place | None
             begun.screen,
             run_id=begun.run_id,
             listener=begun.listener,
+            under_way=begun.under_way,
         )
 
     try:
@@ -230,6 +236,7 @@ def _watch(job: settings.Job, json: bool, every: float, place: places.Place | No
             told=told,
             run_id=begun.run_id,
             listener=begun.listener,
+            under_way=begun.under_way,
         )
 
     try:

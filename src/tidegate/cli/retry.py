@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ from cyclopts import Parameter
 
 from tidegate import errors
 from tidegate.cli import connect, output
+from tidegate.engine import flows
 from tidegate.store import runs
 
 
@@ -19,7 +21,8 @@ def retry(
 ) -> int:
     """Run once more what a run was to do.
 
-    With the same options, from where the tables stand now.
+    With the same options, from where the tables stand now. A push that was begun by hand is left to
+    `tidegate push`, which plans it anew and asks.
 
     Parameters
     ----------
@@ -28,10 +31,18 @@ def retry(
     config_file
         The configuration; tidegate.yaml by default.
     """
-    with connect.opened(config_file) as store:
+    file = connect.configuration(config_file)
+    with contextlib.closing(connect.store(file)) as store:
         found = connect.run(store, run)
         if found.alive:
             raise errors.ConfigError(f"{found.id} is {found.state}; `tidegate cancel` ends it.")
+        flow = flows.flows(file).get(found.flow)
+        if flow is None:
+            raise errors.ConfigError(f"{found.flow} is not in the configuration any more.")
+        if flow.kind == "push" and found.options.get("by_hand") and flow.schedule == "manual":
+            raise errors.ConfigError(
+                f"{found.id} was begun by hand; `tidegate push {flow.own}` plans it anew and asks."
+            )
         cause: runs.Cause = "continuous" if found.cause == "continuous" else "retry"
         again = runs.queue(store, runs.new_id(), found.flow, cause, options=found.options)
     output.say(f"{again.flow} is queued; `tidegate logs -f {again.id}` shows it")

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from tidegate import config, errors
-from tidegate.cli import connect, output
+from tidegate.cli import connect, lean, output
 from tidegate.engine import alerts, flows, journal, pool, schedules
 from tidegate.engine import place as places
 from tidegate.server import app, metrics
@@ -31,9 +31,9 @@ def run(
 ) -> int:
     """Run all flows by their schedules, until stopped.
 
-    Pulls that are due run, continuous ones go on, what Stripe delivers is applied at
-    once. SIGTERM and Ctrl-C end it: what was read is committed, and the next start
-    goes on from there.
+    Pulls and pushes that are due run, continuous pulls go on, what Stripe delivers is
+    applied at once. SIGTERM and Ctrl-C end it: what was read is committed, what was
+    written is noted, and the next start goes on from there.
 
     Parameters
     ----------
@@ -48,16 +48,19 @@ def run(
     log
         `json` writes one object per line to stderr, `text` is for people; by default whichever fits.
     """
+    lean.few_arenas()
+    lean.prompt()
     journal.begin(log)
     file = connect.configuration(config_file)
     with contextlib.closing(connect.store(file)) as store, budget(file) as shared:
-        place = places.Place(file, store, purse=shared)
+        place = places.Place(file, store, purse=shared, folder=places.state(config_file))
         obey(place.stopping)
         for flow in flows.flows(file).values():
             output.say(f"{flow.name}: {schedules.words(flow.schedule)}")
         with app.serving(file, place.arrivals, host=host, port=port, more=[metrics.router(store)]) as url:
             output.say(f"serving {url}")
             alerting(place)
+            lean.tidying(place.stopping)
             if store.kind == "postgres":
                 distributed().serve(place, size=at_once)
             else:

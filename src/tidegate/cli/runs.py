@@ -5,14 +5,21 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
+import functools
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from tidegate.cli import connect, output, progress
 from tidegate.engine import flows
 from tidegate.store import runs as stored
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+WHOLE, SHORT = "%Y-%m-%d %H:%M:%S", "%m-%d %H:%M"
+"""When a run began, and where columns are few."""
 
 
 def runs(
@@ -49,21 +56,28 @@ def runs(
     elif not found:
         output.say("there are no runs yet; `tidegate run` schedules them, `tidegate start` begins one")
     else:
-        _table(found, now)
+        wrong = {run.id: run.error for run in found if run.error}
+        output.draw(output.console(), functools.partial(_table, found, now), wrong)
     return 0
 
 
-def _table(found: list[stored.Run], now: float) -> None:
+def _table(found: list[stored.Run], now: float, whole: bool) -> Table:
+    """Runs with the seconds they began at and their errors; or what fits into 80 columns, names of flows folded."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("run", "flow", "state", "began (UTC)"):
-        table.add_column(heading, no_wrap=True)
+    table = Table(
+        box=box.SIMPLE_HEAD if whole else None, pad_edge=False, padding=(0, 1) if whole else (0, 2, 0, 0)
+    )
+    table.add_column("run", no_wrap=True, overflow="fold")
+    table.add_column("flow", overflow="fold")
+    for heading in ("state", "began (UTC)"):
+        table.add_column(heading, no_wrap=True, overflow="fold")
     for heading in ("took", "rows"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("", overflow="fold")
+        table.add_column(heading, justify="right", no_wrap=True, overflow="fold")
+    if whole:
+        table.add_column("", overflow="fold")
     for run in found:
         began = run.started_at or run.queued_at
         took = (run.finished_at or now) - run.started_at if run.started_at is not None else None
@@ -73,9 +87,9 @@ def _table(found: list[stored.Run], now: float) -> None:
             run.id,
             Text(run.flow),
             run.state,
-            f"{dt.datetime.fromtimestamp(began, dt.UTC):%Y-%m-%d %H:%M:%S}",
+            f"{dt.datetime.fromtimestamp(began, dt.UTC):{WHOLE if whole else SHORT}}",
             "" if took is None else progress.duration(took),
             f"{rows:,}" if isinstance(rows, int) else "",
-            Text(run.error),
+            *((Text(run.error),) if whole else ()),
         )
-    output.console().print(table)
+    return table

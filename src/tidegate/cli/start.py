@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from tidegate import errors
 from tidegate.cli import connect, output
 from tidegate.engine import flows
 from tidegate.store import runs
@@ -22,21 +23,24 @@ def start(
 ) -> int:
     """Have a flow run now.
 
-    It is queued; a `tidegate run` begins it. `tidegate pull` needs none, and runs it itself.
+    It is queued; a `tidegate run` begins it. `tidegate pull` and `tidegate push` need
+    none, and run it themselves. A push writes what no guard holds, without asking.
 
     Parameters
     ----------
     flow
-        A flow, such as everything or pull:everything.
+        A flow, such as everything, pull:everything or push:accounts.
     config_file
         The configuration; tidegate.yaml by default.
     full_refresh
-        Read everything again, and remove what Stripe no longer has.
+        Of a pull: read everything again, and remove what Stripe no longer has.
     json
         Print a JSON object, last on stdout.
     """
     file = connect.configuration(config_file)
     found = flows.named(flows.flows(file), flow)
+    if full_refresh and found.kind == "push":
+        raise errors.ConfigError("--full-refresh is for pulls: a push reads its whole model each time")
     options = {"full_refresh": True} if full_refresh else {}
     cause: runs.Cause = "continuous" if found.continuous else "manual"
     with contextlib.closing(connect.store(file)) as store:

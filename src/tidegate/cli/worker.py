@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from tidegate import errors
-from tidegate.cli import connect, output, run
+from tidegate.cli import connect, lean, output, run
 from tidegate.engine import journal
 from tidegate.engine import place as places
 
@@ -35,6 +35,8 @@ def worker(
     log
         `json` writes one object per line to stderr, `text` is for people; by default whichever fits.
     """
+    lean.few_arenas()
+    lean.prompt()
     journal.begin(log)
     file = connect.configuration(config_file)
     with contextlib.closing(connect.store(file)) as store:
@@ -45,10 +47,11 @@ def worker(
             )
         workers = run.distributed()
         with run.budget(file) as shared:
-            place = places.Place(file, store, purse=shared)
+            place = places.Place(file, store, purse=shared, folder=places.state(config_file))
             run.obey(place.stopping)
             output.say(f"working on {store.place}; Ctrl-C ends it")
             run.alerting(place)
+            lean.tidying(place.stopping)
             workers.serve(place, size=at_once, schedule=False)
     output.say("stopped; everything that was read is committed")
     return 0

@@ -59,8 +59,8 @@ class Turns:
             raise errors.StoreUnreachable("Too many ask at once; try again.")
         self._waiting += 1
         try:
-            done = asyncio.get_running_loop().run_in_executor(self._thread, work, self._store)
-            return await asyncio.wait_for(done, ANSWERED)
+            async with asyncio.timeout(ANSWERED):
+                return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._store)
         finally:
             self._waiting -= 1
 

@@ -163,7 +163,8 @@ class _Readiness:
         if self._asked is None:
             self._asked = asyncio.create_task(self._ask())
         try:
-            return await asyncio.wait_for(asyncio.shield(self._asked), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                return await asyncio.shield(self._asked)
         except TimeoutError:
             return False
 

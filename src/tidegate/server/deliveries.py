@@ -85,7 +85,8 @@ class Keeper:
         kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((delivery, kept))
         self._came.set()
-        await asyncio.wait_for(kept, ANSWERED)
+        async with asyncio.timeout(ANSWERED):
+            await kept
 
     async def _work(self) -> None:
         while True:
@@ -164,7 +165,8 @@ class Door:
 
     async def _read(self) -> None:
         """Read the secrets, or wait until they are read; raises what went wrong where none are known."""
-        error = await asyncio.wait_for(asyncio.shield(self._begin()), ANSWERED)
+        async with asyncio.timeout(ANSWERED):
+            error = await asyncio.shield(self._begin())
         if error is not None and not self._secrets:
             self._read_at = None
             raise error
@@ -241,7 +243,8 @@ class Receiver:
             )
             return fastapi.Response(status_code=400)
         if event.type == traffic.TEST:
-            await asyncio.wait_for(asyncio.to_thread(self._store.now), ANSWERED)
+            async with asyncio.timeout(ANSWERED):
+                await asyncio.to_thread(self._store.now)
             return fastapi.Response(status_code=200)
         account = door.account(event)
         if account is not None:

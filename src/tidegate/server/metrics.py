@@ -14,6 +14,7 @@ import prometheus_client
 from prometheus_client import core, registry
 
 from tidegate import __version__, errors
+from tidegate.engine import recorder
 from tidegate.store import database, runs
 
 LAST = 500
@@ -30,6 +31,7 @@ class _Store(registry.Collector):
         """Every metric, as of now."""
         yield core.InfoMetricFamily("tidegate", "The version that runs.", value={"version": __version__})
         yield from _runs(self._store)
+        yield from _pushes(self._store)
         yield from _deliveries(self._store)
         alerts = core.GaugeMetricFamily(
             "tidegate_alerts_open", "Matters that need a person.", labels=["kind"]
@@ -76,6 +78,37 @@ def _runs(store: database.Database) -> Iterator[core.Metric]:
         if good is not None:
             well.add_metric([flow], good)
     yield from (*figures.values(), seconds, well)
+
+
+def _pushes(store: database.Database) -> Iterator[core.Metric]:
+    rows = core.GaugeMetricFamily(
+        "tidegate_push_rows",
+        "Rows of the model at the last run of a push, by outcome.",
+        labels=["flow", "outcome"],
+    )
+    for flow, last in _newest(store).items():
+        told = next((run.totals for run in last if "source" in run.totals), {})
+        for name in recorder.FIGURES:
+            if name in told:
+                rows.add_metric([flow, name], float(told[name]))
+    held = core.GaugeMetricFamily(
+        "tidegate_push_rows_held", "Rows that wait for a person now, by reason.", labels=["flow", "kind"]
+    )
+    for row in store.execute(
+        "SELECT push, kind, count(*) AS n FROM holds WHERE state = 'held' GROUP BY push, kind ORDER BY push, kind"
+    ):
+        held.add_metric([f"push:{row['push']}", row["kind"]], row["n"])
+    opened = core.GaugeMetricFamily(
+        "tidegate_push_operations_open",
+        "Writes of which it is not known yet, or not at all, what became of them.",
+        labels=["flow", "status"],
+    )
+    for row in store.execute(
+        "SELECT push, status, count(*) AS n FROM operations WHERE status IN ('intent', 'sent', 'unknown') "
+        "GROUP BY push, status ORDER BY push, status"
+    ):
+        opened.add_metric([f"push:{row['push']}", row["status"]], row["n"])
+    yield from (rows, held, opened)
 
 
 def _newest(store: database.Database) -> dict[str, list[runs.Run]]:

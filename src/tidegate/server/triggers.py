@@ -64,6 +64,8 @@ class Caller:
         if key is not None and not _KEY.fullmatch(key):
             raise problems.Problem(422, "An Idempotency-Key is 1 to 255 visible ASCII characters.")
         order = _order(await _body(request, LARGEST_ORDER))
+        if order.full_refresh and found.kind == "push":
+            raise problems.Problem(422, "A push reads its whole model each time; leave out full_refresh.")
         return await self._begin(token, found, "api", order, key)
 
     async def trigger(self, flow: str, request: requests.Request) -> fastapi.Response:
