@@ -1,4 +1,4 @@
-"""Whether anything grows that should not: `./dev bench soak [--minutes 30] [--rate 50] [--to duckdb|postgres]`.
+"""Whether anything grows that should not: `./dev bench soak [--minutes 30] [--rate 50] [--new 0.04]`.
 
 A business changes all the time: customers, products, coupons and prices come, change and go. `tidegate run`, a
 process of its own, follows it for ever; of customers and products Stripe delivers the events, the rest is found by
@@ -45,6 +45,8 @@ import workers
 from tidegate import sandbox
 
 MINUTES, RATE = 30.0, 50.0
+NEW, FEWEST = 0.04, 200
+"""The share of changes that make an object, and how many objects of each kind there are at least."""
 GOAL = 20.0
 """Megabytes an hour."""
 OBJECTS = 2_000
@@ -76,6 +78,8 @@ class Business:
     """What the merchant does, and what there is because of it."""
 
     url: str
+    new: float
+    """The share of the changes that make an object; half as many delete one."""
     chance: random.Random = field(default_factory=lambda: random.Random(7))
     ids: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     made: int = 0
@@ -104,12 +108,12 @@ class Business:
     async def _change(self, session: aiohttp.ClientSession, number: int) -> None:
         kind = self.chance.choices(KINDS, (5, 2, 2, 1))[0]
         ids, what = self.ids[kind], self.chance.random()
-        if not ids or what < 0.3 or (kind == "prices" and not self.ids["products"]):
+        if len(ids) < FEWEST or what < self.new or (kind == "prices" and not self.ids["products"]):
             found = await self._ask(session, "POST", f"/v1/{kind}", self._new(kind, number))
             if found:
                 ids.append(found["id"])
                 self.made += 1
-        elif what < 0.85 or kind == "prices":
+        elif what < 1 - self.new / 2 or kind == "prices":
             some = {"metadata[turn]": str(number)}
             await self._ask(session, "POST", f"/v1/{kind}/{self.chance.choice(ids)}", some)
         else:
@@ -370,6 +374,7 @@ def main(words: Sequence[str]) -> None:
     )
     parser.add_argument("--minutes", type=float, default=MINUTES)
     parser.add_argument("--rate", type=float, default=RATE, help=f"changes a second ({RATE:g})")
+    parser.add_argument("--new", type=float, default=NEW, help=f"share of them that make an object ({NEW:g})")
     parser.add_argument("--to", choices=("duckdb", "postgres"), default="duckdb")
     parser.add_argument("--samples", type=Path, help="a file for the samples")
     parser.add_argument("--log", type=Path, help="a file for the log of the process")
@@ -386,7 +391,7 @@ def main(words: Sequence[str]) -> None:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         where = written(folder, url, enabled(url, port), given.to)
-        business = Business(url)
+        business = Business(url, given.new)
         try:
             with engine(folder, port, kept) as process:
                 while not counted_runs(where[0]):

@@ -1,18 +1,8 @@
-"""What Stripe delivers, at a steady rate: how soon each delivery is durable, and how soon its row is committed.
+"""What Stripe delivers, at a steady rate, until it is answered: `./dev bench webhooks [--rate N] [--only KIND]`.
 
-`answers`: how soon each is durable and answered 200, by a server in a process of its own; SQLite with
-synchronous=FULL, Postgres with fsync.
-
-`rows`: from Stripe to the committed row. The sandbox is Stripe: a shop changes one object after another, the
-sandbox signs and posts each event by itself, and `tidegate run`, with webhooks enabled by its own command, pulls
-continuously. A row is there once another process reads it from the table. DuckDB's file belongs to one process at
-a time, so its reader opens the file as any other program would, and both wait for each other. With DuckDB the
-metadata is in SQLite, with Postgres in Postgres.
-
-Open loop: each delivery, and each change, goes out at its time, however slow those before it are, and is measured
-from that time on, so Stripe's own work on a change counts, too.
-
-    python bench/webhooks.py [answers] [rows] [--rate 200] [--seconds 30] [--only KIND]
+How soon each delivery is durable and answered 200, by a server in a process of its own; SQLite with
+synchronous=FULL, Postgres with fsync. Open loop: each delivery goes out at its time, however slow those before it
+are, and is measured from that time on.
 """
 
 from __future__ import annotations
@@ -21,27 +11,21 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
-import random
-import re
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import urllib.request
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import report
 
-from tidegate import config, sandbox
+from tidegate import config
 from tidegate.engine import feed
-from tidegate.sandbox import forms
 from tidegate.server import app
 from tidegate.store import database
 from tidegate.stripe import webhooks
@@ -51,25 +35,6 @@ GOAL_MS = 250.0
 """A quarter of the second from the webhook to the committed row."""
 SIZE = 4_000
 """Bytes of an event: those of a subscription or an invoice are of this order."""
-
-TIDEGATE = str(Path(sys.executable).with_name("tidegate"))
-KEY = "sk_test_bench"
-ROW_GOAL = 1.0
-"""Seconds from the webhook to the committed row, p99."""
-STREAMS = ("customers", "products", "prices", "coupons", "charges", "payment_intents", "invoices")
-COUNTS = {"customers": 4_000, "products": 2_000, "prices": 2_000, "charges": 4_000, "invoices": 2_000}
-TELLING = (
-    *("product.created", "product.updated", "charge.succeeded", "charge.updated", "payment_intent.created"),
-    *("customer.updated", "invoice.created", "invoice.updated"),
-)
-"""Events whose payload holds all that a reading would tell. New customers and coupons, and all prices, have
-fields that only come when they are asked for; they are read."""
-APART = 5
-"""Seconds between an object's reading and an event of it after which the event's payload counts again."""
-POLL = 0.02
-"""Seconds between two looks at the tables."""
-PATIENCE = 60.0
-"""Seconds after the last change after which a row that is not there is taken for missing."""
 
 
 def event(number: int) -> bytes:
@@ -179,354 +144,34 @@ def serve(folder: Path) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """Something that the shop does: a request, and when it is due, in seconds."""
+class Chosen:
+    """What is measured."""
 
-    path: str
-    params: Mapping[str, Any]
-    due: float
+    kinds: Sequence[str]
+    rate: float
+    seconds: float
 
-
-@dataclass(slots=True)
-class Done:
-    """What was done: when each request was due, by its id; how many were refused, and how late the latest was."""
-
-    due: dict[str, float] = field(default_factory=dict)
-    refused: int = 0
-    late: float = 0.0
+    def __str__(self) -> str:
+        return f"{self.rate:g} a second for {self.seconds:g} s"
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A row as the reader found it at a moment: its version, and the number of the change that it shows."""
-
-    at: float
-    version: int
-    number: int
-
-
-def shop(rate: float, seconds: float, ids: Mapping[str, Sequence[str]]) -> Iterator[Change]:
-    """A busy shop's changes: mostly of distinct objects, some objects three times within a few milliseconds.
-
-    Each change bears its number in the metadata.
-    """
-    chance = random.Random(5)
-    again = {name: iter(chance.sample(list(each), len(each)) * 9) for name, each in ids.items()}
-    made: dict[str, Callable[[], Mapping[str, Any]]] = {
-        "customers": lambda: {"name": f"Ada {chance.random()}", "email": "ada@example.com"},
-        "products": lambda: {"name": "Thing"},
-        "prices": lambda: {"currency": "usd", "unit_amount": 100, "product": chance.choice(ids["products"])},
-        "coupons": lambda: {"percent_off": 10, "duration": "once"},
-        "charges": lambda: {"amount": 100, "currency": "usd", "source": "tok_visa"},
-        "payment_intents": lambda: {"amount": 100, "currency": "usd"},
-        "invoices": lambda: {"customer": chance.choice(ids["customers"])},
-    }
-    new = ["customers"] * 3 + ["charges"] * 4 + ["payment_intents"] * 2 + ["invoices"] * 2
-    cards: list[tuple[str, str]] = [("new", name) for name in (*new, "products", "prices", "coupons")]
-    old = ["customers"] * 5 + ["charges"] * 4 + ["invoices"] * 2 + ["products"] * 2 + ["prices"]
-    cards += [("old", name) for name in old] + [("burst", "customers")]
-    number, count = 0, int(rate * seconds)
-    while number < count:
-        for kind, name in chance.sample(cards, len(cards)):
-            path = f"/v1/{name}" if kind == "new" else f"/v1/{name}/{next(again[name])}"
-            for _ in range(3 if kind == "burst" else 1):
-                given = made[name]() if kind == "new" else {}
-                yield Change(path, {**given, "metadata": {"number": number}}, number / rate)
-                number += 1
-
-
-async def live(url: str, changes: Sequence[Change]) -> Done:
-    """Make all changes, each at its time."""
-    loop, done = asyncio.get_running_loop(), Done()
-    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/x-www-form-urlencoded"}
-
-    async def one(session: aiohttp.ClientSession, change: Change, due: float) -> None:
-        done.late = max(done.late, loop.time() - due)
-        body = forms.encode_form(dict(change.params)).encode()
-        async with session.post(url + change.path, data=body) as answer:
-            await answer.read()
-            done.refused += answer.status != 200
-            done.due[answer.headers["Request-Id"]] = due
-
-    begun = loop.time() + 0.1
-    connector = aiohttp.TCPConnector(limit=0)
-    async with (
-        aiohttp.ClientSession(connector=connector, headers=headers) as session,
-        asyncio.TaskGroup() as group,
-    ):
-        for change in changes:
-            due = begun + change.due
-            await asyncio.sleep(max(0.0, due - loop.time()))
-            group.create_task(one(session, change, due))
-    return done
-
-
-class Reader(threading.Thread):
-    """Looks at the tables again and again, and notes when it saw which row in which state."""
-
-    def __init__(self, fetch: Callable[[str], list[tuple[Any, ...]]]) -> None:
-        super().__init__(daemon=True)
-        self.rows: dict[tuple[str, str], list[Seen]] = {}
-        self.looks, self.error = 0, ""
-        self._fetch, self._ended, self._mark = fetch, threading.Event(), ""
-
-    def run(self) -> None:
-        """Until it is told to stop."""
-        while not self._ended.wait(POLL):
-            try:
-                self._look()
-            except Exception as error:
-                self.error = f"{type(error).__name__}: {error}"
-                return
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._ended.set()
-        self.join()
-
-    def _look(self) -> None:
-        since = f"WHERE _synced_at > '{self._mark}'" if self._mark else ""
-        parts = [
-            f"SELECT '{name}', id, _version, CAST(metadata AS text), CAST(_synced_at AS text) "
-            f"FROM stripe.{name} {since}"
-            for name in STREAMS
-        ]
-        found = self._fetch(" UNION ALL ".join(parts))
-        now = time.monotonic()
-        self.looks += 1
-        for name, id, version, metadata, synced in found:
-            told = json.loads(metadata) if metadata else {}
-            self.rows.setdefault((name, id), []).append(Seen(now, version, int(told.get("number", -1))))
-            self._mark = max(self._mark, synced)
-
-
-@contextlib.contextmanager
-def duckdb_reader(path: Path) -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
-    """Another program that opens the file to read, asks, and closes it; it tries again while the file is held."""
-    import duckdb
-
-    engine = duckdb.connect(":memory:", config={"threads": 1})
-    engine.execute("SET TimeZone = 'UTC'")
-
-    def fetch(sql: str) -> list[tuple[Any, ...]]:
-        end = time.monotonic() + PATIENCE
-        while True:
-            try:
-                engine.execute(f"ATTACH '{path}' AS there (READ_ONLY)")
-                break
-            except duckdb.IOException:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.002)
-        try:
-            engine.execute("USE there")
-            return engine.execute(sql).fetchall()
-        except duckdb.CatalogException:  # the tables are not made yet
-            return []
-        finally:
-            engine.execute("USE memory")
-            engine.execute("DETACH there")
-
-    try:
-        yield fetch
-    finally:
-        engine.close()
-
-
-@contextlib.contextmanager
-def postgres_reader(url: str) -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
-    """One connection that asks."""
-    import psycopg
-
-    with psycopg.connect(url, autocommit=True, options="-c timezone=UTC") as connection:
-
-        def fetch(sql: str) -> list[tuple[Any, ...]]:
-            try:
-                return connection.execute(sql.encode()).fetchall()
-            except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
-                return []
-
-        yield fetch
-
-
-@contextlib.contextmanager
-def running(folder: Path, key: Mapping[str, str]) -> Iterator[str]:
-    """`tidegate run` in a process of its own, and its address."""
-    words = [TIDEGATE, "run", "--port", "0", "--log", "text"]
-    with (folder / "run.log").open("w") as log:
-        process = subprocess.Popen(words, cwd=folder, env=key, stderr=log)
-    try:
-        while (found := re.search(r"serving (http\S+)", (folder / "run.log").read_text())) is None:
-            if process.poll() is not None:
-                raise SystemExit((folder / "run.log").read_text())
-            time.sleep(0.05)
-        print(f"tidegate run: process {process.pid}, {folder}", file=sys.stderr)
-        yield found.group(1)
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def truth(url: str, stream: str) -> list[dict[str, Any]]:
-    """All objects of a stream as the sandbox has them."""
-    with urllib.request.urlopen(f"{url}/_sandbox/truth/{stream}") as answer:
-        return [json.loads(line)["object"] for line in answer]
-
-
-def until(true: Callable[[], bool], seconds: float = PATIENCE) -> bool:
-    """Wait until something is true; says whether it became so in time."""
-    end = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() >= end:
-            return False
-        time.sleep(0.1)
-    return True
-
-
-def followed(kind: str, rate: float, seconds: float) -> list[report.Line]:
-    """From the change to the committed row, in one kind of warehouse."""
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        url = stack.enter_context(sandbox.process(objects=2_000, counts=COUNTS, keys={KEY: None}))
-        target, store = f"{{type: duckdb, path: '{folder}/rows.duckdb'}}", f"sqlite:///{folder}/tidegate.db"
-        if kind == "postgres":
-            store = stack.enter_context(address("postgres", folder))
-            target = f"{{type: postgres, url: '{store}'}}"
-        (folder / "tidegate.yaml").write_text(
-            f"stripe: {{acme: {{api_key: {KEY}, api_base: '{url}', rate_limit: 'off'}}}}\n"
-            f"warehouses: {{there: {target}}}\n"
-            "pulls: {shop: {from: acme, to: there, schedule: continuous, "
-            f"streams: {{{', '.join(f'{name}: {{}}' for name in STREAMS)}}}}}}}\n"
-            f"database: '{store}'\n"
-        )
-        secret = subprocess.run(
-            [TIDEGATE, "secret", "key"], check=True, capture_output=True, text=True
-        ).stdout
-        key = {**os.environ, "TIDEGATE_SECRET_KEY": secret.strip()}
-        here = stack.enter_context(running(folder, key))
-        enable = [TIDEGATE, "webhooks", "enable", "acme", "--url", here]
-        subprocess.run(enable, cwd=folder, env=key, check=True, capture_output=True)
-        reading = postgres_reader(store) if kind == "postgres" else duckdb_reader(folder / "rows.duckdb")
-        reader = Reader(stack.enter_context(reading))
-        there = {name: [each["id"] for each in truth(url, name)] for name in STREAMS}
-        until((folder / "rows.duckdb").exists if kind == "duckdb" else lambda: True)
-        reader.start()
-        stack.callback(reader.stop)
-        if not until(lambda: len(reader.rows) >= sum(map(len, there.values()))):
-            raise SystemExit(f"the first pull did not end: {reader.error or len(reader.rows)}")
-        time.sleep(2)  # its last request, and the commit of what it saw
-        before = {each["id"] for each in truth(url, "events")}
-        looks, begun = reader.looks, time.monotonic()
-        done = asyncio.run(live(url, list(shop(rate, seconds, there))))
-        made = [each for each in truth(url, "events") if each["id"] not in before]
-        expected = [each for each in map(occurrence, made) if each is not None]
-        until(lambda: all(shown(reader, each) is not None for each in expected))
-        every = (time.monotonic() - begun) / max(1, reader.looks - looks)
-        return judged(kind, done, expected, reader, every)
-    raise AssertionError("It returned before.")
-
-
-@dataclass(frozen=True, slots=True)
-class Occurrence:
-    """An event as it counts here; `number` of the change that made it."""
-
-    stream: str
-    id: str
-    type: str
-    created: int
-    number: int
-    request: str
-
-
-def occurrence(event: Mapping[str, Any]) -> Occurrence | None:
-    """What an event says; None where it is of no stream that is pulled."""
-    about, stream = event["data"]["object"], event["type"].rpartition(".")[0] + "s"
-    if stream not in STREAMS:
-        return None
-    number = int((about.get("metadata") or {}).get("number", -1))
-    return Occurrence(
-        stream, about["id"], event["type"], event["created"], number, event["request"]["id"] or ""
-    )
-
-
-def shown(reader: Reader, each: Occurrence) -> float | None:
-    """When the reader first saw a row that has what an event tells, or what came after it."""
-    for row in reader.rows.get((each.stream, each.id), ()):
-        if row.version >= each.created and row.number >= each.number:
-            return row.at
-    return None
-
-
-def telling(expected: Sequence[Occurrence]) -> set[Occurrence]:
-    """Events whose payload tells everything: alone in their second, and the object was not read shortly before."""
-    found, objects = set(), dict[tuple[str, str], list[Occurrence]]()
-    for each in expected:
-        objects.setdefault((each.stream, each.id), []).append(each)
-    for mine in objects.values():
-        for each in mine:
-            others = [other for other in mine if other is not each]
-            if each.type in TELLING and all(abs(other.created - each.created) >= APART for other in others):
-                found.add(each)
-    return found
-
-
-def judged(
-    kind: str, done: Done, expected: Sequence[Occurrence], reader: Reader, every: float
-) -> list[report.Line]:
-    """The figures of one kind of warehouse."""
-    took = {each: at - done.due[each.request] for each in expected if (at := shown(reader, each)) is not None}
-    told = telling(expected)
-    lines = []
-    for what, chosen in (("payload tells all", told), ("all events", set(expected))):
-        slowest = sorted((each for each in chosen if each in took), key=lambda each: took[each])
-        seconds = [took[each] for each in slowest]
-        if not seconds:
-            raise SystemExit(f"{kind}: no row of {what} was ever seen. {reader.error}")
-        p50, p99 = seconds[len(seconds) // 2], seconds[int(len(seconds) * 0.99)]
-        note = f"p50 {p50:.2f} s, longest {seconds[-1]:.2f} s ({slowest[-1].type}), {len(seconds):,} events"
-        goal = f"< {ROW_GOAL:g} s"
-        lines.append(
-            report.Line(f"{kind}: p99 until the row, {what}", f"{p99:.2f} s", goal, p99 < ROW_GOAL, note)
-        )
-    missing = len(expected) - len(took)
-    lines.append(report.Line(f"{kind}: rows never seen", f"{missing:,}", "0", missing == 0, reader.error))
-    note = f"a look every {every * 1000:.0f} ms, changes at most {done.late * 1000:.0f} ms late"
-    lines.append(
-        report.Line(f"{kind}: changes refused by the sandbox", str(done.refused), "0", not done.refused, note)
-    )
-    return lines
+def chosen(about: str | None, kinds: Sequence[str], words: Sequence[str]) -> Chosen:
+    """What the words on the command line say."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", metavar="KIND", choices=kinds, help=" or ".join(kinds))
+    parser.add_argument("--rate", type=float, default=200.0, help="how many a second (200)")
+    parser.add_argument("--seconds", type=float, default=30.0, help="for how long (30)")
+    given = parser.parse_args(words)
+    return Chosen((given.only,) if given.only else kinds, given.rate, given.seconds)
 
 
 def main(words: Sequence[str]) -> None:
-    """Measure the chosen parts, for both kinds or one."""
+    """Measure both kinds of database, or one."""
     if words[:1] == ["--serve"]:
         return serve(Path(words[1]))
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all by default")
-    parser.add_argument(
-        "--only", metavar="KIND", help="sqlite or postgres for answers, duckdb or postgres for rows"
-    )
-    parser.add_argument("--rate", type=float, default=200.0, help="deliveries, or changes, a second (200)")
-    parser.add_argument("--seconds", type=float, default=30.0, help="for how long (30)")
-    given = parser.parse_args(words)
-    if unknown := set(given.parts) - set(PARTS):
-        parser.error(f"there is no part {min(unknown)}; there are {', '.join(PARTS)}")
-    for name in given.parts or PARTS:
-        title, kinds, work = PARTS[name]
-        lines = []
-        for kind in kinds:
-            if given.only in (None, kind):
-                lines += work(kind, given.rate, given.seconds)
-        report.show(f"{title}: {given.rate:g} a second for {given.seconds:g} s", lines)
-    return None
-
-
-PARTS: Mapping[str, tuple[str, tuple[str, str], Callable[[str, float, float], list[report.Line]]]] = {
-    "answers": ("Deliveries until they are answered", ("sqlite", "postgres"), measure),
-    "rows": ("Changes until their rows are committed", ("duckdb", "postgres"), followed),
-}
+    given = chosen(__doc__, ("sqlite", "postgres"), words)
+    lines = [line for kind in given.kinds for line in measure(kind, given.rate, given.seconds)]
+    return report.show(f"Deliveries until they are answered: {given}", lines)
 
 
 if __name__ == "__main__":

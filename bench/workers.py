@@ -38,12 +38,12 @@ from tidegate.engine import spread
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent / "tests" / each) for each in ("support", "fakes")]
 servers: Any = importlib.import_module("servers")  # of the tests
 clusters: Any = importlib.import_module("clusters")
+machines: Any = importlib.import_module("machines")
 networks: Any = importlib.import_module("networks")
 
 ACCOUNTS, LATENCY = 2000, 0.5
 GOAL = 3.5
 STREAMS = ("customers", "charges", "products")
-TIDEGATE = str(Path(sys.executable).parent / "tidegate")
 PATIENCE = 1200.0
 SERVE = (
     "import json, sys; from tidegate import sandbox; "
@@ -51,71 +51,17 @@ SERVE = (
 )
 
 
-def written(folder: Path, url: str, warehouse: str, database: str) -> Path:
-    """A machine's folder with the configuration that all of them have."""
-    folder.mkdir(exist_ok=True)
-    chosen = ", ".join(f"{name}: {{}}" for name in STREAMS)
-    (folder / "tidegate.yaml").write_text(
-        f'stripe: {{acme: {{api_key: {pull.KEY}, api_base: "{url}", accounts: all, rate_limit: "off"}}}}\n'
-        f'warehouses: {{prod: {{type: postgres, url: "{warehouse}"}}}}\n'
-        f"pulls: {{all: {{from: acme, to: prod, streams: {{{chosen}}}}}}}\n"
-        f'database: "{database}"\n'
-    )
-    return folder
-
-
-@contextlib.contextmanager
-def machines(homes: Sequence[Path], prefixes: Sequence[Sequence[str]]) -> Iterator[list[Any]]:
-    """A process in each folder, the first of which schedules; what they log goes there."""
-    started: list[subprocess.Popen[bytes]] = []
-    try:
-        for number, (folder, prefix) in enumerate(zip(homes, prefixes, strict=True)):
-            words = ["worker"] if number else ["run", "--port", "0"]
-            with (folder / "log").open("ab") as log:
-                command = [*prefix, TIDEGATE, *words, "--at-once", "1"]
-                started.append(subprocess.Popen(command, cwd=folder, stderr=log))
-        until(lambda: all(said(folder, "serving", "working on") for folder in homes))  # they wait for work
-        yield started
-    finally:
-        for process in started:
-            process.send_signal(signal.SIGCONT)
-            process.terminate()
-        for process in started:
-            process.wait()
-
-
-def said(folder: Path, *words: str) -> list[str]:
-    """Which of these words a process logged, as often as it did."""
-    text = (folder / "log").read_text()
-    return [word for word in words for _ in range(text.count(word))]
-
-
-def until(true: Callable[[], Any], pause: float = 0.2) -> Any:
-    """Wait until something is true, and return it."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := true()):
-        if time.monotonic() > deadline:
-            raise SystemExit("it did not happen in time")
-        time.sleep(pause)
-    return found
-
-
-def command(folder: Path, *words: str) -> Any:
-    """What a command prints with --json."""
-    done = subprocess.run([TIDEGATE, *words, "--json"], cwd=folder, capture_output=True, check=False)
-    if done.returncode:
-        raise SystemExit(done.stderr.decode())
-    return json.loads(done.stdout)
+def written(folder: Path, count: int, url: str, warehouse: str, database: str) -> list[Path]:
+    """Folders of so many machines."""
+    return [
+        machines.written(folder / str(n), url, warehouse, database, key=pull.KEY, streams=STREAMS)
+        for n in range(count)
+    ]
 
 
 def ended(folder: Path) -> dict[str, Any]:
     """The run, once it has ended well."""
-
-    def over() -> dict[str, Any] | None:
-        found: dict[str, Any] = command(folder, "runs")["runs"][0]
-        return found if found["state"] not in ("queued", "running") else None
-
-    run: dict[str, Any] = until(over, 0.5)
+    run: dict[str, Any] = machines.ended(folder, PATIENCE)
     if run["state"] != "ok":
         raise SystemExit(f"the pull ended {run['state']}: {run['error']}")
     return run
@@ -135,9 +81,9 @@ def pulled(url: str, workers: int) -> tuple[float, dict[str, Any]]:
     """Seconds that a pull of all accounts took, and its totals."""
     with tempfile.TemporaryDirectory() as name:
         warehouse, database = servers.new_postgres(), servers.new_postgres()
-        homes = [written(Path(name) / str(n), url, warehouse, database) for n in range(workers)]
-        with machines(homes, [()] * workers):
-            command(homes[0], "start", "all")
+        homes = written(Path(name), workers, url, warehouse, database)
+        with machines.working(homes):
+            machines.command(homes[0], "start", "all")
             run = ended(homes[0])
         return run["finished_at"] - run["started_at"], run["totals"]
 
@@ -238,20 +184,21 @@ class Came:
 def shared(scene: Scene, name: str, latency: float, disturb: Callable[..., None] | None) -> Came:
     """A pull by two workers on each machine, that is perhaps disturbed."""
     warehouse, database = scene.new(f"{name}_warehouse"), scene.new(f"{name}_metadata")
-    there = scene.network.there if scene.network else ()
+    here = [machines.TIDEGATE]
+    there = [*(scene.network.there if scene.network else ()), machines.TIDEGATE]
     control(scene.url, "latency", {"ms": 1000 * latency})
     control(scene.url, "stats/reset", {})
     with tempfile.TemporaryDirectory() as folder:
-        homes = [written(Path(folder) / str(n), scene.url, warehouse, database) for n in range(4)]
-        with machines(homes, [(), (), there, there]) as processes:
-            command(homes[0], "start", "all")
+        homes = written(Path(folder), 4, scene.url, warehouse, database)
+        with machines.working(homes, [here, here, there, there]) as processes:
+            machines.command(homes[0], "start", "all")
             begun = time.monotonic()
             if disturb is not None:
                 disturb(scene, database, processes)
             ended(homes[0])
             seconds = time.monotonic() - begun
-        refused = sum(len(said(each, "A commit of slice")) for each in homes)
-        left = sum(len(said(each, "is not this worker's any more")) for each in homes)
+        refused = sum(len(machines.said(each, "A commit of slice")) for each in homes)
+        left = sum(len(machines.said(each, "is not this worker's any more")) for each in homes)
     requests = control(scene.url, "stats")["requests"]
     [(runs,)] = scene.ask(database, "SELECT count(*) FROM runs")
     [(slices, retaken, undone)] = scene.ask(
@@ -301,9 +248,9 @@ def trouble(scene: Scene, database: str, processes: list[subprocess.Popen[bytes]
         return {int(worker.split(":")[1]): number for worker, number in rows}
 
     started = "SELECT count(DISTINCT worker) FROM slices WHERE state = 'done'"
-    until(lambda: scene.ask(database, started) == [(len(processes),)])
+    machines.until(lambda: scene.ask(database, started) == [(len(processes),)])
     time.sleep(1)  # so that they are in the midst of the next one
-    mine = until(lambda: found if len(found := busy()) == len(processes) else None)
+    mine = machines.until(lambda: found if len(found := busy()) == len(processes) else None)
     [(leader,)] = scene.ask(database, "SELECT worker FROM runs WHERE state = 'running'")
     lead = int(leader.split(":")[1])
     here, there = ([each for each in some if each.pid != lead] for some in (processes[:2], processes[2:]))
@@ -320,7 +267,7 @@ def trouble(scene: Scene, database: str, processes: list[subprocess.Popen[bytes]
         time.sleep(1.4 * spread.SILENT)
         scene.network.mend()
     again = f"SELECT 1 FROM slices WHERE number = {mine[sleeper.pid]} AND attempts > 1"
-    until(lambda: time.monotonic() > awake and scene.ask(database, again))
+    machines.until(lambda: time.monotonic() > awake and scene.ask(database, again))
     sleeper.send_signal(signal.SIGCONT)
 
 
