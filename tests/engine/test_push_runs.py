@@ -116,7 +116,7 @@ def test_a_push_is_a_run_with_its_report_and_its_lines(opened: Opened, shop: Mer
 
 def test_a_limit_is_kept(opened: Opened, shop: Merchant) -> None:
     run = performed(opened(5), limit=2)
-    assert (run.state, run.totals["created"], run.totals["held"]) == ("ok", 2, 3)
+    assert (run.state, run.totals["created"], run.totals["left"], run.totals["held"]) == ("ok", 2, 3, 0)
     assert there(shop).total() == 2
 
 
