@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -192,7 +193,7 @@ def drained(process: subprocess.Popen[bytes], ours: int) -> tuple[int, str]:
     """How a command on a terminal ends, and its last words."""
     said = b""
     with contextlib.suppress(OSError):  # so it is told that nobody writes any more
-        while some := os.read(ours, 4096):
+        while select.select([ours], [], [], PATIENCE)[0] and (some := os.read(ours, 4096)):
             said += some
     return process.wait(PATIENCE), checked(said.decode())
 
