@@ -111,6 +111,7 @@ class MariaDB:
                 "--no-defaults",
                 *self._me,
                 f"--datadir={self.data}",
+                f"--tmpdir={self.folder}",  # one that starts clears the files of others in a common one
                 f"--socket={self.socket}",
                 f"--port={self.port}",
                 f"--pid-file={self.folder / 'pid'}",
