@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import clusters
+import halting
 import machines
 import procrastinate
 import psycopg
@@ -176,7 +177,7 @@ def test_one_is_killed_one_sleeps_and_the_databases_restart(
         others = [process for process in processes if mine[process.pid] != begun.worker]
         sleeper, killed = others[:2]  # the one that leads goes on
         killed.kill()
-        sleeper.send_signal(signal.SIGSTOP)
+        halting.halt(sleeper.pid)
         for each in both:
             restart(each)
         machines.until(lambda: _retaken(store))

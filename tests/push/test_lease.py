@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import halting
 import pytest
 import writing
 
@@ -177,7 +178,7 @@ def test_a_process_that_was_stopped_while_another_took_over_knows_it(tmp_path: P
         assert child.stdout.readline() == "mine\n"
         store = database.open_database(url)
         # Stopped in the middle of a transaction it would keep all others out of a SQLite file.
-        store.transact(lambda _: child.send_signal(signal.SIGSTOP))
+        store.transact(lambda _: halting.halt(child.pid))
         waited = threading.Event()
         while fences.take(store, PUSH, "another", 60) is None:
             waited.wait(0.05)

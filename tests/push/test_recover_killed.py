@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import halting
 import pytest
 import servers
 import writing
@@ -151,4 +152,4 @@ def test_stopped_until_another_took_over_it_sends_nothing_when_it_goes_on(url: s
 
 def stop_outside_of_a_transaction(store: database.Database, process: subprocess.Popen[str]) -> None:
     """Stopped inside of one it would keep all others out of a SQLite file."""
-    store.transact(lambda _: process.send_signal(signal.SIGSTOP))
+    store.transact(lambda _: halting.halt(process.pid))

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import clusters
+import halting
 import psycopg
 import pytest
 
@@ -317,7 +318,7 @@ def test_a_stopped_process_that_wakes_finds_its_run_taken(url: str, opened: Open
     runs.queue(store, "run_1", "pull:0", "manual")
     with process(SLEEPER, url) as sleeper:
         assert read(sleeper, 1) == ["began"]
-        sleeper.send_signal(signal.SIGSTOP)
+        halting.halt(sleeper.pid)
         os.waitid(os.P_PID, sleeper.pid, os.WSTOPPED)
         store.execute("UPDATE runs SET seen_at = seen_at - 100")
         assert [run.id for run in runs.interrupt(store, 60.0)] == ["run_1"]

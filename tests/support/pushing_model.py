@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import halting
 import msgspec
 import pushing_child
 import pushing_judge
@@ -329,12 +330,12 @@ class Business:
             if not said.startswith("at "):
                 process.wait()
                 return
-            # Stopped inside of a transaction it would keep all others out of a SQLite file.
-            self.store.transact(lambda _: os.kill(process.pid, signal.SIGSTOP))
-            (self.folder / "passed").write_text(str(DAY))
-            self.later(DAY)
-            self.shop.control("prune", {})
             try:
+                # Stopped inside of a transaction it would keep all others out of a SQLite file.
+                self.store.transact(lambda _: halting.halt(process.pid))
+                (self.folder / "passed").write_text(str(DAY))
+                self.later(DAY)
+                self.shop.control("prune", {})
                 with self.start("first", machine="another") as other:
                     self.end(other, "first")
             finally:

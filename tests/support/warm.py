@@ -99,7 +99,9 @@ class Process:
     def __enter__(self) -> Process:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.kill()  # nobody knows whether it would end by itself
         for pipe in (self.stdout, self.stderr, self.stdin):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
