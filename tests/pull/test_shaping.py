@@ -445,3 +445,14 @@ def test_a_row_that_leaves_twice_in_a_batch_has_two_ends(tmp_path: Path) -> None
     found = stored(tmp_path / "w.duckdb", spans, *pulled.loads(*tables))
 
     assert [(row["a"], row["b"]) for row in found] == [(3, 5), (7, 9)]
+
+
+def test_rows_without_a_value_have_a_fingerprint_too() -> None:
+    rows = pa.table({"a": ["x", None, "x"], "b": pa.nulls(3, pa.string())})
+    first, second, third = shaping.fingerprints(rows).to_pylist()
+    assert first == third != second
+    assert shaping.fingerprints(rows.select(["b"])).to_pylist() == [second] * 3
+    assert shaping.fingerprints(pa.table({"a": ["x", "z"], "b": ["y", None]})).to_pylist() == [
+        "db3fd82ba0d570ed796d8490cbee1f28",  # as they stand in histories
+        "c2395328a0d5d9256a3d493fdb50938e",
+    ]
