@@ -13,7 +13,7 @@ FLOORS = (
     ("server",),
     ("engine",),
     ("audit",),
-    ("pull", "push"),
+    ("customers", "pull", "push"),
     ("shape", "privacy", "sources"),
     ("adapters",),
     ("rows", "stripe", "warehouse", "sandbox"),

@@ -387,6 +387,17 @@ def test_check_says_when_the_file_is_named_like_the_schema(tmp_path: Path) -> No
     warehouse.close()
 
 
+@pytest.mark.parametrize("schema", ["tidegate", "stripe"])
+@pytest.mark.parametrize("name", ["tidegate.duckdb", "stripe.duckdb"])
+def test_a_file_may_have_the_name_of_any_schema(name: str, schema: str, tmp_path: Path) -> None:
+    table = base.Table("t", pa.schema([pa.field("id", pa.string())]), ("id",), "")
+    warehouse = DuckDB(tmp_path / name, schema)
+    warehouse.prepare([table])
+    warehouse.load([base.Load(table, pa.table({"id": ["x"]}))], {})
+    assert warehouse.find(table, pa.table({"id": ["x"]}))["id"].to_pylist() == ["x"]
+    warehouse.close()
+
+
 def test_the_file_may_be_renamed(warehouse: DuckDB, path: Path, tmp_path: Path) -> None:
     warehouse.load([things(("a", 1))], {})
     path.rename(tmp_path / "renamed.duckdb")

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -22,15 +23,19 @@ from tidegate.warehouse import (
     base,
     ddl,
     duckdb_file,
+    duckdb_script,
     faults,
     files,
     ledger,
     lookup,
     modes,
+    scripts,
     spool,
     staging,
     tombstones,
 )
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -207,6 +212,18 @@ class DuckDB:
                 # The lock on the file lives as long as the last result.
                 batches.close()
                 del batches
+
+    def scripted(self, work: Callable[[scripts.Script], T]) -> T:
+        """Do work inside the file, after every load that waits in the spool."""
+
+        def do(session: duckdb_file.Session) -> T:
+            self._replay(session)
+            with duckdb_file.transaction(session):
+                self._ready(session)
+            where = f"the schema {self.schema} of {self.path}"
+            return work(duckdb_script.Script(session, self.schema, where))
+
+        return self._file.write(do)
 
     def interrupt(self) -> None:
         """End the query that another thread reads, so that it raises there; nothing, where none runs."""

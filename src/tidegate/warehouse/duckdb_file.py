@@ -240,7 +240,9 @@ class File:
     def _attach(self, engine: duckdb.DuckDBPyConnection, deadline: float, *, write: bool) -> str:
         """Open the file, waiting until the deadline while somebody else holds it; returns its name there."""
         self.look()
-        alias = "AS tidegate" if self.ambiguous else ""
+        alias = ""
+        if self.ambiguous:
+            alias = f"AS {next(name for name in ('tidegate', 'tidegate_file') if name not in self._reserved)}"
         options = f"TYPE duckdb, ROW_GROUP_SIZE {ROW_GROUP}" + ("" if write else ", READ_ONLY")
         pause, told = 0.005, False
         while True:

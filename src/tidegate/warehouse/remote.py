@@ -14,13 +14,27 @@ import abc
 import contextlib
 import datetime as dt
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import ClassVar, TypeVar
 
 import pyarrow as pa
 
 from tidegate import errors
-from tidegate.warehouse import base, ddl, desk, ledger, lookup, own, sql, staging, wire
+from tidegate.warehouse import (
+    base,
+    ddl,
+    desk,
+    ledger,
+    lookup,
+    own,
+    remote_script,
+    scripts,
+    sql,
+    staging,
+    wire,
+)
+
+T = TypeVar("T")
 
 
 class Remote(wire.Wire, abc.ABC):
@@ -203,6 +217,16 @@ class Remote(wire.Wire, abc.ABC):
             for statement in before:
                 self.execute(statement)
             yield from self.ask(text, parameters)
+
+    def scripted(self, work: Callable[[scripts.Script], T]) -> T:
+        """Do work inside the warehouse."""
+
+        def do() -> T:
+            with self.evolving():
+                self._ready()
+            return work(remote_script.Script(self))
+
+        return self._do(do)
 
     def stored(self, table: str, columns: Sequence[str], by: pa.Table) -> pa.Table:
         """The stored rows that share values with a row of `by`; see `desk.Reader`."""
