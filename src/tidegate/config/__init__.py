@@ -26,12 +26,11 @@ from tidegate.config.alerts import Alerts
 from tidegate.config.conditions import Filter
 from tidegate.config.flows import (
     Connection,
-    CustomerModel,
-    Pipeline,
     Pull,
     Retention,
     StreamOptions,
 )
+from tidegate.config.pipelines import Case, CustomerModel, Function, MapValue, Pipeline, Property
 from tidegate.config.pushes import FieldValue, Guard, Match, Model, Push
 from tidegate.config.values import After, Cron, Every, RateLimit
 from tidegate.config.warehouses import AnyWarehouse, ClickHouse, Databricks, DuckDB, Postgres, Warehouse
@@ -41,6 +40,7 @@ __all__ = [
     "After",
     "Alerts",
     "AnyWarehouse",
+    "Case",
     "ClickHouse",
     "Config",
     "Connection",
@@ -51,11 +51,14 @@ __all__ = [
     "Every",
     "FieldValue",
     "Filter",
+    "Function",
     "Guard",
+    "MapValue",
     "Match",
     "Model",
     "Pipeline",
     "Postgres",
+    "Property",
     "Pull",
     "Push",
     "RateLimit",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self, get_args
 
 import pydantic
 from pydantic import Discriminator, Field, Tag
@@ -17,6 +19,8 @@ LISTS = frozenset(("is one of", "is not one of"))
 """Operators with a list of values."""
 RANGES = frozenset(("is between", "is not between"))
 """Operators with two values, both inclusive."""
+DATES = frozenset(("is before", "is on or before", "is after", "is on or after"))
+"""Operators that compare times, whatever the field holds."""
 
 Operator = Literal[
     "is", "is not", "is one of", "is not one of", "<", "<=", ">", ">=", "is between", "is not between",
@@ -27,6 +31,50 @@ Operator = Literal[
 """What a condition can ask."""
 Scalar = bool | int | float | str
 """What a field is compared with."""
+Unit = Literal["minute", "hour", "day", "week", "month", "year"]
+
+_UNITS = "|".join(get_args(Unit))
+_RELATIVE = re.compile(
+    rf"(?P<ago>[0-9]{{1,6}})\s+(?P<past>{_UNITS})s?\s+ago|in\s+(?P<ahead>[0-9]{{1,6}})\s+(?P<future>{_UNITS})s?",
+    re.ASCII,
+)
+_NAMED: dict[str, tuple[int, Unit]] = {
+    "now": (0, "minute"),
+    "yesterday": (-1, "day"),
+    "today": (0, "day"),
+    "tomorrow": (1, "day"),
+}
+_DATED = re.compile(r"[+-]?\.?[0-9][0-9TtZzWwEe:.,+ -]*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Relative:
+    """A time told from the moment of a run: `count` units after it, or before it when negative."""
+
+    count: int
+    unit: Unit
+
+    @property
+    def is_day(self) -> bool:
+        """Is it a whole day in UTC? Minutes and hours lead to a moment."""
+        return self.unit not in ("minute", "hour")
+
+
+def relative(text: str) -> Relative | None:
+    """What `30 days ago`, `in 3 hours`, `today`, `yesterday`, `tomorrow` or `now` says; None for any other text."""
+    words = text.strip().lower()
+    if words in _NAMED:
+        return Relative(*_NAMED[words])
+    found = _RELATIVE.fullmatch(words)
+    if found is None:
+        return None
+    if found["ago"]:
+        return Relative(-int(found["ago"]), _unit(found["past"]))
+    return Relative(int(found["ahead"]), _unit(found["future"]))
+
+
+def _unit(word: str) -> Unit:
+    return next(unit for unit in get_args(Unit) if unit == word)
 
 
 def _filter_kind(value: Any) -> str | None:
@@ -63,7 +111,19 @@ class Condition(values.Base):
             raise ValueError(f"`{self.op}` needs two values: [lowest, highest]")
         elif self.op not in LISTS | RANGES and listed:
             raise ValueError(f"`{self.op}` needs one value, not a list")
+        elif self.op in DATES and not _is_time(self.value):
+            raise ValueError(
+                f"`{self.op}` needs a date (2024-01-31), a time (2024-01-31T12:00:00Z), unix seconds, or words "
+                "like `30 days ago`, `in 3 days`, `today` or `now`"
+            )
         return self
+
+
+def _is_time(value: object) -> bool:
+    """Can it be a time, from the looks of it?"""
+    if isinstance(value, str):
+        return relative(value) is not None or _DATED.fullmatch(value.strip()) is not None
+    return not isinstance(value, bool)
 
 
 class All(values.Base):

@@ -1,4 +1,4 @@
-"""What flows where: connections to Stripe, pulls into a warehouse, and pipelines."""
+"""What flows where: connections to Stripe, and pulls into a warehouse."""
 
 from __future__ import annotations
 
@@ -72,11 +72,6 @@ class Connection(values.Base):
         if (self.api_key is None) == (self.oauth is None):
             raise ValueError("give either `api_key` or `oauth`")
         return self
-
-
-def _property(value: Any) -> Any:
-    """`email: string` is short for `email: {type: string}`."""
-    return {"type": value} if isinstance(value, str) else value
 
 
 class StreamOptions(values.Base):
@@ -191,100 +186,6 @@ class Pull(values.Base):
             for name in self.streams
             if name == stream or fnmatch.fnmatchcase(stream, name)
         ]
-
-
-PropertyType = Literal[
-    "string", "integer", "number", "decimal", "boolean", "date", "timestamp", "json", "object", "array"
-]
-
-
-class Property(values.Base):
-    """One property of the customer model."""
-
-    type: PropertyType
-    """What it holds."""
-    properties: Mapping[str, Annotated[Property, BeforeValidator(_property)]] = Field(default_factory=dict)
-    """Of an object: its own properties."""
-    items: PropertyType | None = None
-    """Of an array: what its elements are."""
-    primary_source: values.Name | None = None
-    """The pipeline whose value wins over newer ones."""
-
-
-class CustomerModel(values.Base):
-    """One table of customers over all pipelines and accounts."""
-
-    warehouse: values.Name
-    """The warehouse under `warehouses`."""
-    schema_name: values.Text = Field(default="tidegate", alias="schema")
-    """The schema of the table."""
-    table: values.Text = "customer_profiles"
-    """The table."""
-    identifiers: Annotated[tuple[values.Text, ...], Field(min_length=1)] = ("customer_id", "email", "phone")
-    """What makes two customers one, strongest first."""
-    properties: Mapping[str, Annotated[Property, BeforeValidator(_property)]] = Field(default_factory=dict)
-    """The model's properties with their types; a common set by default."""
-    primary_source: values.Name | None = None
-    """The pipeline whose values win over newer ones."""
-
-
-class MapValue(values.Base):
-    """Where one property comes from: exactly one of `from`, `value` and `sql`."""
-
-    source: values.Text | None = Field(default=None, alias="from")
-    """A field, dotted into objects and metadata."""
-    value: conditions.Scalar | None = None
-    """A constant."""
-    sql: values.Text | None = None
-    """A scalar SQL expression over the fields."""
-    type: PropertyType | None = None
-    """The type to convert to."""
-
-    @pydantic.model_validator(mode="after")
-    def _one_origin(self) -> Self:
-        if len({"source", "value", "sql"} & self.model_fields_set) != 1:
-            raise ValueError("give exactly one of `from`, `value` and `sql`")
-        return self
-
-
-class Function(values.Base):
-    """A function over single records, in Python or JavaScript."""
-
-    python: values.LocalPath | None = None
-    """A file with `def transform(customer: dict) -> dict`."""
-    javascript: values.LocalPath | None = None
-    """A file with `const transform = (customer) => ({...})`."""
-
-    @pydantic.model_validator(mode="after")
-    def _one_language(self) -> Self:
-        if (self.python is None) == (self.javascript is None):
-            raise ValueError("give either `python` or `javascript`")
-        return self
-
-
-class Pipeline(values.Base):
-    """A chosen part of one stream, shaped into the customer model."""
-
-    connection: values.Name = Field(alias="from")
-    """The connection under `stripe`."""
-    warehouse: values.Name = Field(alias="to")
-    """The warehouse under `warehouses`."""
-    stream: values.Text = "customers"
-    """The stream to read."""
-    description: str = ""
-    """What it is for, in your words."""
-    enabled: bool = True
-    """Whether it runs."""
-    incremental: bool = True
-    """Only changed records, or all each time."""
-    filter: conditions.Filter | None = None
-    """Only records for which this holds."""
-    map: Mapping[str, MapValue] = Field(default_factory=dict)
-    """Property -> where it comes from."""
-    function: Function | None = None
-    """A function that shapes each record after the mapping."""
-    schedule: values.Schedule = "manual"
-    """When: as for a pull."""
 
 
 DatabaseUrl = Annotated[SecretStr, pydantic.AfterValidator(values.database_url)]
