@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import json
+import re
 import threading
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +15,8 @@ import pydantic
 import pytest
 
 from tidegate import config, errors
-from tidegate.shape import filters
+from tidegate.config import document
+from tidegate.shape import filters, stage
 
 JSON = {b"tidegate": b"json"}
 SCHEMA = pa.schema(
@@ -44,9 +47,9 @@ def table(*rows: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist(shown, SCHEMA)
 
 
-def holds(tree: dict[str, Any], *rows: dict[str, Any]) -> list[bool]:
+def holds(tree: dict[str, Any], *rows: dict[str, Any], now: dt.datetime | None = None) -> list[bool]:
     """For each row whether a filter, as the file has it, holds."""
-    found = filters.compile(FILTER.validate_python(tree), SCHEMA).matches(table(*rows))
+    found = filters.compile(FILTER.validate_python(tree), SCHEMA, now).matches(table(*rows))
     assert found.type == pa.bool_()
     assert found.null_count == 0
     answer: list[bool] = found.to_pylist()
@@ -263,6 +266,79 @@ def test_unix_seconds_and_iso_text_are_times_where_a_date_is_asked_for(field: st
 
 
 @pytest.mark.parametrize(
+    ("op", "value", "expected"),
+    [
+        ("is on or after", "2 days ago", [NO, YES, YES, YES, NO]),
+        ("is after", "2 days ago", [NO, NO, YES, YES, NO]),
+        ("is before", "2 days ago", [YES, NO, NO, NO, NO]),
+        ("is on or before", "2 days ago", [YES, YES, NO, NO, NO]),
+        ("is", "today", [NO, NO, YES, NO, NO]),
+        ("is not", "today", [YES, YES, NO, YES, YES]),
+        ("is one of", ["2 days ago", "tomorrow"], [NO, YES, NO, YES, NO]),
+        ("is between", ["yesterday", "in 1 week"], [NO, NO, YES, YES, NO]),
+        ("is not between", ["2024-03-08", "now"], [YES, NO, NO, YES, YES]),
+        ("<", "now", [YES, YES, YES, NO, NO]),
+        ("is after", "now", [NO, NO, NO, YES, NO]),
+        ("is after", "25 hours ago", [NO, NO, YES, YES, NO]),
+        ("is before", "in 1440 minutes", [YES, YES, YES, YES, NO]),
+    ],
+)
+def test_times_that_count_from_the_moment_of_a_run(op: str, value: object, expected: list[bool]) -> None:
+    times = [day(7, 23), day(8, 23), day(10), day(11, 11), None]
+    told = [{"created": time} for time in times]
+    assert holds(where("created", op, value), *told, now=day(10, 12)) == expected
+
+
+def test_words_are_times_only_where_the_field_or_the_operator_is_of_time() -> None:
+    rows: list[dict[str, Any]] = [{"name": "today", "metadata": {"k": "today"}}, {"name": "2024-03-10"}]
+    assert holds(where("name", "is", "today"), *rows, now=day(10)) == [YES, NO]
+    assert holds(where("metadata.k", "is one of", ["today"]), *rows, now=day(10)) == [YES, NO]
+    assert holds(where("name", "is between", ["today", "yesterday"]), *rows, now=day(10)) == [YES, NO]
+    assert holds(where("name", "is on or after", "today"), *rows, now=day(10)) == [NO, YES]
+    assert holds(where("metadata.k", "is before", "tomorrow"), *rows, now=day(10)) == [NO, NO]
+
+
+def test_two_times_of_which_one_moves_may_pass_each_other() -> None:
+    """In March a month ago is later than 30 days ago: no row then, and no error."""
+    row = {"created": dt.datetime(2024, 2, 14, 12, tzinfo=dt.UTC)}
+    both = where("created", "is between", ["1 month ago", "30 days ago"])
+    assert holds(both, row, now=dt.datetime(2024, 3, 15, tzinfo=dt.UTC)) == [NO]
+    assert holds(both, row, now=dt.datetime(2024, 3, 14, tzinfo=dt.UTC)) == [NO]
+    row_of_april = {"created": dt.datetime(2024, 4, 15, 12, tzinfo=dt.UTC)}
+    assert holds(both, row_of_april, now=dt.datetime(2024, 5, 15, tzinfo=dt.UTC)) == [YES]
+    assert holds(where("created", "is between", ["2024-02-01", "30 days ago"]), row, now=day(30)) == [YES]
+    assert holds(where("created", "is between", ["2024-03-01", "30 days ago"]), row, now=day(15)) == [NO]
+
+
+def test_without_a_moment_times_count_from_now() -> None:
+    now = dt.datetime.now(dt.UTC)
+    rows = table({"created": now - dt.timedelta(hours=1)}, {"created": now + dt.timedelta(hours=1)})
+    predicate = filters.compile(FILTER.validate_python(where("created", "is after", "now")), SCHEMA)
+    assert predicate.matches(rows).to_pylist() == [NO, YES]
+
+
+@pytest.mark.parametrize(
+    ("tree", "moves", "may_move"),
+    [
+        (where("created", "is on or after", "30 days ago"), YES, YES),
+        (where("created", "is", "today"), YES, YES),
+        (where("created", "is not one of", ["2024-01-01", "today"]), YES, YES),
+        (where("created", "is", "2024-01-01"), NO, NO),
+        (where("name", "is before", "now"), YES, YES),
+        (where("name", "is", "today"), NO, YES),
+        (where("name", "contains", "today"), NO, NO),
+        (where("metadata.k", "is between", ["today", "tomorrow"]), NO, YES),
+        ({"all": [where("amount", "is", 1), {"any": [where("created", ">", "now")]}]}, YES, YES),
+        ({"any": [where("amount", "is", 1), where("name", "is null")]}, NO, NO),
+    ],
+)
+def test_whether_an_answer_changes_with_time(tree: dict[str, Any], moves: bool, may_move: bool) -> None:
+    """Without a schema every word that may be a time is taken for one."""
+    assert filters.moves(FILTER.validate_python(tree), SCHEMA) is moves
+    assert filters.moves(FILTER.validate_python(tree)) is may_move
+
+
+@pytest.mark.parametrize(
     ("op", "missing", "null", "empty", "full"),
     [
         ("exists", NO, YES, YES, YES),
@@ -418,7 +494,7 @@ def test_several_threads_may_ask_at_once() -> None:
 def test_the_engine_reaches_no_file_and_cannot_be_unlocked(tmp_path: Any) -> None:
     file = tmp_path / "x.csv"
     file.write_text("secret\n")
-    with filters._engine().cursor() as session:
+    with stage.engine().cursor() as session:
         for statement in (
             f"SELECT * FROM read_csv('{file}')",
             f"COPY (SELECT 1) TO '{tmp_path / 'y.csv'}'",
@@ -460,13 +536,18 @@ def test_the_engine_reaches_no_file_and_cannot_be_unlocked(tmp_path: Any) -> Non
         (where("live", "is not between", [True, False]), "true and false have no order"),
         (where("live", "is after", "2024-01-01"), "cannot ask `is after` of live: it holds true and false"),
         (where("created", "is", "soon"), "cannot ask `is` of created: the value must be a date (2024-01-31)"),
-        (where("created", "is after", True), "cannot ask `is after` of created: the value must be a date"),
+        (where("created", "<", True), "cannot ask `<` of created: the value must be a date (2024-01-31), a time"),
+        (where("created", "is", "now"), "created: no row is from that very moment; ask `is after` or `is before`"),
+        (where("created", "is one of", ["today", "2 hours ago"]), "or name a day: `today`, `3 days ago`"),
+        (where("created", "is between", ["today", "30 days ago"]), "of created: the lower value must come first"),
+        (where("created", "<", "9999 years ago"), "of created: the value lies before the year 1 or after the year"),
+        (where("amount", "is", "today"), "cannot ask `is` of amount: the value must be a number"),
         (where("created", "contains", "2024"), "cannot ask `contains` of created: it holds times"),
         (where("amount", "is between", [5, 1]), "of amount: the lower value must come first"),
         (where("created", "is between", ["2024-02-01", "2024-01-01"]), "the lower value must come first"),
         (where("name", "is not between", ["b", "a"]), "the lower value must come first"),
         (where("metadata.k", "is between", [1, "b"]), "both values must be of one kind"),
-        (where("metadata.k", "is before", "soon"), "ask `is before` of metadata.k: the value must be a date"),
+        (where("metadata.k", "is before", "2024-13-01"), "ask `is before` of metadata.k: the value must be a date"),
         (where("metadata.k", "<", True), "cannot ask `<` of metadata.k: true and false have no order"),
     ],
 )  # fmt: skip
@@ -478,15 +559,36 @@ def test_a_filter_that_cannot_be_asked_is_told_in_one_sentence(condition: dict[s
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("field", ["amount", "created", "live", "metadata.k"])
+@pytest.mark.parametrize("field", ["amount", "created", "live"])
 def test_a_value_is_never_repeated_in_an_error(field: str) -> None:
-    op = "is before" if field.startswith("m") else "is"
     with pytest.raises(errors.ConfigError) as caught:
-        filters.compile(FILTER.validate_python(where(field, op, "sk_live_hidden")), SCHEMA)
+        filters.compile(FILTER.validate_python(where(field, "is", "sk_live_hidden")), SCHEMA)
     assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["soon", "30 dayz ago", "last week", "in three days", True, "", "12 o'clock"]
+)
+@pytest.mark.parametrize("op", ["is before", "is on or before", "is after", "is on or after"])
+def test_the_file_itself_refuses_what_is_no_time(op: str, value: object) -> None:
+    with pytest.raises(pydantic.ValidationError) as caught:
+        FILTER.validate_python(where("metadata.k", op, value))
+    (told,) = caught.value.errors()
+    assert f"`{op}` needs a date (2024-01-31), a time (2024-01-31T12:00:00Z), unix seconds" in told["msg"]
+    assert "`30 days ago`, `in 3 days`, `today` or `now`" in told["msg"]
 
 
 def test_a_column_of_a_strange_type() -> None:
     schema = pa.schema([pa.field("a", pa.list_(pa.int64()))])
     with pytest.raises(errors.ConfigError, match="the column a has the type list"):
         filters.compile(FILTER.validate_python(where("a", "is null")), schema)
+
+
+def test_the_examples_of_the_page_on_filters_can_be_asked() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "filters.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    customers = pa.schema([*SCHEMA, pa.field("delinquent", pa.bool_())])
+    assert len(examples) == 3
+    for example in examples:
+        written: Any = document.parse(example, "filters.md").data
+        filters.compile(FILTER.validate_python(written["filter"]), customers)

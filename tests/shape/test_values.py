@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import calendar
+import datetime as dt
 import decimal
 import json
 
@@ -10,9 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate import errors
+from tidegate.config import conditions
 from tidegate.shape import values
 
 D = decimal.Decimal
+NOW = dt.datetime(2024, 3, 31, 14, 30, 0, 5, tzinfo=dt.UTC)
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+DAY = 86_400_000_000
 MOST = D("9" * 26 + "." + "9" * 12)
 LEAST = MOST.copy_negate()
 
@@ -72,6 +78,12 @@ def test_every_name_can_be_written(names: list[str]) -> None:
         ('{"0":5}', ("0",), "5"),
         ('{"a":1,"a":2}', ("a",), "2"),
         (r'{"a\"b":1}', ('a"b',), "1"),
+        (r'{"\u0061":{"b":1},"a":{"b":2}}', ("a", "b"), "2"),
+        ('{"a":{"b":1},"a":{}}', ("a", "b"), None),
+        (r'{"a\u0000":1}', ("a\0",), "1"),
+        (r'{"\ud800":1}', ("\ud800",), "1"),
+        ('{"":1}', ("",), "1"),
+        ('{"a": [ 1 , {"b" : 2} ] }', ("a", "1", "b"), "2"),
         (r'{"a":"\ud800"}', ("a",), r'"\ud800"'),
         ("no json", ("a",), None),
         ('{"a":', ("a",), None),
@@ -79,7 +91,7 @@ def test_every_name_can_be_written(names: list[str]) -> None:
     ],
 )
 def test_a_path_leads_into_json(document: str, steps: tuple[str, ...], raw: str | None) -> None:
-    found = values.inside(document.encode(), steps)
+    found = values.finder(steps)(document.encode())
 
     assert found == (None if raw is None else raw.encode())
 
@@ -117,6 +129,11 @@ def test_how_much_is_there(raw: str, state: int) -> None:
         ('" 2.5 "', " 2.5 ", (D("2.5"), D("2.5")), None, 2_500_000),
         ('"٣"', "٣", None, None, None),
         ('"1_000"', "1_000", None, None, None),
+        ('"1e999"', "1e999", (MOST, MOST), None, None),
+        ('"1e1000"', "1e1000", None, None, None),
+        ('"+5."', "+5.", (D(5), D(5)), None, 5_000_000),
+        ('"\u00a05"', "\u00a05", None, None, None),
+        ("1e999999", "1e999999", (MOST, MOST), None, None),
         ('"NaN"', "NaN", None, None, None),
         ("true", "true", None, True, None),
         ('"False"', "False", None, False, None),
@@ -148,9 +165,17 @@ def test_the_elements_of_a_list() -> None:
     assert values.items(b"[1,") is None
 
 
+def test_text_of_more_than_a_hundred_characters_is_no_number() -> None:
+    """So that every warehouse can compute with what is one; JSON's own numbers may be as long as they like."""
+    for digits, is_number in ((100, True), (101, False)):
+        written = "9" * digits
+        assert (values.bounds(json.dumps(written).encode()) == (MOST, MOST)) == is_number
+        assert values.bounds(written.encode()) == (MOST, MOST)
+
+
 @given(st.decimals(allow_nan=False, allow_infinity=False))
 def test_bounds_are_around_a_number(number: decimal.Decimal) -> None:
-    found = values.bounds(json.dumps(str(number)).encode())
+    found = values.bounds(str(number).encode())
 
     assert found is not None
     low, high = found
@@ -197,10 +222,94 @@ def test_a_literal_that_no_column_holds_exactly(literal: float | str) -> None:
     ],
 )
 def test_a_literal_time(literal: int | str, first: int, last: int) -> None:
-    assert values.moment(literal) == values.Span(str(first), str(last))
+    assert values.moment(literal, NOW) == values.Span(str(first), str(last))
 
 
 @pytest.mark.parametrize("literal", [True, "soon", "", "2024-13-01", "12:00", 10**30])
 def test_what_is_no_time(literal: bool | int | str) -> None:
     with pytest.raises(errors.ConfigError, match="must be a date"):
-        values.moment(literal)
+        values.moment(literal, NOW)
+
+
+@pytest.mark.parametrize(
+    ("words", "first", "last"),
+    [
+        ("now", "2024-03-31T14:30:00.000005", None),
+        ("2 hours ago", "2024-03-31T12:30:00.000005", None),
+        ("in 90 minutes", "2024-03-31T16:00:00.000005", None),
+        ("36 hours ago", "2024-03-30T02:30:00.000005", None),
+        ("today", "2024-03-31", "2024-03-31"),
+        ("yesterday", "2024-03-30", "2024-03-30"),
+        ("tomorrow", "2024-04-01", "2024-04-01"),
+        ("30 days ago", "2024-03-01", "2024-03-01"),
+        ("1 day ago", "2024-03-30", "2024-03-30"),
+        ("0 days ago", "2024-03-31", "2024-03-31"),
+        ("in 3 days", "2024-04-03", "2024-04-03"),
+        ("2 weeks ago", "2024-03-17", "2024-03-17"),
+        ("1 month ago", "2024-02-29", "2024-02-29"),
+        ("13 months ago", "2023-02-28", "2023-02-28"),
+        ("in 1 month", "2024-04-30", "2024-04-30"),
+        ("in 2 months", "2024-05-31", "2024-05-31"),
+        ("3 months ago", "2023-12-31", "2023-12-31"),
+        ("1 year ago", "2023-03-31", "2023-03-31"),
+        ("  In  1  Year ", "2025-03-31", "2025-03-31"),
+    ],
+)
+def test_a_time_that_counts_from_now(words: str, first: str, last: str | None) -> None:
+    """Days are whole, in UTC; a month leads to the same day, or to its last where there is none such."""
+    start = (dt.datetime.fromisoformat(first).replace(tzinfo=dt.UTC) - EPOCH) // dt.timedelta(microseconds=1)
+    end = start if last is None else start + DAY - 1
+
+    assert values.moment(words, NOW) == values.Span(str(start), str(end))
+
+
+def test_now_may_be_told_in_any_zone() -> None:
+    tokyo = NOW.astimezone(dt.timezone(dt.timedelta(hours=10)))
+
+    assert tokyo.day == 1
+    assert values.moment("today", tokyo) == values.moment("2024-03-31", NOW)
+
+
+@pytest.mark.parametrize(
+    "words", ["999999 years ago", "in 999999 months", "in 999999 weeks", "2025 years ago"]
+)
+def test_a_time_beyond_all_calendars(words: str) -> None:
+    with pytest.raises(errors.ConfigError, match="before the year 1 or after the year 9999; count fewer"):
+        values.moment(words, NOW)
+
+
+@given(st.datetimes(dt.datetime(1900, 1, 1), dt.datetime(2100, 1, 1)), st.integers(-1_000, 1_000))
+def test_months_keep_the_day_where_they_can(moment: dt.datetime, count: int) -> None:
+    words = f"in {count} months" if count >= 0 else f"{-count} months ago"
+
+    span = values.moment(words, moment.replace(tzinfo=dt.UTC))
+
+    day = EPOCH + dt.timedelta(microseconds=int(span.first))
+    assert int(span.last) - int(span.first) == DAY - 1
+    assert (day.year * 12 + day.month) - (moment.year * 12 + moment.month) == count
+    assert day.day == min(moment.day, calendar.monthrange(day.year, day.month)[1])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "ago", "30 days", "days ago", "-3 days ago", "1.5 days ago", "in days", "todays", "3 fortnights ago",
+     "1000000 days ago", "٣ days ago", "30 days ago!", "last week", "in 3 days ago"],
+)  # fmt: skip
+def test_words_that_count_from_nothing(text: str) -> None:
+    assert conditions.relative(text) is None
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "backwards"),
+    [
+        ("30 days ago", "today", False), ("today", "30 days ago", True), ("1 month ago", "30 days ago", False),
+        ("30 days ago", "1 month ago", True), ("now", "now", False), ("12 months ago", "1 year ago", False),
+        ("48 hours ago", "1 day ago", False), ("in 1 hour", "now", True),
+    ],
+)  # fmt: skip
+def test_which_of_two_times_comes_first(first: str, last: str, backwards: bool) -> None:
+    told = conditions.relative(first), conditions.relative(last)
+
+    assert told[0] is not None
+    assert told[1] is not None
+    assert values.is_backwards(*told) is backwards
