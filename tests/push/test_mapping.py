@@ -212,7 +212,7 @@ def test_expressions_see_the_columns_of_their_row(tmp_path: Path, sql: str, text
         ("*", "it names all columns at once"),
         ("COLUMNS('n.*')", "it names all columns at once"),
         ("$1", "it has a parameter"),
-        ("random()", r"another value each time \(random\), so that every row would be sent in every run"),
+        ("random()", r"another value each time \(random\), so that every row would change in every run"),
         ("CAST(uuid() AS VARCHAR)", r"another value each time \(uuid\)"),
         ("nextval('s')", r"another value each time \(nextval\)"),
         ("sleep_ms(1000)", "another value each time"),

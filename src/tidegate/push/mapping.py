@@ -23,8 +23,8 @@ import pyarrow.compute as pc
 from tidegate import config, errors
 from tidegate.catalog import writes
 from tidegate.config import pushes
-from tidegate.push import canonical, expressions, models, steps, workbook
-from tidegate.shape import filters
+from tidegate.push import canonical, models, steps, workbook
+from tidegate.shape import expressions, filters
 from tidegate.warehouse import ddl, faults
 
 REASONS = {
@@ -72,7 +72,7 @@ def map_rows(
             )
     except duckdb.Error as error:
         for field, value in values.items():
-            if value.is_own and expressions.fails(book, value.sql, usable):
+            if value.is_own and expressions.fails(book.connection, value.sql, f"({usable})"):
                 raise errors.ConfigError(
                     f"The push {name} cannot make its field {field}: its SQL fails on some row; use TRY_CAST or "
                     "TRY(...), which are null then."
@@ -155,8 +155,9 @@ def _value(
         if told.template is not None:
             return _Value(_template(taken, told.template), "VARCHAR", wants)
         if told.sql is not None:
-            expressions.check(book, told.sql)
-            kind = expressions.kind(book, told.sql, f"SELECT {_columns(taken)} FROM source AS model")
+            expressions.check(book.connection, told.sql)
+            rows = f"(SELECT {_columns(taken)} FROM source AS model)"
+            kind = expressions.kind(book.connection, told.sql, rows)
             return _Value(f"(\n{told.sql}\n)", kind, wants, is_own=True)
         return _Value(_constant(told.value), "VARCHAR", wants)
     except errors.ConfigError as error:
