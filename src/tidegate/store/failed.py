@@ -1,0 +1,120 @@
+"""The quarantine of pipelines: rows that could not be shaped, by their ids, with the reason and what was given.
+
+The warehouse knows which rows failed, together with the records (`customers.records.progress`); what stands here is
+why. It is written before the warehouse is, and what the warehouse does not call failed afterwards is taken out.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+from tidegate.store import database
+
+STEP = 500
+"""Rows of one transaction, so that others get their turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A row that failed; times are unix seconds of the database's clock, set when it is kept."""
+
+    pipeline: str
+    account: str
+    source_id: str
+    version: int
+    shape: str
+    property: str
+    why: str
+    said: str
+    line: int | None
+    payload: str
+    run: str
+    attempts: int = 1
+    first_at: float = 0.0
+    last_at: float = 0.0
+
+
+def keep(store: database.Database, failed: Iterable[Failed]) -> None:
+    """Keep rows, each in the place of what was kept of it; the same again count as the same attempt."""
+    rest = iter(failed)
+    while some := list(itertools.islice(rest, STEP)):
+        rows = [
+            {name: value for name, value in asdict(each).items() if name not in _COUNTED} for each in some
+        ]
+
+        def work(session: database.Session, rows: Sequence[database.Parameters] = rows) -> None:
+            session.each(_KEEP, rows)
+
+        store.transact(work)
+
+
+def settle(store: database.Database, pipeline: str, still: Collection[tuple[str, str]]) -> int:
+    """Take out the rows that are not among `still`, accounts and ids; says how many."""
+    known = {
+        (row["account"], row["source_id"])
+        for row in store.execute(
+            "SELECT account, source_id FROM failed_records WHERE pipeline = :pipeline", {"pipeline": pipeline}
+        )
+    }
+    gone = sorted(known.difference(still))
+    for start in range(0, len(gone), STEP):
+        rows = [
+            {"pipeline": pipeline, "account": account, "source_id": source_id}
+            for account, source_id in gone[start : start + STEP]
+        ]
+
+        def work(session: database.Session, rows: Sequence[database.Parameters] = rows) -> None:
+            session.each(
+                "DELETE FROM failed_records WHERE pipeline = :pipeline AND account = :account "
+                "AND source_id = :source_id",
+                rows,
+            )
+
+        store.transact(work)
+    return len(gone)
+
+
+def listed(store: database.Database, pipeline: str, limit: int, after: int = 0) -> list[Failed]:
+    """Rows that failed, the latest first, `after` so many."""
+    rows = store.execute(
+        "SELECT * FROM failed_records WHERE pipeline = :pipeline "
+        "ORDER BY last_at DESC, account, source_id LIMIT :limit OFFSET :after",
+        {"pipeline": pipeline, "limit": limit, "after": after},
+    )
+    return [Failed(**row) for row in rows]
+
+
+def counts(store: database.Database) -> dict[str, int]:
+    """How many rows stand in quarantine, by pipeline."""
+    rows = store.execute(
+        "SELECT pipeline, count(*) AS n FROM failed_records GROUP BY pipeline ORDER BY pipeline"
+    )
+    return {row["pipeline"]: row["n"] for row in rows}
+
+
+def forget(store: database.Database, ids: Collection[str]) -> int:
+    """Take out what is kept of objects, by their ids, whatever pipeline read them; says how many rows."""
+    done = 0
+    chosen = sorted(ids)
+    for start in range(0, len(chosen), STEP):
+        names, parameters = database.among(chosen[start : start + STEP])
+        done += len(
+            store.execute(
+                f"DELETE FROM failed_records WHERE source_id IN {names} RETURNING source_id", parameters
+            )
+        )
+    return done
+
+
+_COUNTED = ("attempts", "first_at", "last_at")
+_KEEP = (
+    "INSERT INTO failed_records (pipeline, account, source_id, version, shape, property, why, said, line, payload, "
+    "run, attempts, first_at, last_at) VALUES (:pipeline, :account, :source_id, :version, :shape, :property, :why, "
+    ":said, :line, :payload, :run, 1, {now}, {now}) ON CONFLICT (pipeline, account, source_id) DO UPDATE SET "
+    "version = excluded.version, shape = excluded.shape, property = excluded.property, why = excluded.why, "
+    "said = excluded.said, line = excluded.line, payload = excluded.payload, last_at = excluded.last_at, "
+    "attempts = failed_records.attempts + CASE WHEN failed_records.run = excluded.run THEN 0 ELSE 1 END, "
+    "run = excluded.run"
+)

@@ -1,0 +1,49 @@
+"""The quarantine of pipelines and the versions of their definitions, in SQLite and Postgres."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tidegate.store import database, definitions, failed
+
+ROW = failed.Failed("eu", "acct_1", "cus_1", 7, "shape", "email", "why", "said", 3, "{}", "run_1")
+
+
+def test_a_row_stands_once_and_counts_its_attempts(store: database.Database) -> None:
+    failed.keep(store, [ROW, dataclasses.replace(ROW, source_id="cus_2")])
+    failed.keep(store, [dataclasses.replace(ROW, why="again")])
+    failed.keep(store, [dataclasses.replace(ROW, why="later", run="run_2")])
+    found = {each.source_id: each for each in failed.listed(store, "eu", 10)}
+    assert (found["cus_1"].why, found["cus_1"].attempts, found["cus_2"].attempts) == ("later", 2, 1)
+    assert found["cus_1"].first_at <= found["cus_1"].last_at
+    assert failed.counts(store) == {"eu": 2}
+    assert len(failed.listed(store, "eu", 1)) == 1
+    assert len(failed.listed(store, "eu", 10, after=1)) == 1
+
+
+def test_what_does_not_fail_any_more_is_taken_out(store: database.Database) -> None:
+    failed.keep(store, [dataclasses.replace(ROW, source_id=f"cus_{n}") for n in range(1_200)])
+    failed.keep(store, [dataclasses.replace(ROW, pipeline="us")])
+    still = {("acct_1", "cus_7"), ("acct_1", "cus_8"), ("acct_2", "cus_9")}
+    assert failed.settle(store, "eu", still) == 1_198
+    assert {each.source_id for each in failed.listed(store, "eu", 10)} == {"cus_7", "cus_8"}
+    assert failed.counts(store) == {"eu": 2, "us": 1}
+
+
+def test_forgotten_objects_leave_every_pipeline(store: database.Database) -> None:
+    failed.keep(
+        store, [ROW, dataclasses.replace(ROW, pipeline="us"), dataclasses.replace(ROW, source_id="cus_2")]
+    )
+    assert failed.forget(store, ["cus_1", "cus_9"]) == 2
+    assert failed.counts(store) == {"eu": 1}
+
+
+def test_definitions_are_numbered_and_one_that_stays_is_one(store: database.Database) -> None:
+    numbers = [definitions.note(store, "eu", digest, f"body {digest}") for digest in "aabba"]
+    assert numbers == [1, 1, 2, 2, 3]
+    assert definitions.note(store, "us", "a", "") == 1
+    assert [each.number for each in definitions.listed(store, "eu")] == [3, 2, 1]
+    second = definitions.get(store, "eu", 2)
+    assert second is not None
+    assert second.body == "body b"
+    assert definitions.get(store, "eu", 4) is None
