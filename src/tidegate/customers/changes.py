@@ -1,0 +1,371 @@
+"""What is new, changed or gone in a stream since a pipeline read it.
+
+Every row of the stream is held against the progress of the pipeline (`records.progress`): a row that was never
+read, that was written since, or that was read for another filter, mapping or function, is read now, whenever its
+version came. No position in the stream is kept that a late row could lie before.
+
+Where stream and model share a warehouse, the warehouse compares. Else the narrow columns of both are compared here,
+on a DuckDB in a temporary file. Either way what is found goes to a temporary file first: no warehouse is read while
+it is written, how much there is is known before anything is done, and memory is bounded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tidegate import errors
+from tidegate.customers import names, records
+from tidegate.warehouse import base, ddl
+
+BATCH = 10_000
+"""Rows of a batch at most."""
+
+SHARE = 10
+"""Where more than one row in so many changed, the whole stream is read, else the changed rows by their keys."""
+
+MEMORY = "256MB"
+"""What comparing takes; more goes to disk."""
+
+_NARROW = ("_account_id", "source_id", "_version", "_synced_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """The table of a stream in its warehouse; `columns` are those that are read, with their types there."""
+
+    warehouse: base.Warehouse
+    table: base.Table
+    columns: pa.Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Whose progress counts: the pipeline, its shape (see `records.Batch`), and its accounts, all when None."""
+
+    name: str
+    shape: str
+    accounts: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a pipeline has to read, and how much that is.
+
+    `known` counts the rows that the pipeline brought into the model and that it has seen as they are. The files are
+    there while the block of `changes` runs.
+    """
+
+    count: int
+    gone_count: int
+    known: int
+    _rows: Path
+    _gone: Path
+
+    def rows(self) -> Iterator[pa.Table]:
+        """Rows to be read, with the stream's columns after `_account_id`, `source_id`, `_version`, `_synced_at`."""
+        return _told(self._rows)
+
+    def gone(self) -> Iterator[pa.Table]:
+        """Keys (`records.GONE`) of rows that the stream does not have any more."""
+        return _told(self._gone)
+
+
+def stream(warehouse: base.Warehouse, table: base.Table) -> Stream:
+    """A stream as it is stored, with those of its columns that were pulled.
+
+    Raises ConfigError where it was not pulled at all: an absent table must not look like one that lost all rows.
+    """
+    there = {column.lower() for column in warehouse.columns(table.name)}
+    if not there:
+        raise errors.ConfigError(
+            f"There is no table {warehouse.schema}.{table.name} for the pipeline to read; pull the stream "
+            f"{table.name} into that warehouse first."
+        )
+    told = [field for field in table.schema if field.name.lower() in there]
+    keys = pa.schema([table.schema.field(column) for column in table.key]).empty_table()
+    stored = warehouse.find(table, keys, [field.name for field in told]).schema
+    return Stream(
+        warehouse, table, pa.schema([field.with_type(stored.field(field.name).type) for field in told])
+    )
+
+
+@contextlib.contextmanager
+def changes(
+    source: Stream,
+    model: base.Warehouse,
+    named: names.Names,
+    pipeline: Pipeline,
+    *,
+    beside: bool,
+    everything: bool = False,
+) -> Iterator[Changes]:
+    """What changed for a pipeline; `beside`: the stream is in the model's own warehouse, maybe another schema.
+
+    `everything`: all live rows of the stream, changed or not. The tables of the model must be prepared.
+    """
+    with tempfile.TemporaryDirectory(prefix="tidegate-changes-") as folder:
+        compare = _Beside if beside else _Apart
+        yield compare(source, model, named, pipeline, everything, Path(folder)).found()
+
+
+def sample(source: Stream, limit: int, accounts: Sequence[str] | None = None) -> pa.Table:
+    """Some live rows of a stream, the newest versions first, as `Changes.rows` has them."""
+    compare = _Comparison(source, source.warehouse, names.Names(), Pipeline("", "", accounts), True, Path())
+    live, parameters = compare.live()
+    stream = place(source.warehouse, source.table.name)
+    batches = source.warehouse.read(
+        f"SELECT {compare.wide} FROM {stream} AS s WHERE {live} ORDER BY s._version DESC, {compare.id} "
+        f"LIMIT {int(limit)}",
+        parameters,
+    )
+    return pa.concat_tables(
+        [compare.schema.empty_table(), *(_typed(each, compare.schema) for each in batches)]
+    )
+
+
+class _Comparison:
+    """A stream and the progress of a pipeline, wherever they are."""
+
+    def __init__(
+        self,
+        source: Stream,
+        model: base.Warehouse,
+        named: names.Names,
+        pipeline: Pipeline,
+        everything: bool,
+        folder: Path,
+    ) -> None:
+        self.source, self.model, self.pipeline, self.everything = source, model, pipeline, everything
+        self.folder = folder
+        self.progress = records.progress(named).name
+        self.id = " || '/' || ".join(f"s.{base.quoted(column)}" for column in source.table.key[1:])
+        own = [f"s._account_id AS _account_id, {self.id} AS source_id, s._version AS _version"]
+        own.append("s._synced_at AS _synced_at")
+        self.narrow = ", ".join(own)
+        self.schema = pa.schema(
+            [
+                *(records.SEEN.field(name) for name in _NARROW),
+                *(f for f in source.columns if f.name not in _NARROW),
+            ]
+        )
+        wide = [
+            f"s.{base.quoted(name)} AS {base.quoted(name)}"
+            for name in self.schema.names
+            if name not in _NARROW
+        ]
+        self.wide = ", ".join([self.narrow, *wide])
+
+    def found(self) -> Changes:
+        """Compare, and write what is found to files."""
+        rows, gone = self.folder / "rows", self.folder / "gone"
+        found = _kept(rows, self.schema, self.rows())
+        lost = _kept(gone, records.GONE, self.gone())
+        matched = (
+            f"SELECT count(*) AS n FROM {place(self.model, self.progress)} WHERE pipeline = ? AND outcome = ?"
+        )
+        known = _number(self.model.read(matched, [self.pipeline.name, "matched"]))
+        return Changes(found, lost, known, rows, gone)
+
+    def rows(self) -> Iterator[pa.RecordBatch]:
+        """The rows to be read, in the columns of `schema`."""
+        raise NotImplementedError
+
+    def gone(self) -> Iterator[pa.RecordBatch]:
+        """The keys that are gone."""
+        raise NotImplementedError
+
+    def live(self) -> tuple[str, list[object]]:
+        """The condition for rows of the stream that the pipeline is about, and its parameters."""
+        accounts = self.pipeline.accounts
+        if accounts is None:
+            return "s._deleted_at IS NULL", []
+        marks = ", ".join("?" * len(accounts)) or "NULL"
+        return f"s._deleted_at IS NULL AND s._account_id IN ({marks})", list(accounts)
+
+    def differs(self) -> tuple[str, list[object]]:
+        """The condition for a row `s` that must be read, where `p` is the progress."""
+        if self.everything:
+            return "1 = 1", []
+        # A second write within the second of a version is seen by its moment.
+        return (
+            "(p.source_id IS NULL OR p.shape <> ? OR coalesce(p._version, -1) <> coalesce(s._version, -1) "
+            "OR p._synced_at <> s._synced_at OR (p._synced_at IS NULL AND s._synced_at IS NOT NULL))"
+        ), [self.pipeline.shape]
+
+
+class _Beside(_Comparison):
+    """Both in one warehouse, which compares."""
+
+    def rows(self) -> Iterator[pa.RecordBatch]:
+        live, accounts = self.live()
+        differs, shape = self.differs()
+        return self.source.warehouse.read(
+            f"SELECT {self.wide} FROM {self._stream()} AS s LEFT JOIN {self._progress()} AS p "
+            f"ON p.pipeline = ? AND p._account_id = s._account_id AND p.source_id = {self.id} "
+            f"WHERE {live} AND {differs}",
+            [self.pipeline.name, *accounts, *shape],
+        )
+
+    def gone(self) -> Iterator[pa.RecordBatch]:
+        live, accounts = self.live()
+        return self.source.warehouse.read(
+            f"SELECT p._account_id AS _account_id, p.source_id AS source_id FROM {self._progress()} AS p "
+            f"LEFT JOIN {self._stream()} AS s ON s._account_id = p._account_id AND {self.id} = p.source_id "
+            f"AND {live} WHERE p.pipeline = ? AND s._account_id IS NULL",
+            [*accounts, self.pipeline.name],
+        )
+
+    def _stream(self) -> str:
+        return place(self.source.warehouse, self.source.table.name)
+
+    def _progress(self) -> str:
+        return place(self.source.warehouse, self.progress, self.model.schema)
+
+
+class _Apart(_Comparison):
+    """Each in a warehouse of its own; their narrow columns are compared here."""
+
+    def found(self) -> Changes:
+        import duckdb
+
+        settings: dict[str, Any] = {"memory_limit": MEMORY, "threads": 1}
+        settings["temp_directory"] = str(self.folder / "spill")
+        self.local = duckdb.connect(str(self.folder / "compared.duckdb"), config=settings)
+        try:
+            self.local.execute("SET TimeZone = 'UTC'")
+            self._gather()
+            return super().found()
+        finally:
+            self.local.close()
+
+    def _gather(self) -> None:
+        """Bring the narrow columns here: `s` of the stream, `p` of the progress, `c` what must be read."""
+        live, accounts = self.live()
+        keys = self.source.table.key[1:]
+        own = pa.schema([*(self.schema.field(name) for name in _NARROW), *map(self._key, keys)])
+        told = ", ".join(f"s.{base.quoted(key)} AS {base.quoted(_KEY + key)}" for key in keys)
+        stream = place(self.source.warehouse, self.source.table.name)
+        query = f"SELECT {self.narrow}, {told} FROM {stream} AS s WHERE {live}"
+        self._bring("s", own, self.source.warehouse.read(query, accounts))
+        seen = pa.schema([*(records.SEEN.field(name) for name in _NARROW), pa.field("shape", pa.string())])
+        told = ", ".join(f"p.{name} AS {name}" for name in seen.names)
+        query = f"SELECT {told} FROM {place(self.model, self.progress)} AS p WHERE p.pipeline = ?"
+        self._bring("p", seen, self.model.read(query, [self.pipeline.name]))
+        differs, shape = self.differs()
+        self.local.execute(
+            "CREATE TABLE c AS SELECT s.* FROM s LEFT JOIN p USING (_account_id, source_id) WHERE " + differs,
+            shape,
+        )
+
+    def _key(self, column: str) -> pa.Field:
+        return pa.field(_KEY + column, self.source.table.schema.field(column).type)
+
+    def _bring(self, name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
+        kinds = ", ".join(f"{base.quoted(field.name)} {ddl.sql_type(field)}" for field in schema)
+        self.local.execute(f"CREATE TABLE {name} ({kinds})")
+        for batch in batches:
+            self.local.register("_batch", _typed(batch, schema))
+            self.local.execute(f"INSERT INTO {name} SELECT * FROM _batch")
+            self.local.unregister("_batch")
+
+    def rows(self) -> Iterator[pa.RecordBatch]:
+        ((changed, every),) = self.local.sql(
+            "SELECT (SELECT count(*) FROM c), (SELECT count(*) FROM s)"
+        ).fetchall()
+        return self._all_read() if changed * SHARE > every else self._looked_up()
+
+    def _all_read(self) -> Iterator[pa.RecordBatch]:
+        """The whole stream, without what did not change."""
+        live, accounts = self.live()
+        stream = place(self.source.warehouse, self.source.table.name)
+        query = f"SELECT {self.wide} FROM {stream} AS s WHERE {live}"
+        for batch in self.source.warehouse.read(query, accounts):
+            rows = _typed(batch, self.schema)
+            self.local.register(
+                "_batch", rows.select(_NARROW[:2]).append_column("n", pa.arange(0, rows.num_rows))
+            )
+            wanted = self.local.sql(
+                "SELECT n FROM _batch SEMI JOIN c USING (_account_id, source_id)"
+            ).to_arrow_table()
+            self.local.unregister("_batch")
+            yield from rows.take(wanted["n"]).to_batches()
+
+    def _looked_up(self) -> Iterator[pa.RecordBatch]:
+        """The changed rows by their keys; one that went away in between is left to the next time."""
+        table, wanted = self.source.table, [f.name for f in self.source.columns]
+        keys = self.source.table.key[1:]
+        chosen = ", ".join(
+            ["_account_id", *(f"{base.quoted(_KEY + key)} AS {base.quoted(key)}" for key in keys)]
+        )
+        for batch in self.local.sql(f"SELECT {chosen} FROM c").to_arrow_reader(BATCH // 2):
+            found = self.source.warehouse.find(table, _typed(batch, table.schema), wanted)
+            live = found.filter(pc.and_(found["_stored"], pc.is_null(found["_deleted_at"])))
+            ids = pc.binary_join_element_wise(*(live[key] for key in keys), "/")
+            yield from _typed(live.append_column("source_id", ids), self.schema).to_batches()
+
+    def gone(self) -> Iterator[pa.RecordBatch]:
+        return iter(
+            self.local.sql(
+                "SELECT _account_id, source_id FROM p ANTI JOIN s USING (_account_id, source_id)"
+            ).to_arrow_reader(BATCH)
+        )
+
+
+_KEY = "_key_"
+"""What stands before the key's columns beside the narrow ones."""
+
+
+def place(warehouse: base.Warehouse, table: str, schema: str = "") -> str:
+    """A table in a query of `Warehouse.read`; in a DuckDB file with its database: a schema may have its name."""
+    parts = [schema or warehouse.schema, table]
+    if warehouse.kind == "duckdb":
+        batches = list(warehouse.read("SELECT current_database() AS name"))
+        parts.insert(0, batches[0].column(0)[0].as_py())
+    return ".".join(map(base.quoted, parts))
+
+
+def _number(batches: Iterator[pa.RecordBatch]) -> int:
+    return int(next(row for batch in batches for row in batch.column(0).to_pylist()))
+
+
+def _typed(batch: pa.RecordBatch | pa.Table, schema: pa.Schema) -> pa.Table:
+    """Rows with those columns of a schema that they have, in its types, whatever the warehouse makes of them."""
+    rows = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
+    fields = [field for field in schema if field.name in rows.schema.names]
+    return pa.table([_plain(rows[field.name]).cast(field.type) for field in fields], schema=pa.schema(fields))
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """JSON of DuckDB's as text."""
+    if not isinstance(column.type, pa.BaseExtensionType):
+        return column
+    kind = column.type.storage_type
+    return pa.chunked_array([chunk.storage for chunk in column.chunks], kind)
+
+
+def _kept(file: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> int:
+    """Write batches to a file, and say how many rows they are."""
+    count = 0
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, schema, options=options) as writer:
+        for batch in batches:
+            rows = _typed(batch, schema)
+            count += rows.num_rows
+            writer.write_table(rows, max_chunksize=BATCH)
+    return count
+
+
+def _told(file: Path) -> Iterator[pa.Table]:
+    with pa.OSFile(str(file), "rb") as source, pa.ipc.open_file(source) as reader:
+        for number in range(reader.num_record_batches):
+            batch = reader.get_batch(number)
+            if batch.num_rows:
+                yield pa.Table.from_batches([batch])

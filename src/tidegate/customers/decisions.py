@@ -1,0 +1,254 @@
+"""What people decide about records: merged by hand, taken away from another, alone.
+
+A merge by hand holds against whatever identifiers say; a record that was taken away holds against merges, too. What
+contradicts a decision in force is refused with the sentence that says which.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+from tidegate import errors
+from tidegate.customers import space as spaces
+from tidegate.customers.names import Names
+from tidegate.customers.space import NUMBER
+from tidegate.warehouse import base, ddl, scripts
+
+Kind = Literal["together", "apart", "alone"]
+
+PREFIX = "_tidegate_decision_"
+"""What work tables of a withdrawal begin with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A decision in force: `record` and `other` are together, or `record` was taken away from it, or is alone."""
+
+    decision: str
+    kind: Kind
+    record: str
+    other: str
+    decided_at: dt.datetime
+    decided_by: str = ""
+    note: str = ""
+
+
+def merge(
+    script: scripts.Script,
+    names: Names,
+    record: str,
+    other: str,
+    *,
+    now: dt.datetime,
+    by: str = "",
+    note: str = "",
+    fence: base.Fence | None = None,
+) -> Decision:
+    """Two records are the same customer from the next resolution on, whatever their identifiers say.
+
+    Raises ConfigError where one of them, or one that is merged with them by hand, was taken away from the other.
+    """
+    return _decide(script, names, Decision(_name(), "together", record, other, now, by, note), fence)
+
+
+def apart(
+    script: scripts.Script,
+    names: Names,
+    record: str,
+    other: str,
+    *,
+    now: dt.datetime,
+    by: str = "",
+    note: str = "",
+    fence: base.Fence | None = None,
+) -> Decision:
+    """Two records are never the same customer; `record` is the one that leaves.
+
+    Raises ConfigError where they are merged by hand, with each other or through others.
+    """
+    return _decide(script, names, Decision(_name(), "apart", record, other, now, by, note), fence)
+
+
+def split(
+    script: scripts.Script,
+    names: Names,
+    record: str,
+    *,
+    now: dt.datetime,
+    by: str = "",
+    note: str = "",
+    fence: base.Fence | None = None,
+) -> Decision:
+    """A record is a customer of its own: its identifiers link it to nobody any more, now and later.
+
+    Raises ConfigError where it was merged by hand.
+    """
+    return _decide(script, names, Decision(_name(), "alone", record, "", now, by, note), fence)
+
+
+def withdraw(
+    script: scripts.Script, names: Names, decision: str, *, now: dt.datetime, fence: base.Fence | None = None
+) -> Decision:
+    """Take a decision back; raises ConfigError where there is none of the name in force."""
+    found = {each.decision: each for each in listed(script, names)}.get(decision)
+    if found is None:
+        raise errors.ConfigError(
+            f"There is no decision {decision} in force; list those that are, and give one of them."
+        )
+    table = script.name(names.decisions.name)
+    with spaces.opened(script, PREFIX) as space:
+        clock = space.put("clock", at(now), {"moment": spaces.TIME}, ("moment",))
+        with script.transaction(fence):
+            script.execute(
+                f"UPDATE {table} SET withdrawn_at = (SELECT max(moment) FROM {clock}), resolved_at = NULL "
+                f"WHERE decision = {ddl.literal(decision)}"
+            )
+    return found
+
+
+def listed(script: scripts.Script, names: Names) -> list[Decision]:
+    """The decisions in force, the oldest first."""
+    if not script.has(names.decisions.name):
+        return []
+    rows = script.rows(
+        "SELECT decision, kind, record, other, decided_at, decided_by, note "
+        f"FROM {script.name(names.decisions.name)} WHERE withdrawn_at IS NULL ORDER BY decided_at, decision"
+    )
+    return [Decision(*row) for row in rows]
+
+
+def numbered(space: spaces.Space, names: Names) -> frozenset[str]:
+    """Make work tables of the decisions in force about records in scope, and say which there are.
+
+    `together` (n, m), n < m; `apart` (n, m), n is taken away; `alone` (n).
+    """
+    table, scope = space.script.name(names.decisions.name), space["scope"]
+    pairs = {"n": NUMBER, "m": NUMBER}
+    where = "d.withdrawn_at IS NULL AND d.kind ="
+    both = (
+        f"FROM {table} AS d JOIN {scope} AS a ON a.record = d.record JOIN {scope} AS b ON b.record = d.other"
+    )
+    low, high = "least(a.n, b.n)", "greatest(a.n, b.n)"
+    space.fill(
+        "together",
+        pairs,
+        ("n", "m"),
+        f"SELECT DISTINCT {low} AS n, {high} AS m {both} WHERE {where} 'together'",
+    )
+    space.fill("apart", pairs, ("n", "m"), f"SELECT DISTINCT a.n, b.n AS m {both} WHERE {where} 'apart'")
+    space.fill(
+        "alone",
+        {"n": NUMBER},
+        ("n",),
+        f"SELECT DISTINCT a.n FROM {table} AS d JOIN {scope} AS a ON a.record = d.record WHERE {where} 'alone'",
+    )
+    made = ("together", "apart", "alone")
+    empty = [name for name in made if not space.count(name)]
+    space.drop(*empty)
+    return frozenset(made) - frozenset(empty)
+
+
+def at(now: dt.datetime) -> pa.Table:
+    """A moment as a table of one row: no two warehouses write a moment alike."""
+    return pa.table({"moment": pa.array([now], pa.timestamp("us", "UTC"))})
+
+
+def _decide(script: scripts.Script, names: Names, wanted: Decision, fence: base.Fence | None) -> Decision:
+    script.create(names.decisions)
+    _check_records(script, names, wanted)
+    there = listed(script, names)
+    same = {wanted.record, wanted.other}
+    for each in there:
+        is_same = {each.record, each.other} == same
+        if each.kind == wanted.kind and is_same and (each.kind != "apart" or each.record == wanted.record):
+            return each
+    _check_contradictions(wanted, there)
+    row = {
+        "decision": wanted.decision,
+        "kind": wanted.kind,
+        "record": wanted.record,
+        "other": wanted.other,
+        "decided_at": wanted.decided_at,
+        "decided_by": wanted.decided_by,
+        "note": wanted.note,
+        "withdrawn_at": None,
+        "resolved_at": None,
+    }
+    with script.transaction(fence):
+        rows = pa.Table.from_pylist([row], names.decisions.schema)
+        script.append(script.name(names.decisions.name), rows)
+    return wanted
+
+
+def _check_records(script: scripts.Script, names: Names, wanted: Decision) -> None:
+    """Raises ConfigError for records that are not there, or are one and the same."""
+    if wanted.record == wanted.other:
+        raise errors.ConfigError(
+            f"{wanted.record} is given twice; a decision about two records needs two different ones."
+        )
+    asked = [wanted.record] + ([wanted.other] if wanted.kind != "alone" else [])
+    told = ", ".join(map(ddl.literal, asked))
+    there = set[str]()
+    if script.has(names.records().name):
+        rows = script.rows(
+            f"SELECT record FROM {script.name(names.records().name)} "
+            f"WHERE record IN ({told}) AND _deleted_at IS NULL"
+        )
+        there = {str(record) for (record,) in rows}
+    for record in asked:
+        if record not in there:
+            raise errors.ConfigError(
+                f"There is no record {record} in the customer model; give one as PIPELINE/ACCOUNT/ID, "
+                "as its profile lists it."
+            )
+
+
+def _check_contradictions(wanted: Decision, there: list[Decision]) -> None:
+    """Raises ConfigError where a decision in force says otherwise."""
+    merged = _merged([*there, wanted] if wanted.kind == "together" else there)
+    if wanted.kind == "together":
+        for each in there:
+            if each.kind == "apart" and merged.get(each.record, "") == merged.get(each.other, " "):
+                raise errors.ConfigError(
+                    f"{wanted.record} and {wanted.other} cannot be merged: {each.record} was taken away from "
+                    f"{each.other} by the decision {each.decision}; withdraw that first."
+                )
+    elif wanted.kind == "apart":
+        if wanted.record in merged and merged[wanted.record] == merged.get(wanted.other):
+            each = next(d for d in there if d.kind == "together" and wanted.record in (d.record, d.other))
+            raise errors.ConfigError(
+                f"{wanted.record} cannot be taken away from {wanted.other}: they are merged by hand, by the "
+                f"decision {each.decision} among others; withdraw that first."
+            )
+    else:
+        for each in there:
+            if each.kind == "together" and wanted.record in (each.record, each.other):
+                raise errors.ConfigError(
+                    f"{wanted.record} cannot be split off: the decision {each.decision} merged it by hand; "
+                    "withdraw that instead."
+                )
+
+
+def _merged(there: list[Decision]) -> dict[str, str]:
+    """Records that are merged by hand, with one that stands for all that are merged with it."""
+    stands: dict[str, str] = {}
+
+    def top(record: str) -> str:
+        while stands.setdefault(record, record) != record:
+            record = stands[record]
+        return record
+
+    for each in there:
+        if each.kind == "together":
+            first, second = top(each.record), top(each.other)
+            stands[max(first, second)] = min(first, second)
+    return {record: top(record) for record in list(stands)}
+
+
+def _name() -> str:
+    return f"dec_{uuid.uuid4().hex[:20]}"
