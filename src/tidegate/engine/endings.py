@@ -12,7 +12,7 @@ from tidegate.pull import report
 from tidegate.store import runs
 
 if TYPE_CHECKING:
-    from tidegate.engine import pushes
+    from tidegate.engine import piping, pushes
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,20 @@ def of_push(result: pushes.Result, table: Mapping[str, Any], *, asked: bool = Tr
     if state == "failed" and not result.error and result.counts.unchanged:
         state = "partial"
     return Ending(state, str(table["error"]), totals=totals, tables=(table,))
+
+
+def of_pipeline(result: piping.Result, table: Mapping[str, Any]) -> Ending:
+    """How a pipeline ended that came to its end; nothing runs after one that its guard holds."""
+    known = ("stream", "account", "status", "error")
+    totals = {name: figure for name, figure in table.items() if name not in known}
+    state: runs.State = "partial" if table["error"] else "ok"
+    return Ending(
+        state,
+        str(table["error"]),
+        leads=not result.held,
+        totals={**totals, "deleted": table["removed"]},
+        tables=(table,),
+    )
 
 
 def _worst(result: report.Result) -> str:

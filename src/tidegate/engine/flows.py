@@ -21,7 +21,7 @@ class Flow:
     """Something that can run; `own` is its name without its kind."""
 
     name: str
-    kind: Literal["pull", "push"]
+    kind: Literal["pull", "pipeline", "push"]
     own: str
     schedule: values.Schedule
     connection: str
@@ -37,6 +37,11 @@ def flows(file: config.Config) -> dict[str, Flow]:
     """All flows of a configuration."""
     found = [
         Flow(f"pull:{name}", "pull", name, it.schedule, it.connection) for name, it in file.pulls.items()
+    ]
+    found += [
+        Flow(f"pipeline:{name}", "pipeline", name, it.schedule, it.connection)
+        for name, it in file.pipelines.items()
+        if it.enabled
     ]
     found += [
         Flow(f"push:{name}", "push", name, it.schedule, it.connection) for name, it in file.pushes.items()

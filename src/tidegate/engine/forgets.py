@@ -1,4 +1,4 @@
-"""Forgotten customers on the side of pushes: in the ledger, in copies of what Stripe has, in what runs left."""
+"""Forgotten customers beside the pulled tables: in the ledger of pushes and its copies, and in customer models."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tidegate.engine import rehearsals
+from tidegate import config, errors
+from tidegate.customers import forgetting as modelled
+from tidegate.engine import piping, rehearsals
 from tidegate.push import workbook
-from tidegate.store import database, forgetting
+from tidegate.store import database, failed, forgetting, leases, runs
 from tidegate.warehouse import base, duckdb
 
 
@@ -37,6 +39,40 @@ def forget(
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(folder / rehearsals.FOLDER)
     return found
+
+
+def models(
+    file: config.Config,
+    store: database.Database,
+    customers: Sequence[str],
+    *,
+    account: str = "",
+    dry_run: bool = False,
+) -> dict[str, int]:
+    """Forget customers in the customer models and in what pipelines hold in quarantine; rows by what they stand in.
+
+    Raises StoreConflict while a pipeline writes a model.
+    """
+    done: dict[str, int] = {}
+    holder = runs.new_id()
+    for lease, of in {
+        piping.lease(of): of for of in (piping.model(file, name) for name in file.pipelines)
+    }.items():
+        if not leases.take(store, lease, holder, piping.HELD * 10):
+            raise errors.StoreConflict(
+                f"A pipeline is just writing the customer model {of.schema_name}.{of.table}, so that nobody was "
+                "forgotten there; give the command again when it is done."
+            )
+        try:
+            with piping.modelled(file, of) as model:
+                count = modelled.forget(model, customers, account=account, dry_run=dry_run)
+        finally:
+            leases.leave(store, lease, holder)
+        if count:
+            done[f"{of.schema_name}.{of.table}"] = count
+    if not dry_run and (count := failed.forget(store, customers)):
+        done["rows in quarantine"] = count
+    return done
 
 
 def _theirs(path: Path, customers: Sequence[str]) -> Iterator[str]:

@@ -64,6 +64,10 @@ async def _do(place: places.Place, begun: runs.Run, record: recorder.Recorder) -
     flow = place.flows.get(begun.flow)
     if flow is None or flow.kind == "pull":
         return endings.of_pull(await pulls.pull(place, begun, record))
+    if flow.kind == "pipeline":
+        from tidegate.engine import piping
+
+        return await piping.follow(place, flow, begun, record)
     from tidegate.engine import pushing  # what only pulls needs none of it
 
     return await pushing.follow(place, flow, begun, record)
