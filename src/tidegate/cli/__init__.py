@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "init": "Write a commented tidegate.yaml to start from.",
-    "check": "Test keys, permissions, warehouses and models before anything moves.",
+    "check": "Test keys, permissions, warehouses and models beforehand.",
     "streams": "List every Stripe stream, its path and the permission it needs.",
     "pull": "Bring Stripe objects into a warehouse.",
+    "pipelines": "List pipelines: what they read, and how their last runs were.",
+    "pipeline": "Run a pipeline, or see what it would make of rows.",
     "plan": "Show what a push would write to Stripe, and write nothing.",
     "push": "Write a model's rows into Stripe: plan, ask, do it once.",
     "inbox": "List the rows of pushes that are not written, and decide on them.",
     "undo": "Put back what a run of a push wrote: plan, ask, do it once.",
-    "record": "Show what became of a row of a push: every write, hold and decision.",
+    "record": "Show what became of a row of a push: writes, holds, decisions.",
     "audit": "Prove, row by row, that the warehouse holds what Stripe has.",
     "forget": "Erase customers' personal data from the warehouse, for good.",
     "status": "Show what the warehouse holds: rows, completeness, freshness.",

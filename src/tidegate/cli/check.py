@@ -31,18 +31,18 @@ def check(
     account_id: str | None = None,
     json: bool = False,
 ) -> int:
-    """Test keys, permissions, warehouses and models before anything moves.
+    """Test keys, permissions, warehouses and models beforehand.
 
     Asks every chosen list for one row, writes a scratch table, asks what columns
-    each model has, and of a push whose account it is, what its key may write, and
-    whether the rows of its model have keys; Stripe is written nothing. With
-    --api-key alone, before anything is configured: whose key it is and what it may
-    do. Exit code 3 when something is missing.
+    each model has, tries the cases of each pipeline, and asks of a push whose account
+    it is, what its key may write, and whether the rows of its model have keys; Stripe
+    is written nothing. With --api-key alone, before anything is configured: whose key
+    it is and what it may do. Exit code 3 when something is missing.
 
     Parameters
     ----------
     names
-        Pulls, models and pushes of the configuration; all of them by default.
+        Pulls, pipelines, models and pushes of the configuration; all of them by default.
     config_file
         The configuration; tidegate.yaml by default.
     api_key
@@ -66,12 +66,18 @@ def check(
             return _key(given, api_base, account_id, json=json)
     models: dict[str, list[base.Check]] = {}
     pushes: list[readiness.Report] = []
+    pipelines: dict[str, list[base.Check]] = {}
     has_pulls = True
     if to is None and not any((api_key, api_base, streams, account_id)):
         file = connect.configuration(config_file)
-        others = (*file.models, *file.pushes)
+        others = (*file.models, *file.pushes, *file.pipelines)
         models = _models(file, [name for name in names or file.models if name in file.models])
         wanted = [name for name in names or file.pushes if name in file.pushes]
+        piped = [name for name in names or file.pipelines if name in file.pipelines]
+        if piped:
+            from tidegate.cli import check_pipelines
+
+            pipelines = check_pipelines.reports(file, piped)
         pulls = [name for name in names if name in file.pulls or name not in others]
         has_pulls = bool(pulls if names else file.pulls or not others)
         if wanted:
@@ -89,7 +95,8 @@ def check(
             account_id=account_id,
         )
     reports = []
-    fine = all(step.ok for steps in models.values() for step in steps) and all(each.ok for each in pushes)
+    stepped = [*models.values(), *pipelines.values()]
+    fine = all(step.ok for steps in stepped for step in steps) and all(each.ok for each in pushes)
     for job in jobs:
         opened = job.open()
         try:
@@ -122,12 +129,18 @@ def check(
             _show(job, found, steps)
     if json:
         told = [{"model": name, "source": _told(steps)} for name, steps in models.items()]
+        shaped = [{"pipeline": name, "steps": _told(steps)} for name, steps in pipelines.items()]
         ready = [check_pushes.document(each) for each in pushes]
-        output.print_json({"ok": fine, "pulls": reports, "models": told, "pushes": ready})
+        output.print_json(
+            {"ok": fine, "pulls": reports, "pipelines": shaped, "models": told, "pushes": ready}
+        )
     else:
         for name, steps in models.items():
             output.console().print(f"[bold]{name}[/bold]: a model")
             _show_steps("source", steps)
+        for name, steps in pipelines.items():
+            output.console().print(f"[bold]{name}[/bold]: a pipeline")
+            _show_steps("pipeline", steps)
         for each in pushes:
             check_pushes.show(each)
     return 0 if fine else 3

@@ -85,11 +85,22 @@ def forget(
         done.append((place.name, found))
         if not json:
             _tell(place.name, found, dry_run)
+    modelled = _forget_models(config_file, to, customers, account or "", dry_run=dry_run)
     if json:
         listed = [{"name": name, **found.as_json()} for name, found in done]
-        told = {} if written is None else {"pushes": {"tables": written.rows, "undecided": written.open}}
+        told: dict[str, object] = {}
+        if written is not None:
+            told["pushes"] = {"tables": written.rows, "undecided": written.open}
+        if modelled is not None:
+            told["customer_model"] = modelled
         output.print_json({"dry_run": dry_run, "warehouses": listed, **told})
-    elif written is not None:
+        return 3 if written is not None and written.open else 0
+    if modelled:
+        did = "would be erased" if dry_run else "erased"
+        output.say(
+            f"the customer model: {', '.join(f'{n:,} of {what}' for what, n in modelled.items())} {did}"
+        )
+    if written is not None:
         _tell_pushes(written, dry_run=dry_run)
     return 3 if written is not None and written.open else 0
 
@@ -110,6 +121,21 @@ def _forget_pushes(
         erase.check(id)
     with contextlib.closing(connect.store(file)) as store:
         return forgets.forget(store, places.state(config_file), customers, account=account, dry_run=dry_run)
+
+
+def _forget_models(
+    config_file: Path | None, to: str | None, customers: Sequence[str], account: str, *, dry_run: bool
+) -> dict[str, int] | None:
+    """Forget them in the customer model; None where there are no pipelines, or none ever ran."""
+    if to is not None:
+        return None
+    file = connect.configuration(config_file)
+    if not file.pipelines or not connect.has_store(file):
+        return None
+    from tidegate.engine import forgets
+
+    with contextlib.closing(connect.store(file)) as store:
+        return forgets.models(file, store, customers, account=account, dry_run=dry_run)
 
 
 def _tell_pushes(written: forgetting.Forgotten, *, dry_run: bool) -> None:
@@ -147,7 +173,7 @@ def _places(config_file: Path | None, to: str | None, schema: str) -> list[_Plac
         raise errors.ConfigError("--schema goes with --to; with a configuration, write it in the file")
     file = connect.configuration(config_file)
     jobs: dict[str, list[settings.Job]] = {}
-    for job in settings.jobs(file) if file.pulls or not file.pushes else ():
+    for job in settings.jobs(file) if file.pulls or not (file.pushes or file.pipelines) else ():
         jobs.setdefault(file.pulls[job.name].warehouse, []).append(job)
     places = []
     for name, mine in jobs.items():

@@ -80,6 +80,22 @@ def _show(lines: Sequence[stored.Line]) -> None:
 
 
 _PUSHED = (*recorder.FIGURES, "requests")
+_PIPED = (
+    "read",
+    "filtered",
+    "failed",
+    "matched",
+    "written",
+    "unchanged",
+    "removed",
+    "quarantined",
+    "profiles",
+    "profiles_created",
+    "profiles_changed",
+    "profiles_gone",
+    "profiles_merged",
+    "profiles_split",
+)
 
 
 def _report(tables: Sequence[dict[str, object]]) -> None:
@@ -89,7 +105,10 @@ def _report(tables: Sequence[dict[str, object]]) -> None:
     if not tables:
         return
     if "source" in tables[0]:
-        _pushed(tables)
+        _pushed(tables, _PUSHED)
+        return
+    if "matched" in tables[0]:
+        _pushed(tables, _PIPED)
         return
     several = len({row["account"] for row in tables}) > 1
     names = ("read", "inserted", "updated", "written", "deleted", "requests")
@@ -109,16 +128,17 @@ def _report(tables: Sequence[dict[str, object]]) -> None:
     output.console().print(table)
 
 
-def _pushed(tables: Sequence[dict[str, object]]) -> None:
-    """What a push did, a number a line, without those that are nothing."""
+def _pushed(tables: Sequence[dict[str, object]], figures: Sequence[str]) -> None:
+    """What a push or a pipeline did, a number a line, without those that are nothing."""
     from rich.table import Table
 
     for row in tables:
         told = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
         told.add_column(overflow="fold")
         told.add_column(justify="right", overflow="fold")
-        for name in _PUSHED:
+        for name in figures:
             if number := row.get(name):
-                told.add_row(name, f"{number:,}")
-        output.console().print(f"{row['stream']} of {row['account']}: {row['status']}", markup=False)
+                told.add_row(name.replace("_", " "), f"{number:,}")
+        whose = f" of {row['account']}" if row["account"] else ""
+        output.console().print(f"{row['stream']}{whose}: {row['status']}", markup=False)
         output.console().print(told)

@@ -45,7 +45,7 @@ def record(
     config_file: Annotated[Path | None, Parameter(name=["--config", "-c"])] = None,
     json: bool = False,
 ) -> int:
-    """Show what became of a row of a push: every write, hold and decision.
+    """Show what became of a row of a push: writes, holds, decisions.
 
     Of each write what the object had before and after, with the id of the request.
 

@@ -29,11 +29,11 @@ def start(
     Parameters
     ----------
     flow
-        A flow, such as everything, pull:everything or push:accounts.
+        A flow, such as everything, pull:everything, pipeline:eu_customers or push:accounts.
     config_file
         The configuration; tidegate.yaml by default.
     full_refresh
-        Of a pull: read everything again, and remove what Stripe no longer has.
+        Of a pull: read everything again, and remove what Stripe no longer has; of a pipeline: read every row again.
     json
         Print a JSON object, last on stdout.
     """
