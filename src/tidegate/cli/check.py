@@ -34,10 +34,11 @@ def check(
     """Test keys, permissions, warehouses and models beforehand.
 
     Asks every chosen list for one row, writes a scratch table, asks what columns
-    each model has, tries the cases of each pipeline, and asks of a push whose account
-    it is, what its key may write, and whether the rows of its model have keys; Stripe
-    is written nothing. With --api-key alone, before anything is configured: whose key
-    it is and what it may do. Exit code 3 when something is missing.
+    each model has, tries the cases of each pipeline, and asks of a push whose
+    account it is, what its key may write, and whether the rows of its model have
+    keys; Stripe is written nothing. With --api-key alone, before anything is
+    configured: whose key it is and what it may do. Exit code 3 when something is
+    missing.
 
     Parameters
     ----------

@@ -31,10 +31,10 @@ def pipeline(
 ) -> int:
     """Run a pipeline, or see what it would make of rows.
 
-    `run` brings what changed into the customer model. `preview` shows what becomes of
-    some rows, and writes nothing; `test` tries the cases of the configuration.
-    `failures` lists rows in quarantine, `retry` has them read again by the next run.
-    `versions` lists the definitions that it ran with.
+    `run` brings what changed into the customer model. `preview` shows what
+    becomes of some rows, and writes nothing; `test` tries the cases of the
+    configuration. `failures` lists rows in quarantine, `retry` has them read
+    again by the next run. `versions` lists the definitions that it ran with.
 
     Parameters
     ----------
@@ -160,10 +160,10 @@ def _preview(file: config.Config, name: str, limit: int, as_json: bool) -> int:
                 {"id": id, "outcome": seen["outcome"], "why": why.get(id), "properties": made.get(id)}
             )
         unset = [] if not job.pipeline.map else [each for each in of.names if each not in job.pipeline.map]
-        likely = suggestions.suggest(of, job.source.columns, rows, stream=job.pipeline.stream)
+        suggested = suggestions.suggest(of, job.source.columns, rows, stream=job.pipeline.stream)
         unmapped = [
             {"property": each.name, "source": each.best.source, "why": each.best.reason, "sure": each.sure}
-            for each in likely
+            for each in suggested
             if each.name in unset and each.best is not None
         ]
     if as_json:
@@ -178,8 +178,9 @@ def _preview(file: config.Config, name: str, limit: int, as_json: bool) -> int:
     if shaper.printed:
         print("printed by the function:", flush=True)
         print(shaper.printed, end="", flush=True)
-    for each in unmapped:
-        output.say(f"{each['property']} has no source; {each['source']} looks like it ({each['why']})")
+    if unmapped:
+        likely = ", ".join(f"{each['property']}: {each['source']}" for each in unmapped)
+        output.say(f"the model has more properties, which could come from these fields: {likely}")
     return 0
 
 
