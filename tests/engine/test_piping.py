@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flowing import KEY, until
+from flowing import KEY, serving, until
 from following import Merchant
 
 from tidegate import config, errors
@@ -105,6 +105,24 @@ def test_stream_and_model_may_be_in_two_warehouses(opened: Opened, shop: Merchan
     shop.later()
     assert performed(place).totals["read"] == 1
     assert performed(place).totals["read"] == 0
+
+
+def test_a_continuous_pipeline_follows_what_changes(opened: Opened, shop: Merchant, tmp_path: Path) -> None:
+    place = opened(", schedule: continuous")
+    with serving(place):
+        until(lambda: (tmp_path / "one.duckdb").exists() and _modelled(tmp_path))
+        made = shop.make("/v1/customers", email="new@people.test", name="New")["id"]
+        shop.later()
+        until(lambda: made in customers(tmp_path))
+        [run] = runs.listed(place.store, states=("running",))
+        assert run.cause == "continuous"
+        until(lambda: any("1 read" in line.text for line in logs.read(place.store, run.id)[0]))
+    assert runs.get(place.store, run.id).state == "interrupted"
+
+
+def _modelled(folder: Path) -> bool:
+    with contextlib.closing(duckdb.DuckDB(folder / "one.duckdb", "tidegate")) as model:
+        return bool(model.columns("customer_profiles"))
 
 
 def test_pipelines_of_one_model_wait_for_each_other(opened: Opened) -> None:

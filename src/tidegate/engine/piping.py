@@ -28,6 +28,8 @@ HELD = 60.0
 """Seconds for which the model's tables are taken at a time; whoever was killed keeps others out for so long."""
 LOOKED = 0.5
 """Seconds between two looks whether they are free."""
+PAUSE = 5.0
+"""Seconds between two looks of a continuous pipeline."""
 FULL, APPROVE = "full_refresh", "approve"
 """Options of a run."""
 
@@ -104,8 +106,24 @@ def modelled(file: config.Config, of: config.CustomerModel) -> Iterator[run.Mode
 async def follow(
     place: places.Place, flow: flows.Flow, begun: runs.Run, record: recorder.Recorder
 ) -> endings.Ending:
-    """Do a run of a pipeline that a schedule, another flow, a program or a person asked for."""
-    return ended(record, await perform(place, flow.own, begun, record))
+    """Do a run of a pipeline that a schedule, another flow, a program or a person asked for.
+
+    A continuous one looks again and again, and ends only by being cancelled, or for good.
+    """
+    said = ""
+    while True:
+        result = await perform(place, flow.own, begun, record)
+        if begun.cause != "continuous":
+            return ended(record, result)
+        told = table(result)
+        if told["read"] or told["removed"]:
+            figures = ("read", "filtered", "failed", "matched", "removed")
+            record.note(", ".join(f"{told[name]:,} {name}" for name in figures if told[name]))
+        if told["error"] != said:
+            said = str(told["error"])
+            record.say(said or "all is well again", level="warning" if said else "info")
+        record.phase("waiting for changes")
+        await asyncio.sleep(PAUSE)
 
 
 async def perform(place: places.Place, name: str, begun: runs.Run, record: recorder.Recorder) -> Result:
