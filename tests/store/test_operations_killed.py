@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 ROWS, KILLS = 7, 50
 
 PUSH = """
-import os, signal, sys
+import faulthandler, os, signal, sys
 sys.path.insert(0, sys.argv[3])
 import pushing
 from tidegate.store import database, fences, ledger, links, operations, pushed
@@ -96,6 +96,8 @@ for line in sys.stdin:
     child = os.fork()
     if child == 0:
         left[0] = int(statements)
+        # Whoever is stuck says where, and ends.
+        faulthandler.dump_traceback_later(60, exit=True, file=open(stripe + ".stuck", "w"))
         try:
             push(holder)
         finally:
@@ -118,8 +120,11 @@ def pushes(url: str, stripe: Path) -> Iterator[subprocess.Popen[str]]:
             started.kill()
 
 
-def killed(forker: subprocess.Popen[str], holder: str, statements: int, said: int) -> list[str]:
-    """Have a push killed after so many statements, or once it has said so many things; what it said."""
+def killed(forker: subprocess.Popen[str], holder: str, statements: int, said: int, stuck: Path) -> list[str]:
+    """Have a push killed after so many statements, or once it has said so many things; what it said.
+
+    In `stuck` stands where one is that took a minute.
+    """
     assert forker.stdin is not None
     assert forker.stdout is not None
     forker.stdin.write(f"{holder} {statements}\n")
@@ -129,7 +134,7 @@ def killed(forker: subprocess.Popen[str], holder: str, statements: int, said: in
     for line in forker.stdout:
         word, _, what = line.strip().partition(" ")
         if word == "over":
-            assert int(what) == signal.SIGKILL
+            assert int(what) == signal.SIGKILL, stuck.read_text() if stuck.exists() else lines[-3:]
             return lines
         if word == "began":
             child = int(what)
@@ -155,6 +160,7 @@ def test_killed_fifty_times_nothing_is_lost_and_nothing_twice(
     url: str, opened: Opened, tmp_path: Path
 ) -> None:
     store, stripe, rng = opened(), tmp_path / "stripe", random.Random(11)
+    stuck = tmp_path / "stripe.stuck"
     stripe.touch()
     said: list[str] = []
     with pushes(url, stripe) as forker:
@@ -162,7 +168,9 @@ def test_killed_fifty_times_nothing_is_lost_and_nothing_twice(
             # Every second one by itself, before a statement; the others from outside, wherever they are then.
             by_itself = turn % 2 == 0
             statements = rng.randint(1, 90) if by_itself else 10**9
-            said += killed(forker, f"push{turn}", statements, 10**9 if by_itself else rng.randint(1, 9))
+            said += killed(
+                forker, f"push{turn}", statements, 10**9 if by_itself else rng.randint(1, 9), stuck
+            )
             store.execute("UPDATE fences SET until = 0")
             states = collections.Counter(each.status for each in operations.undecided(store))
             assert sum(states.values()) <= 3, "more is open than one push has under way"
