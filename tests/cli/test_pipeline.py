@@ -105,6 +105,11 @@ def test_from_the_cases_to_the_customers(tmp_path: Path) -> None:
     log = tidegate(tmp_path, "logs", "last")
     assert "profiles created  3" in log.stdout
     assert "bad@people.test" not in log.stdout
+    assert "seen cus_" not in log.stdout
+    assert (
+        "the function printed something; `tidegate pipeline preview people` shows what it prints"
+        in log.stdout
+    )
 
 
 @pytest.mark.usefixtures("shop")
