@@ -9,7 +9,7 @@ import piped
 import pytest
 from piped import person
 
-from tidegate.customers import forgetting
+from tidegate.customers import forgetting, run
 
 
 @pytest.fixture
@@ -69,3 +69,37 @@ def test_only_the_account_that_is_meant(place: piped.Place) -> None:
     place.run(job)
     assert forgetting.forget(job.model, ["cus_0"], account="acct_2") == 0
     assert len(place.profiles()) == 1
+
+
+def test_killed_in_the_middle_nothing_of_a_profile_that_is_gone_is_left(
+    place: piped.Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.pulled(person(0, name="Erased One"), person(1, name="Stays"), person(2, name="Erased Two"))
+    job = place.job()
+    place.run(job)
+
+    def killed(*_: object) -> None:
+        raise InterruptedError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "resolve", killed)
+        with pytest.raises(InterruptedError):
+            forgetting.forget(job.model, ["cus_0", "cus_2"])
+    assert "Erased" not in everything(place)
+    assert forgetting.forget(job.model, ["cus_0", "cus_2"]) == 0
+    place.pulled(person(0), person(2), deleted=True)
+    place.run(job, approve=True)
+    assert "Erased" not in everything(place)
+    assert place.profiles() == [("cus_1", "p0@people.test", "Stays", 1)]
+
+
+def test_a_profile_that_went_into_another_is_emptied_too(place: piped.Place) -> None:
+    place.pulled(person(0, name="Stays"), person(2, name="Erased"))
+    job = place.job()
+    place.run(job)
+    place.pulled(person(2, name="Erased", email="p0@people.test"))
+    place.run(job)
+    assert len(place.profiles()) == 1
+    assert forgetting.forget(job.model, ["cus_2"]) == 1
+    assert "Erased" not in everything(place)
+    assert place.profiles() == [("cus_0", "p0@people.test", "Stays", 1)]

@@ -7,12 +7,13 @@ anew of what is left.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Sequence
 
 import pyarrow as pa
 
 from tidegate.customers import merging, records, run
-from tidegate.warehouse import ddl, scripts
+from tidegate.warehouse import base, ddl, scripts
 
 STEP = 200
 """Customers that one statement names."""
@@ -27,60 +28,48 @@ def forget(model: run.Model, customers: Sequence[str], *, account: str = "", dry
     if not isinstance(warehouse, scripts.Scripted) or not warehouse.columns(named.records().name):
         return 0
     now = dt.datetime.now(dt.UTC)
-    found = sorted(
-        {
-            record
-            for start in range(0, len(customers), STEP)
-            for record in warehouse.scripted(
-                lambda script, some=customers[start : start + STEP]: _theirs(script, model, some, account)  # type: ignore[misc]
-            )
-        }
-    )
+    found: set[str] = set()
+    for start in range(0, len(customers), STEP):
+        some = customers[start : start + STEP]
+        found |= warehouse.scripted(functools.partial(_theirs, model=model, customers=some, account=account))
     if dry_run or not found:
         return len(found)
     tables = [*records.tables(named, model.profile), merging.table(named, model.profile)]
     warehouse.prepare(tables)
     fence = warehouse.claim("forget", [each.name for each in (*tables, *named.kept)])
-    before: set[str] = set()
-    for start in range(0, len(found), STEP):
-        some = found[start : start + STEP]
-        keys = pa.table({"record": pa.array(some, pa.string())})
-
-        def empty(script: scripts.Script, some: Sequence[str] = some, keys: pa.Table = keys) -> set[str]:
-            chosen = ", ".join(map(ddl.literal, some))
-            of = _profiles(script, model, chosen)
-            with script.transaction(fence):
-                script.execute(
-                    f"UPDATE {script.name(named.records().name)} SET {_nulls(model)}, _row_hash = '', "
-                    f"_deleted_at = coalesce(_deleted_at, {_moment(now)}) WHERE record IN ({chosen})"
-                )
-                script.execute(
-                    f"DELETE FROM {script.name(named.identifiers.name)} WHERE record IN ({chosen})"
-                )
-                waiting = script.name(records.unresolved(named).name)
-                script.execute(f"DELETE FROM {waiting} WHERE record IN ({chosen})")
-                script.append(waiting, keys)
-            return of
-
-        before |= warehouse.scripted(empty)
+    theirs = sorted(found)
+    for start in range(0, len(theirs), STEP):
+        some = theirs[start : start + STEP]
+        warehouse.scripted(functools.partial(_empty, model=model, some=some, now=now, fence=fence))
     run.resolve(model, now, fence)
-    gone = sorted(before)
-    for start in range(0, len(gone), STEP):
-        chosen = ", ".join(map(ddl.literal, gone[start : start + STEP]))
-
-        def clear(script: scripts.Script, chosen: str = chosen) -> None:
-            with script.transaction(fence):
-                script.execute(
-                    f"UPDATE {script.name(named.profiles)} SET {_nulls(model)}, _row_hash = '' "
-                    f"WHERE _deleted_at IS NOT NULL AND profile_id IN ({chosen})"
-                )
-
-        warehouse.scripted(clear)
     return len(found)
 
 
-def _theirs(script: scripts.Script, model: run.Model, customers: Sequence[str], account: str) -> list[str]:
-    """The records that are customers' rows, or say that they are theirs."""
+def _empty(
+    script: scripts.Script, model: run.Model, some: Sequence[str], now: dt.datetime, fence: base.Fence
+) -> None:
+    """Empty records and every profile that they were ever part of, in one transaction.
+
+    A profile that others are part of, too, is made anew of them by the resolution, this one or the next.
+    """
+    named, chosen = model.names, ", ".join(map(ddl.literal, some))
+    ids = ", ".join(map(ddl.literal, sorted(_profiles(script, model, chosen)))) or "NULL"
+    waiting = script.name(records.unresolved(named).name)
+    with script.transaction(fence):
+        script.execute(
+            f"UPDATE {script.name(named.profiles)} SET {_nulls(model)}, _row_hash = '' WHERE profile_id IN ({ids})"
+        )
+        script.execute(
+            f"UPDATE {script.name(named.records().name)} SET {_nulls(model)}, _row_hash = '', "
+            f"_deleted_at = coalesce(_deleted_at, {_moment(now)}) WHERE record IN ({chosen})"
+        )
+        script.execute(f"DELETE FROM {script.name(named.identifiers.name)} WHERE record IN ({chosen})")
+        script.execute(f"DELETE FROM {waiting} WHERE record IN ({chosen})")
+        script.append(waiting, pa.table({"record": pa.array(some, pa.string())}))
+
+
+def _theirs(script: scripts.Script, model: run.Model, customers: Sequence[str], account: str) -> set[str]:
+    """The records that are customers' rows, or say that they are theirs, and are not empty."""
     chosen = ", ".join(map(ddl.literal, customers))
     own = f" OR customer_id IN ({chosen})" if "customer_id" in model.profile.names else ""
     whose = f" AND _account_id = {ddl.literal(account)}" if account else ""
@@ -88,16 +77,25 @@ def _theirs(script: scripts.Script, model: run.Model, customers: Sequence[str], 
         f"SELECT record FROM {script.name(model.names.records().name)} "
         f"WHERE (source_id IN ({chosen}){own}){whose} AND (_row_hash <> '' OR _deleted_at IS NULL)"
     )
-    return [str(record) for (record,) in rows]
+    return {str(record) for (record,) in rows}
 
 
 def _profiles(script: scripts.Script, model: run.Model, records: str) -> set[str]:
-    if not script.has(model.names.members.name):
+    """The profiles of records, those that were theirs before, and those that became part of one of these."""
+    named = model.names
+    if not script.has(named.members.name):
         return set()
     rows = script.rows(
-        f"SELECT DISTINCT profile_id FROM {script.name(model.names.members.name)} WHERE record IN ({records})"
+        f"SELECT profile_id, home FROM {script.name(named.members.name)} WHERE record IN ({records})"
     )
-    return {str(profile) for (profile,) in rows}
+    ids = {str(id) for row in rows for id in row if id is not None}
+    if ids and script.has(named.aliases.name):
+        known = ", ".join(map(ddl.literal, sorted(ids)))
+        rows = script.rows(
+            f"SELECT alias FROM {script.name(named.aliases.name)} WHERE profile_id IN ({known})"
+        )
+        ids |= {str(alias) for (alias,) in rows}
+    return ids
 
 
 def _nulls(model: run.Model) -> str:
