@@ -205,6 +205,8 @@ def test_every_definition_that_ran_is_a_version(place: piped.Place, tmp_path: Pa
     found = definitions.listed(place.store, "eu")
     assert [each.number for each in found] == [3, 2, 1]
     assert found[0].digest == found[2].digest != found[1].digest
+    place.run(place.job(**GERMANS, cases=[{"name": "a dane", "given": person(8, address={"country": "DK"})}]))
+    assert [each.number for each in definitions.listed(place.store, "eu")] == [4, 3, 2, 1]
     place.run(place.job(function=piped.function(tmp_path, NO_A)))
     assert "def transform(customer):" in definitions.listed(place.store, "eu")[0].body
 

@@ -112,7 +112,7 @@ def run(
     with contextlib.ExitStack() as stack:
         shaper = stack.enter_context(shaping.opened(job.name, job.pipeline, of, job.source.columns, now))
         cases.check(job.name, job.pipeline, shaper, job.source.columns)
-        definitions.note(store, job.name, shaper.digest, shaper.text)
+        definitions.note(store, job.name, shaping.digest(shaper.text), shaper.text)
         tables = [*records.tables(named, of), merging.table(named, of)]
         records.check(model, [tables[0], tables[-1]], of)
         model.prepare(tables)

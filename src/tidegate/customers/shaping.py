@@ -200,7 +200,7 @@ def _digest(pipeline: config.Pipeline, model: profile.Profile, code: functions.C
         text,
         [str(each.target) for each in model.properties],
     ]
-    return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:24]
+    return digest(msgspec.json.encode(parts, order="sorted").decode())
 
 
 def _text(pipeline: config.Pipeline, code: functions.Code | None) -> str:
@@ -211,6 +211,11 @@ def _text(pipeline: config.Pipeline, code: functions.Code | None) -> str:
     if code is not None:
         told["function"] = {code.language: code.text.splitlines()}
     return msgspec.json.encode(told, order="sorted").decode()
+
+
+def digest(text: str) -> str:
+    """What stands for a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def _noted(reasons: dict[int, _Reason], failed: Sequence[profile.Failure], places: pa.Array) -> None:
