@@ -100,7 +100,8 @@ def test_page_after_page_each_row_comes_once(capsys: pytest.CaptureFixture[str])
         if page["after"] is None:
             break
         after = ["--after", page["after"]]
-    assert found == ["people 1", "people 2", "people 3", "people 4", "people 5", "others a"]
+    assert [each for each in found if each != "others a"] == [f"people {key}" for key in range(1, 6)]
+    assert found.count("others a") == 1  # last, or before one that was opened in the same millisecond
     assert page["counts"]["people"] == {"ambiguous": 2, "conflict": 1, "gone": 1, "refused": 1}
     err = run(capsys, "inbox", "--limit", "2")[2]
     place = err.split("--after ")[1].split()[0]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import datetime as dt
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -15,9 +13,8 @@ from cyclopts import Parameter
 
 from tidegate import errors
 from tidegate.audit import findings, proof
-from tidegate.cli import connect, output, progress
+from tidegate.cli import connect, output, progress, signals
 from tidegate.pull import settings
-from tidegate.warehouse import base
 
 WORDS = {
     "ok": "equal",
@@ -143,7 +140,8 @@ def _run(job: settings.Job, since: int | None, repair: bool, json: bool) -> int:
     warehouse = job.open()
     try:
         with progress.Screen() as screen:
-            found = asyncio.run(_until_stopped(job, warehouse, screen, since, repair))
+            audit = proof.audit(job.source, warehouse, job.options, screen, since=since, repair=repair)
+            found = asyncio.run(signals.until_stopped(audit))
     except errors.TidegateError as error:
         if json:
             output.print_json(findings.nothing(error))
@@ -160,17 +158,6 @@ def _run(job: settings.Job, since: int | None, repair: bool, json: bool) -> int:
     if found.end is not None:
         output.say(str(found.end))
     return found.exit_code
-
-
-async def _until_stopped(
-    job: settings.Job, warehouse: base.Warehouse, screen: progress.Screen, since: int | None, repair: bool
-) -> findings.Audit:
-    """The audit; SIGTERM ends it like Ctrl-C, and nothing is left behind."""
-    task = asyncio.current_task()
-    assert task is not None
-    with contextlib.suppress(NotImplementedError):  # Windows
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await proof.audit(job.source, warehouse, job.options, screen, since=since, repair=repair)
 
 
 def _show(name: str, found: findings.Audit, repair: bool) -> None:

@@ -6,9 +6,9 @@ be noted is done all the same, and none makes a database; a push needs it, and i
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,8 +61,8 @@ def noted(file: config.Config) -> Iterator[places.Place | None]:
         yield place
 
 
-def take(place: places.Place, flow: str, options: Mapping[str, Any]) -> runs.Run:
-    """Begin a run of a flow.
+async def take(place: places.Place, flow: str, options: Mapping[str, Any]) -> runs.Run:
+    """Begin a run of a flow, to be `performed` at once: between the two nothing is awaited, so no Ctrl-C comes.
 
     Raises StoreConflict while somebody else runs it. One of a process that fell silent is waited for until it
     speaks again, or is taken for gone.
@@ -85,13 +85,16 @@ def take(place: places.Place, flow: str, options: Mapping[str, Any]) -> runs.Run
                 f"{places.SILENT:.0f} s"
             )
         waited = True
-        time.sleep(LOOKED)
+        await asyncio.sleep(LOOKED)
 
 
-def begin(place: places.Place, job: settings.Job) -> runs.Run | None:
-    """Begin a run of a pull; None, and a line that says so, where the database went away. Raises StoreConflict."""
+async def begin(place: places.Place, job: settings.Job) -> runs.Run | None:
+    """Begin a run of a pull, as `take`; None, and a line that says so, where the database went away.
+
+    Raises StoreConflict.
+    """
     try:
-        return take(place, f"pull:{job.name}", _options(job))
+        return await take(place, f"pull:{job.name}", _options(job))
     except errors.StoreConflict:
         raise
     except errors.StoreError as error:

@@ -13,7 +13,7 @@ import msgspec
 from cyclopts import Parameter
 
 from tidegate import config, errors
-from tidegate.cli import connect, noting, output
+from tidegate.cli import connect, noting, output, signals
 
 Action = Literal["run", "preview", "test", "failures", "retry", "versions"]
 
@@ -95,23 +95,28 @@ def _run(
     file: config.Config, name: str, config_file: Path | None, *, full: bool, approve: bool, as_json: bool
 ) -> int:
     from tidegate.engine import piping, recorder
+    from tidegate.engine import place as places
 
     options = {**({piping.FULL: True} if full else {}), **({piping.APPROVE: True} if approve else {})}
-    with noting.placed(file, config_file) as place:
-        begun = noting.take(place, f"pipeline:{name}", options)
+
+    async def running(place: places.Place) -> tuple[str, piping.Result]:
+        begun = await noting.take(place, f"pipeline:{name}", options)
 
         async def doing(record: recorder.Recorder) -> piping.Result:
             return await piping.perform(place, name, begun, record)
 
+        return begun.id, await noting.performed(place, begun, doing, piping.ended)
+
+    with noting.placed(file, config_file) as place:
         try:
-            result = asyncio.run(noting.performed(place, begun, doing, piping.ended))
+            run_id, result = asyncio.run(signals.until_stopped(running(place)))
         except (asyncio.CancelledError, KeyboardInterrupt):
             raise KeyboardInterrupt(
                 "what was committed is safe, and the same command goes on from there"
             ) from None
     told = piping.table(result)
     if as_json:
-        head = {"pipeline": name, "run_id": begun.id, "status": told["status"]}
+        head = {"pipeline": name, "run_id": run_id, "status": told["status"]}
         output.print_json(
             {**head, **{key: told[key] for key in told if key not in ("stream", "account", "status")}}
         )

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import dataclasses
 import gc
-import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from tidegate import errors
-from tidegate.cli import connect, loading, output, progress
+from tidegate.cli import connect, loading, output, progress, signals
 from tidegate.pull import continuous, doing, estimate, report, run, scope, settings
 from tidegate.stripe import client
 from tidegate.warehouse import base
@@ -264,7 +263,7 @@ def _opened(
     warehouse = job.open()
     try:
         with progress.Screen() as screen:
-            return asyncio.run(_until_stopped(work(Begun(job.source, warehouse, screen, screen))))
+            return asyncio.run(signals.until_stopped(work(Begun(job.source, warehouse, screen, screen))))
     finally:
         warehouse.close()
 
@@ -273,11 +272,19 @@ def _noted(
     job: settings.Job, work: Callable[[Begun], Awaitable[report.Result]], place: places.Place
 ) -> report.Result:
     """The same as a run; raises StoreConflict where somebody else runs the flow, before anything is touched."""
+    result = asyncio.run(signals.until_stopped(_performed(job, work, place)))
+    return _opened(job, work, None) if result is None else result
+
+
+async def _performed(
+    job: settings.Job, work: Callable[[Begun], Awaitable[report.Result]], place: places.Place
+) -> report.Result | None:
+    """Do it as a run; None where it cannot be noted as one."""
     from tidegate.cli import noting
 
-    begun = noting.begin(place, job)
+    begun = await noting.begin(place, job)
     if begun is None:
-        return _opened(job, work, None)
+        return None
     source = dataclasses.replace(job.source, purse=place.purse)
 
     async def doing(record: recorder.Recorder) -> report.Result:
@@ -291,16 +298,7 @@ def _noted(
             await asyncio.to_thread(warehouse.close)
 
     with progress.Screen() as screen:
-        return asyncio.run(_until_stopped(noting.perform(place, begun, doing)))
-
-
-async def _until_stopped(work: Awaitable[report.Result]) -> report.Result:
-    """Do it; SIGTERM cancels it."""
-    task = asyncio.current_task()
-    assert task is not None
-    with contextlib.suppress(NotImplementedError):  # Windows
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await work
+        return await noting.perform(place, begun, doing)
 
 
 def _dry_run(jobs: list[settings.Job], json: bool) -> int:

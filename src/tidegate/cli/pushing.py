@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import json
 import os
-import signal
 import sys
 from collections.abc import Awaitable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from rich.table import Table
 
 from tidegate import errors
-from tidegate.cli import connect, meters, noting, output
+from tidegate.cli import connect, meters, noting, output, signals
 from tidegate.engine import place as places
 from tidegate.engine import preparing, pushes, recorder
 from tidegate.engine import pushing as engine
 from tidegate.push import compare, plan
 from tidegate.store import runs
 
-Came = TypeVar("Came")
 SHOWN = 20
 """Rows of a plan that are shown of each kind."""
 WIDE = 60
@@ -83,34 +79,25 @@ def perform(name: str, config_file: Path | None, wish: pushes.Wish, seen: pushes
     with noting.placed(file, config_file) as place:
         try:
             if wish.write:
-                return _written(place, name, wish, asking)
+                return asyncio.run(signals.until_stopped(_written(place, name, wish, asking)))
             job = preparing.job(file, name, place.purse)
             planning = pushes.run(
                 job, place.store, place.folder, runs.new_id(), wish, shown=output.say, seen=asking
             )
-            return asyncio.run(until_stopped(planning))
+            return asyncio.run(signals.until_stopped(planning))
         except (asyncio.CancelledError, KeyboardInterrupt):
             raise KeyboardInterrupt(STOPPED if wish.write and not asking.asks else UNWRITTEN) from None
 
 
-def _written(place: places.Place, name: str, wish: pushes.Wish, seen: pushes.Seen) -> pushes.Result:
+async def _written(place: places.Place, name: str, wish: pushes.Wish, seen: pushes.Seen) -> pushes.Result:
     limited = {} if wish.limit is None else {"limit": wish.limit}
-    begun = noting.take(place, f"push:{name}", {engine.BY_HAND: True, **limited})
+    begun = await noting.take(place, f"push:{name}", {engine.BY_HAND: True, **limited})
 
     async def doing(record: recorder.Recorder) -> pushes.Result:
         with meters.Meter(limit=wish.limit) as meter:
             return await engine.push(place, name, begun, record, wish, screen=meter, seen=seen)
 
-    return asyncio.run(until_stopped(noting.performed(place, begun, doing, engine.ended)))
-
-
-async def until_stopped(work: Awaitable[Came]) -> Came:
-    """Do it; SIGTERM cancels it, as Ctrl-C does."""
-    task = asyncio.current_task()
-    assert task is not None
-    with contextlib.suppress(NotImplementedError):  # Windows
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await work
+    return await noting.performed(place, begun, doing, engine.ended)
 
 
 async def asked(question: str) -> bool:

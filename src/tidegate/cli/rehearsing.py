@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.table import Table
 
 from tidegate import config, errors
-from tidegate.cli import connect, meters, noting, output, pushing
+from tidegate.cli import connect, meters, noting, output, pushing, signals
 from tidegate.engine import preparing, pushes, rehearsals
 from tidegate.push import plan as plans
 from tidegate.store import database, runs
@@ -51,7 +51,7 @@ def rehearse(
             stage = opened.enter_context(rehearsals.in_sandbox(job, store, folder, shown=output.say))
         output.say(_begins(stage))
         try:
-            result = asyncio.run(pushing.until_stopped(_rehearsed(stage, limit, seen)))
+            result = asyncio.run(signals.until_stopped(_rehearsed(stage, limit, seen)))
         except (asyncio.CancelledError, KeyboardInterrupt):
             raise KeyboardInterrupt("nothing was written to the push's own account") from None
     if as_json:

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from tidegate import errors
-from tidegate.cli import connect, meters, noting, output, pushing
+from tidegate.cli import connect, meters, noting, output, pushing, signals
 from tidegate.engine import place as places
 from tidegate.engine import preparing, pushes, recorder, undoing
 from tidegate.engine import pushing as engine
@@ -107,7 +107,7 @@ def undo(
         wish = undoing.Wish(found, tuple(key), created, not dry_run, approve, limit)
         asking = pushing.Asking(seen)
         try:
-            result = _perform(place, push, wish, asking)
+            result = asyncio.run(signals.until_stopped(_perform(place, push, wish, asking)))
         except errors.StoreConflict as error:
             output.say(str(error))
             return pushing.BUSY
@@ -121,14 +121,15 @@ def undo(
     return {"ok": 0, "partial": 3, "failed": 1, "held": 3}[result.status]
 
 
-def _perform(place: places.Place, push: str, wish: undoing.Wish, seen: pushes.Seen) -> undoing.Result:
+async def _perform(place: places.Place, push: str, wish: undoing.Wish, seen: pushes.Seen) -> undoing.Result:
     """Do it as a run of the push's flow, or only look."""
     job = preparing.job(place.file, push, place.purse)
     if not wish.write:
-        going = undoing.run(job, place.store, place.folder, runs.new_id(), wish, shown=output.say, seen=seen)
-        return asyncio.run(pushing.until_stopped(going))
+        return await undoing.run(
+            job, place.store, place.folder, runs.new_id(), wish, shown=output.say, seen=seen
+        )
     options = {engine.BY_HAND: True, "undo": wish.run or list(wish.keys)}
-    begun = noting.take(place, f"push:{push}", options)
+    begun = await noting.take(place, f"push:{push}", options)
 
     async def doing(record: recorder.Recorder) -> undoing.Result:
         record.phase("undoing")
@@ -150,7 +151,7 @@ def _perform(place: places.Place, push: str, wish: undoing.Wish, seen: pushes.Se
                 listener=record.happened,
             )
 
-    return asyncio.run(pushing.until_stopped(noting.performed(place, begun, doing, undoing.ended)))
+    return await noting.performed(place, begun, doing, undoing.ended)
 
 
 def _run(store: database.Database, push: str, name: str) -> str:

@@ -15,7 +15,7 @@ from typing import TextIO
 from rich.table import Table
 
 from tidegate import errors
-from tidegate.cli import connect, noting, output, pushing
+from tidegate.cli import connect, noting, output, pushing, signals
 from tidegate.engine import drifts, preparing
 from tidegate.push import drift
 from tidegate.store import runs
@@ -46,7 +46,7 @@ def verify(push: str, config_file: Path | None, *, out: Path | None, as_json: bo
         job = preparing.job(file, push, place.purse)
         going = drifts.run(job, place.store, place.folder, runs.new_id(), shown=output.say, seen=seen)
         try:
-            result = asyncio.run(pushing.until_stopped(going))
+            result = asyncio.run(signals.until_stopped(going))
         except errors.StoreConflict as error:
             output.say(str(error))
             return pushing.BUSY

@@ -50,13 +50,27 @@ async def perform(
         ending = _ending(work, stop[0])
     except asyncio.CancelledError:
         work.cancel()
-        await asyncio.wait({work})
+        await _to_its_end(work)
         raise
     finally:
         keeper.cancel()
-        await asyncio.gather(keeper, return_exceptions=True)
-        await asyncio.to_thread(_note, place, begun, record, ending)
+        await _to_its_end(keeper)
+        await _to_its_end(asyncio.create_task(asyncio.to_thread(_note, place, begun, record, ending)))
     return ending
+
+
+async def _to_its_end(task: asyncio.Task[Any]) -> None:
+    """Wait until a task is over, also where this one is cancelled meanwhile; that is raised afterwards."""
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if not task.cancelled() and (failure := task.exception()) is not None:
+        log.error("A run could not be noted.", exc_info=failure)
+    if cancelled is not None:
+        raise cancelled
 
 
 async def _do(place: places.Place, begun: runs.Run, record: recorder.Recorder) -> endings.Ending:
