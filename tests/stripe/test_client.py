@@ -538,7 +538,7 @@ def test_proxies_of_the_environment(
         monkeypatch.delenv(name.upper(), raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    found = client._proxy(base)
+    found = client.proxy(base)
     assert (str(found).rstrip("/") if found else None) == proxy
 
 

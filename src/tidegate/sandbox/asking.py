@@ -85,8 +85,8 @@ def _scope(sandbox: server.Sandbox, key: keys.Key, headers: Mapping[str, str]) -
             raise refusals.no_account(keys.masked(key.secret), path[0])
     if named and path and named != path[-1]:
         raise refusals.two_accounts()
-    account = path[-1] if path else named
-    if account and not sandbox.has_account(account):
+    account = path[-1] if path else named or key.account
+    if account and (not sandbox.has_account(account) or (key.account and account != key.account)):
         raise refusals.no_account(keys.masked(key.secret), account)
     return account
 

@@ -10,6 +10,7 @@
 | `POST keys/revoke` `{"key"}`, `POST keys/drop` `{"key", "scope"}` | take a key or one scope away |
 | `POST keys/grant` `{"key", "scope"}` | give a scope, or one back that was dropped |
 | `POST accounts/disconnect`, `POST accounts/connect` `{"account"}` | take a connected account away, and back |
+| `POST oauth` `{"client_id", "redirect_uris": [...]}` | an application to sign in with; then no other |
 | `POST clock` `{"advance": s}`, `{"at": t}`, `{"stop": true}`, `{"start": true}` | move time |
 | `POST latency` `{"ms", "jitter_ms"}` | slower answers |
 | `POST locks` `{"on": true}` | two writes to one object at once: the second gets 429 `lock_timeout` |
@@ -157,8 +158,7 @@ def _disconnect(sandbox: server.Sandbox, given: Given) -> Given:
     account = given["account"]
     if not sandbox.platform.exists("accounts", account):
         raise refusals.missing("account", account)
-    sandbox.call(account).tell("account.application.deauthorized", _application(sandbox))
-    sandbox.platform.hide("accounts", account)
+    sandbox.disconnect(account)
     return {}
 
 
@@ -167,12 +167,13 @@ def _connect(sandbox: server.Sandbox, given: Given) -> Given:
     if sandbox.platform.tombstone("accounts", account) is None:
         raise refusals.missing("account", account)
     sandbox.platform.unhide("accounts", account)
-    sandbox.call(account).tell("account.application.authorized", _application(sandbox))
+    sandbox.call(account).tell("account.application.authorized", sandbox.application())
     return {}
 
 
-def _application(sandbox: server.Sandbox) -> Given:
-    return {"id": f"ca_{sandbox.platform.account}", "object": "application", "name": "Rocket Rides"}
+def _oauth(sandbox: server.Sandbox, given: Given) -> Given:
+    sandbox.grants.register(given["client_id"], tuple(given.get("redirect_uris", ())))
+    return {}
 
 
 def _clock(sandbox: server.Sandbox, given: Given) -> Given:
@@ -307,6 +308,7 @@ OPERATIONS: dict[str, Callable[[server.Sandbox, Given], Given | Awaitable[Given]
     "POST keys/grant": _grant,
     "POST accounts/connect": _connect,
     "POST accounts/disconnect": _disconnect,
+    "POST oauth": _oauth,
     "POST clock": _clock,
     "POST latency": _latency,
     "POST delays": _delays,
@@ -338,6 +340,7 @@ FIELDS = {
     "locks": {"on"},
     "meddle": {"meddles"},
     "mutate": {"account", "delay", "delete", "event", "id", "parent", "stream", "values"},
+    "oauth": {"client_id", "redirect_uris"},
     "prune": {"key", "older"},
     "objects": {"account", "objects", "parent", "stream"},
     "tax_ids/verify": {"account", "id", "valid"},

@@ -25,6 +25,10 @@ class Key:
     dropped: set[str] = field(default_factory=set)
     members: frozenset[str] = frozenset()
     """Of an organisation's key: its accounts beside the platform."""
+    account: str = ""
+    """Of a token that came of signing in: the connected account that it is a key of."""
+    reads: bool = False
+    """Was it given for reading only?"""
 
     @property
     def live(self) -> bool:
@@ -38,6 +42,8 @@ class Key:
 
     def may(self, permission: str) -> bool:
         """Does it carry the permission? Write includes read, as at Stripe."""
+        if self.reads and permission.endswith("_write"):
+            return False
         if self.scopes is None or not permission:
             return True
         held = self.scopes - self.dropped

@@ -41,6 +41,7 @@ from tidegate.sandbox import (
     prefixes,
     refusals,
     routes,
+    signing,
     traffic,
     versions,
     webhooks,
@@ -91,6 +92,7 @@ class Sandbox:
         self._locked: set[tuple[str, str]] = set()
         self.stats = measures.Stats()
         self.ledger = idempotency.Ledger()
+        self.grants = signing.Grants()
         self.names = prefixes.Names(seed)
         self.meddler = meddling.Meddler(self.names, seed)
         self.doing = effects.Doing(self.meddler, self.call)
@@ -170,6 +172,16 @@ class Sandbox:
             live,
         )
 
+    def application(self) -> dict[str, Any]:
+        """The platform as those see it that are connected to it."""
+        own = self.platform.account.removeprefix("acct_")
+        return {"id": f"ca_{own}", "object": "application", "name": "Rocket Rides"}
+
+    def disconnect(self, account: str) -> None:
+        """Take a connected account away; the platform hears of it."""
+        self.call(account).tell("account.application.deauthorized", self.application())
+        self.platform.hide("accounts", account)
+
     def life(self, plan: traffic.Plan) -> traffic.Life:
         """The business of an account, for traffic."""
         return traffic.Life(
@@ -181,6 +193,10 @@ class Sandbox:
         path = request.path
         if path.startswith("/_sandbox/"):
             return await control.handle(self, request)
+        if path.startswith("/oauth/"):
+            told = await signing.handle(self, request)
+            if told is not None:
+                return told
         asked = asking.Asked(
             self.names.make("request"),
             request.method,

@@ -159,7 +159,7 @@ class Client:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             read_bufsize=2**18,
-            proxy=_proxy(self._base),
+            proxy=proxy(self._base),
             **more,
         )
 
@@ -388,7 +388,7 @@ def _named(method: str, path: str, endpoint: str) -> str:
     return f"{method} {endpoint or paces.template(path)}"
 
 
-def _proxy(base: str) -> yarl.URL | None:
+def proxy(base: str) -> yarl.URL | None:
     """The proxy that the environment names for this host; never one for this very machine.
 
     Not left to aiohttp's `trust_env`, which reads ~/.netrc on every request and lets it replace the key.
