@@ -7,10 +7,10 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import stripe as sdk
+from agreeing import agreed
 
 from .conftest import KEY, Stripe
 
@@ -18,21 +18,10 @@ APP = "ca_rockets"
 BACK = "https://tidegate.test/accounts/signed-in"
 
 
-class _Stay(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None
-
-
 def agree(stripe: Stripe, account: str, answer: str = "connect", **asked: str) -> dict[str, str]:
     """What a person comes back with who chose an account on Stripe's page."""
     asked = {"response_type": "code", "client_id": APP, "redirect_uri": BACK, "state": "s & t", **asked}
-    body = urllib.parse.urlencode({**asked, "account": account, "answer": answer}).encode()
-    with pytest.raises(urllib.error.HTTPError, match="302") as sent:
-        urllib.request.build_opener(_Stay).open(f"{stripe.url}/oauth/authorize", body)
-    with sent.value as back:
-        address = back.headers["Location"]
-    assert address.startswith(BACK + "?")
-    return dict(urllib.parse.parse_qsl(address.partition("?")[2]))
+    return agreed(f"{stripe.url}/oauth/authorize?{urllib.parse.urlencode(asked)}", account, answer)
 
 
 @pytest.fixture

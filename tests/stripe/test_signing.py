@@ -9,9 +9,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
 
 import pytest
+from agreeing import agreed
 from aiohttp import web
 from following import Merchant
 
@@ -26,22 +26,6 @@ BACK = "http://127.0.0.1:8484/accounts/signed-in"
 def running() -> Iterator[Merchant]:
     with sandbox.process(objects=30, accounts=2) as url:
         yield Merchant(url)
-
-
-class _Stay(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None
-
-
-def agreed(address: str, account: str) -> dict[str, str]:
-    """What a person comes back with who was sent to this address, and agreed."""
-    page, _, query = address.partition("?")
-    asked = dict(urllib.parse.parse_qsl(query))
-    body = urllib.parse.urlencode({**asked, "account": account, "answer": "connect"}).encode()
-    with pytest.raises(urllib.error.HTTPError) as sent:
-        urllib.request.build_opener(_Stay).open(page, body)
-    with sent.value as answer:
-        return dict(urllib.parse.parse_qsl(answer.headers["Location"].partition("?")[2]))
 
 
 @contextlib.asynccontextmanager

@@ -29,6 +29,8 @@ class OAuth(values.Base):
     """Your platform's secret key, best as `${NAME}`."""
     account: values.AccountId | None = None
     """The account that signed in."""
+    access_token: values.Secret | None = None
+    """The key of that account, which signing in gives and the server keeps as `${secret:...}`."""
 
 
 class Connection(values.Base):
@@ -72,6 +74,11 @@ class Connection(values.Base):
         if (self.api_key is None) == (self.oauth is None):
             raise ValueError("give either `api_key` or `oauth`")
         return self
+
+    @property
+    def key(self) -> pydantic.SecretStr | None:
+        """What requests are signed with; None while nobody has signed in."""
+        return self.api_key or (self.oauth.access_token if self.oauth is not None else None)
 
 
 class StreamOptions(values.Base):

@@ -85,7 +85,7 @@ async def prove(
             "the endpoint was made by hand, so its address is not known; say it with --url"
         )
     target = endpoints.address(url, name, api_base="http://here") if url else rows[0].url
-    live = found.api_key is not None and keys.mode(found.api_key.get_secret_value()) == "live"
+    live = found.key is not None and keys.mode(found.key.get_secret_value()) == "live"
     body = msgspec.json.encode(
         {
             "id": f"evt_{secrets.token_hex(12)}",

@@ -48,13 +48,13 @@ def jobs(
 
 def source(connection: config.Connection) -> scope.Source:
     """How to reach Stripe over a connection."""
-    if connection.api_key is None:
+    if connection.key is None:
         raise errors.ConfigError(
-            "this connection signs in by `oauth`, which needs the server to hold its token; give it an "
-            "`api_key` to pull from the command line"
+            "this connection signs in by `oauth`, and nobody has signed in yet; do so on the page Stripe accounts "
+            "of `tidegate run`, or give it an `api_key`"
         )
     return scope.Source(
-        api_key=connection.api_key.get_secret_value(),
+        api_key=connection.key.get_secret_value(),
         api_base=connection.api_base,
         api_version=connection.api_version or "",
         accounts=connection.accounts,
