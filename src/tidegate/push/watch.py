@@ -116,8 +116,7 @@ class Watch:
     async def _hear(self) -> None:
         types = [each for each in self._of.events if not each.endswith(".deleted")]
         gone = [each for each in self._of.events if each.endswith(".deleted")]
-        params: pages.Params = {"types[]": [*types, *gone], "created[gte]": int(self._since), "limit": 100}
-        async for event in evidence.walk(self._stripe, "/v1/events", params):
+        async for event in evidence.events(self._stripe, [*types, *gone], self._since):
             subject = event["data"]["object"]
             if subject.get("object") == self._of.object:
                 echo = operations.echo(evidence.key_of(event))
