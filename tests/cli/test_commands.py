@@ -45,8 +45,12 @@ def test_what_init_comments_out_is_right_too(tmp_path: Path) -> None:
     run("init", cwd=tmp_path)
     file = tmp_path / "tidegate.yaml"
     lines = file.read_text().splitlines()
+    rest = next(at for at, line in enumerate(lines) if line.startswith("# pipelines:"))
     opened = [
-        line.replace("# ", "", 1) if line.startswith("    ") and "# " in line[:9] else line for line in lines
+        line.replace("# ", "", 1)
+        if (line.startswith("    ") and "# " in line[:9]) or (at >= rest and not line.startswith("# Rows"))
+        else line
+        for at, line in enumerate(lines)
     ]
     assert opened != lines
     file.write_text("\n".join(opened))
@@ -54,6 +58,9 @@ def test_what_init_comments_out_is_right_too(tmp_path: Path) -> None:
     assert found.stripe["stripe"].accounts == "all"
     assert found.stripe["stripe"].start_date is not None
     assert found.pulls["everything"].options("charges").excluded == {"receipt_url"}
+    assert found.pulls["everything"].schedule == "continuous"
+    assert set(found.pipelines["customers"].map) == {"customer_id", "email", "name"}
+    assert found.pushes["accounts"].model == "accounts"
 
 
 def test_init_never_writes_over_a_file_without_being_told(tmp_path: Path) -> None:

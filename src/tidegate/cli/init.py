@@ -30,10 +30,31 @@ pulls:
   everything:
     from: stripe
     to: warehouse
+    # schedule: continuous         # for `tidegate run`; or every 15m, or {{cron: "0 6 * * *"}}
     # lookback: 7d                 # how far back to list again what has no events
     streams:
       "*": {{}}                      # every stream; `tidegate streams` lists them
       # charges: {{exclude: [receipt_url]}}
+
+# Customers of any number of accounts in one table: docs/pipelines.md
+# pipelines:
+#   customers:
+#     from: stripe
+#     to: warehouse
+#     stream: customers
+#     map: {{customer_id: {{from: id}}, email: {{from: email}}, name: {{sql: "trim(name)"}}}}
+
+# Rows back into Stripe: docs/pushes.md; `tidegate plan accounts` shows what would be written
+# models:
+#   accounts: {{warehouse: warehouse, sql: "select id, email, plan from accounts", key: id}}
+# pushes:
+#   accounts:
+#     model: accounts
+#     to: stripe
+#     object: customer
+#     behavior: update_or_create
+#     match: {{email: email}}
+#     fields: {{metadata.plan: plan}}
 """
 
 
