@@ -336,6 +336,7 @@ def test_a_signal_in_the_middle_ends_it_in_order(number: signal.Signals, tmp_pat
     with sandbox.process(objects=5_000, latency_ms=60) as url:
         stripe = Stripe(url)
         words = given(stripe, "--json")
+        stripe.faults({"kind": "slow", "seconds": 60, "skip": 14})  # however late the signal comes
         process = subprocess.Popen(
             [TIDEGATE, *words],
             cwd=tmp_path,
@@ -344,10 +345,11 @@ def test_a_signal_in_the_middle_ends_it_in_order(number: signal.Signals, tmp_pat
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        while stripe.requests() < 12 and process.poll() is None:
+        while stripe.requests() < 14 and process.poll() is None:
             time.sleep(0.005)
         process.send_signal(number)
         out, said = process.communicate(timeout=60)
+        stripe.faults()
         assert (process.returncode, out) == (130, "")
         assert said.splitlines()[-1] == INTERRUPTED
         assert all(line.startswith("tidegate: ") for line in said.splitlines())
