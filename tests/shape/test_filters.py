@@ -592,3 +592,29 @@ def test_the_examples_of_the_page_on_filters_can_be_asked() -> None:
     for example in examples:
         written: Any = document.parse(example, "filters.md").data
         filters.compile(FILTER.validate_python(written["filter"]), customers)
+
+
+@pytest.mark.parametrize("levels", [1_000, 100_000])
+@pytest.mark.parametrize(("opens", "closes"), [("[", "]"), ('{"a":', "}")])
+def test_what_is_nested_deep_is_walked_like_anything_else(levels: int, opens: str, closes: str) -> None:
+    far = opens * levels + "1" + closes * levels
+    given = pa.table([["a"], [f'{{"plan":"pro","far":{far},"list":["x",{far}]}}']], names=["id", "metadata"])
+    schema = pa.schema([SCHEMA.field("id"), SCHEMA.field("metadata")])
+    rows = given.cast(schema)
+    for field, op, value, held in (
+        ("metadata.plan", "is", "pro", True),
+        ("metadata.far", "exists", None, True),
+        ("metadata.far", "is empty", None, False),
+        ("metadata.far", "is", "pro", False),
+        ("metadata.list", "contains", "x", True),
+        ("metadata.list", "contains", "y", False),
+        ("metadata.none", "exists", None, False),
+    ):
+        predicate = filters.compile(FILTER.validate_python(where(field, op, value)), schema)
+        assert predicate.matches(rows).to_pylist() == [held], (field, op)
+    path = ".".join(["address.a", *["a"] * 999])
+    if opens == "[":
+        path = ".".join(["address.a", *["0"] * 998])
+    nested = {"address": json.loads('{"a":' + opens * 900 + "1" + closes * 900 + "}")}
+    assert holds(where(path, "exists"), nested) == [False]
+    assert holds(where("address.a", "exists"), nested) == [True]

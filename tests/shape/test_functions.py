@@ -779,3 +779,85 @@ def test_a_process_that_cannot_be_started_is_said(monkeypatch: pytest.MonkeyPatc
     ):
         functions.opened(AS_IT_IS["python"])
     assert psutil.Process().num_fds() == before
+
+
+# Records of unusual size
+
+
+@BOTH
+def test_a_record_that_is_nested_far_too_deep_fails_alone(language: str) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(1_000):
+        deep = {"a": [deep]}
+    first, second, third, *others = outcomes(AS_IT_IS[language], {"n": 1}, deep, {"n": 3}, *[deep] * 600)
+    why = "the record is nested more than 100 levels deep, which no function is given"
+    assert (first, third) == (Made({"given": {"n": 1}}), Made({"given": {"n": 3}}))
+    assert second == Failed(why, why, None, "record")
+    assert others == [second] * 600
+
+
+@BOTH
+def test_a_record_of_ninety_levels_is_given_and_taken(language: str) -> None:
+    deep: Any = "end"
+    for _ in range(90):
+        deep = {"a": deep}
+    assert one(AS_IT_IS[language], {"deep": deep}) == Made({"given": {"deep": deep}})
+
+
+@BOTH
+def test_a_record_of_a_megabyte_and_one_of_many_keys(language: str) -> None:
+    large = {"text": "x" * (1 << 20)}
+    wide = {f"key_{n}": n for n in range(100_000)}
+    assert outcomes(AS_IT_IS[language], large, wide) == [Made({"given": large}), Made({"given": wide})]
+
+
+# A system that guards no function
+
+
+@pytest.fixture
+def old_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of functions believe that they are on a machine for which Tidegate has no filter."""
+    program = bounded._program
+    prefix = "import platform; platform.machine = lambda: 'riscv64'; "
+    monkeypatch.setattr(bounded, "_program", lambda *given: prefix + program(*given))
+
+
+@pytest.mark.usefixtures("old_kernel")
+@pytest.mark.parametrize(
+    ("language", "by"),
+    [
+        ("python", "by Python's own hooks alone, and code that is out to harm can get around them"),
+        ("javascript", "by V8 alone, which has neither"),
+    ],
+)
+def test_a_system_that_guards_no_function_is_told(
+    language: str, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with functions.opened(AS_IT_IS[language]) as run:
+        assert run.one({"n": 1}) == Made({"given": {"n": 1}})
+        monkeypatch.setattr("sys.platform", "linux")
+        assert run.unguarded == (
+            f"The kernel of this system guards no function (it offers no seccomp): the function {run.code.name} is "
+            f"kept from the network and from other processes {by}; run only code that you trust here."
+        )
+        monkeypatch.setattr("sys.platform", "darwin")
+        assert (", and its memory has no limit;" in run.unguarded) is (language == "python")
+
+
+@pytest.mark.usefixtures("old_kernel")
+def test_without_the_kernel_python_and_limits_still_refuse() -> None:
+    for line in ("open('/etc/passwd')", "__import__('os')", "__import__('socket')"):
+        assert isinstance(one(python(line)), Failed)
+    by_itself = "().__class__.__base__.__subclasses__()"
+    lines = [
+        f"system = next(each for each in {by_itself} if each.__name__ == '_wrap_close').__init__.__globals__",
+        "system['open']('/etc/passwd', 0)",
+    ]
+    outcome = one(python(*lines))
+    assert isinstance(outcome, Failed)
+    assert outcome.why.endswith("PermissionError: a function cannot reach files")
+
+
+def test_a_system_that_guards_functions_has_nothing_to_tell() -> None:
+    with functions.opened(AS_IT_IS["python"]) as run:
+        assert run.confined is (run.unguarded == "")

@@ -281,16 +281,40 @@ def test_a_document_that_is_none_fails_its_row_alone() -> None:
     assert typed.rows.column("y").to_pylist() == ["X"] * 59
 
 
-@pytest.mark.parametrize("type", ["string", "json", "integer"])
-def test_a_document_that_is_nested_too_deep_fails_its_row_alone(type: str) -> None:
-    rows = table({"metadata": {"n": "1"}}, {})
-    deep = '{"n":"2","deep":' + "[" * 100_000 + "]" * 100_000 + "}"
-    rows = rows.set_column(
-        SCHEMA.get_field_index("metadata"), SCHEMA.field("metadata"), [[rows["metadata"][0].as_py(), deep]]
+def deep(levels: int) -> pa.Table:
+    """Two rows, of which the second has lists inside each other."""
+    rows = table({"metadata": {"n": "1", "deep": []}}, {})
+    far = '{"n":"2","deep":' + "[" * levels + "]" * levels + "}"
+    place = SCHEMA.get_field_index("metadata")
+    return rows.set_column(place, SCHEMA.field("metadata"), [[rows["metadata"][0].as_py(), far]])
+
+
+@pytest.mark.parametrize(
+    ("type", "values"), [("string", ["1", "2"]), ("integer", [1, 2]), ("json", ['"1"', '"2"'])]
+)
+@pytest.mark.parametrize("levels", [1_000, 100_000])
+def test_beside_what_is_nested_deep_a_value_is_found(type: str, values: list[Any], levels: int) -> None:
+    typed = compiled({"x": type}, {"x": "metadata.n"}).apply(deep(levels))
+    assert typed.failed == ()
+    assert typed.rows["x"].to_pylist() == values
+
+
+@pytest.mark.parametrize("type", ["string", "integer"])
+def test_a_value_that_is_nested_too_deep_fails_its_row_alone(type: str) -> None:
+    typed = compiled({"x": type, "y": "json"}, {"x": "metadata.deep", "y": "metadata.deep"}).apply(
+        deep(100_000)
     )
-    typed = compiled({"x": type}, {"x": "metadata.n"}).apply(rows)
-    assert typed.kept.to_pylist() == [True, False]
-    assert typed.failed[0].why.endswith("the field holds JSON that cannot be read")
+    assert typed.kept.to_pylist()[1] is False
+    assert next(each.why for each in typed.failed if each.row == 1).endswith(
+        "the field holds JSON that cannot be read"
+    )
+
+
+def test_sql_over_what_is_nested_deep_fails_its_row_or_reads_it() -> None:
+    for levels in (1_000, 100_000):
+        typed = compiled({"x": "string"}, {"x": {"sql": "metadata->>'n'"}}).apply(deep(levels))
+        assert typed.rows["x"].to_pylist()[0] == "1"
+        assert len(typed.failed) + typed.rows.num_rows == 2
 
 
 def test_half_a_surrogate_is_shown_as_a_replacement() -> None:
@@ -530,13 +554,17 @@ def test_one_mapping_serves_several_threads() -> None:
     assert found == {n * 1000: list(range(n * 1000 + 1, n * 1000 + 501)) for n in range(4)}
 
 
-@hypothesis.settings(max_examples=40, deadline=None)
-@hypothesis.given(
-    given=st.lists(st.none() | st.integers(-9, 9).map(str) | st.text(max_size=3), min_size=1, max_size=30)
-)
-def test_an_expression_fails_exactly_where_it_fails_by_itself(given: list[str | None]) -> None:
+def test_an_expression_fails_exactly_where_it_fails_by_itself() -> None:
     shaped = compiled({"x": "integer"}, {"x": {"sql": "name::INTEGER"}})
-    together = shaped.apply(table(*({"name": name} for name in given)))
-    alone = [shaped.apply(table({"name": name})) for name in given]
-    assert together.kept.to_pylist() == [each.kept.to_pylist()[0] for each in alone]
-    assert together.rows.to_pylist() == [row for each in alone for row in each.rows.to_pylist()]
+
+    @hypothesis.settings(max_examples=40, deadline=None)
+    @hypothesis.given(
+        given=st.lists(st.none() | st.integers(-9, 9).map(str) | st.text(max_size=3), min_size=1, max_size=30)
+    )
+    def ask(given: list[str | None]) -> None:
+        together = shaped.apply(table(*({"name": name} for name in given)))
+        alone = [shaped.apply(table({"name": name})) for name in given]
+        assert together.kept.to_pylist() == [each.kept.to_pylist()[0] for each in alone]
+        assert together.rows.to_pylist() == [row for each in alone for row in each.rows.to_pylist()]
+
+    ask()

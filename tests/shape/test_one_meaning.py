@@ -371,6 +371,36 @@ def test_random_filters_find_the_same_rows_everywhere(
         assert told[name, "in part"] >= partly * count
 
 
+def test_documents_that_are_nested_deep_are_found_alike(tmp_path: Path) -> None:
+    """MariaDB is not asked: it keeps no document of more than 32 levels."""
+    far = {f"row_{n}": f'{{"plan":"pro","n":7,"far":{"[" * n + "]" * n}}}' for n in (10, 100, 1_000, 3_000)}
+    made = row(1, random.Random(1))
+    rows = pa.Table.from_pylist(
+        [{**made, "id": id, "address": text} for id, text in far.items()], TABLE.schema
+    )
+    for url in (f"duckdb:///{tmp_path}/w.duckdb", servers.new_postgres()):
+        with contextlib.closing(warehouse.open_url(url)) as opened:
+            stored = kept_by(opened, rows)
+            dialect = opened.dialect if isinstance(opened, remote.Remote) else sql.Dialect("duckdb")
+            for field, op, value, held in (
+                ("address.plan", "is", "pro", True),
+                ("address.n", "<", 7, False),
+                ("address.far", "exists", None, True),
+                ("address.far", "is not empty", None, True),
+                ("address.far.0.0.0", "exists", None, True),
+                ("address.plan", "is not", "free", True),
+            ):
+                filter = FILTER.validate_python({"field": field, "op": op, "value": value})
+                pushed = pushdown.split(filter, COLUMNS, dialect, NOW)
+                if isinstance(opened, remote.Remote):
+                    found = in_server(opened, pushed)
+                else:
+                    with duckdb.connect(str(tmp_path / "w.duckdb"), read_only=True) as connection:
+                        found = in_duckdb(connection, pushed)
+                assert found >= chosen_ids(filter, stored) == (set(far) if held else set()), (url, field, op)
+                assert found == chosen_ids(filter, stored) or not pushed.exact
+
+
 @pytest.mark.parametrize(
     "adapter", ["bigquery", "clickhouse", "databricks", "redshift", "snowflake", "sqlserver"]
 )

@@ -1,15 +1,9 @@
-"""A stream of customers in a DuckDB file, and a pipeline over it: what tests of whole runs begin with.
-
-`piped.py FOLDER COUNT`: do a run of the pipeline in a process of its own that kills itself at its COUNTth write.
-"""
+"""A stream of customers in a DuckDB file, and a pipeline over it: what tests of whole runs begin with."""
 
 from __future__ import annotations
 
 import datetime as dt
-import os
-import signal
-import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,20 +102,3 @@ def function(folder: Path, text: str, suffix: str = "py") -> dict[str, str]:
     file = folder / f"function.{suffix}"
     file.write_text(text)
     return {{"py": "python", "js": "javascript"}[suffix]: str(file)}
-
-
-def _dying(after: int) -> Callable[[str, run.Funnel], None]:
-    left = [after]
-
-    def shown(_: str, __: run.Funnel) -> None:
-        left[0] -= 1
-        if left[0] < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return shown
-
-
-if __name__ == "__main__":
-    place = Place(Path(sys.argv[1]))
-    place.run(shown=_dying(int(sys.argv[2])))
-    place.close()

@@ -136,6 +136,8 @@ class Pipeline(values.Base):
         Field(default_factory=dict)
     )
     """Property -> field, or where else it comes from; without, each is taken from its usual field."""
+    sql_timeout: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    """Seconds that the SQL of `map` may take over 10,000 records."""
     function: Function | None = None
     """A function that shapes each record after the mapping."""
     cases: tuple[Case, ...] = ()

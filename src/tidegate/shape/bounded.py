@@ -1,4 +1,4 @@
-"""The process of a function, seen from Tidegate: started, fed, watched and killed.
+"""The process of a function, or of expressions, seen from Tidegate: started, fed, watched and killed.
 
     with bounded.Child(language, settings) as child:
         child.feed(frames.RECORDS, b"...", 2)
@@ -31,7 +31,7 @@ import msgspec
 
 from tidegate.shape import frames
 
-Language = Literal["python", "javascript"]
+Language = Literal["python", "javascript", "sql"]
 
 _PIPE = 1 << 20
 """Bytes that a pipe holds where the system lets us say so; enough that both sides seldom wait for each other."""
@@ -39,6 +39,12 @@ _LOOK = 0.05
 """Seconds between two looks at a process that says nothing."""
 _GRACE = 5.0
 """Seconds for what is no function: starting, reading a batch, sending results."""
+_PACKAGES: dict[Language, tuple[str, ...]] = {
+    "python": (),
+    "javascript": ("py_mini_racer",),
+    "sql": ("duckdb", "pyarrow", "numpy"),
+}
+"""What a process imports beside msgspec; DuckDB wants numpy where there is one."""
 _F_SETPIPE_SZ = 1031
 """Of Linux; elsewhere there is no such thing, and no name for it either."""
 
@@ -98,6 +104,11 @@ class Child:
     def pid(self) -> int:
         """The id of the process."""
         return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Has it not ended?"""
+        return self._process.poll() is None
 
     @property
     def begun(self) -> int:
@@ -220,7 +231,7 @@ def _start(language: Language, passed: tuple[int, int, int], errors: int) -> sub
 
 
 def _program(language: Language, passed: tuple[int, int, int]) -> str:
-    """What the interpreter runs: nothing of the surrounding Python but the folders of three packages."""
+    """What the interpreter runs: nothing of the surrounding Python but the folders of a few packages."""
     folders = [str(Path(__file__).parents[2]), *_folders(language)]
     return (
         f"import sys; sys.path += {folders!r}; "
@@ -233,8 +244,7 @@ def _folders(language: Language) -> tuple[str, ...]:
     """Where the packages are that the process imports."""
     import importlib.util
 
-    names = ("msgspec", "py_mini_racer") if language == "javascript" else ("msgspec",)
-    found = [importlib.util.find_spec(name) for name in names]
+    found = [importlib.util.find_spec(name) for name in ("msgspec", *_PACKAGES[language])]
     return tuple(dict.fromkeys(str(Path(spec.origin).parents[1]) for spec in found if spec and spec.origin))
 
 

@@ -18,7 +18,6 @@ import pyarrow.compute as pc
 
 from tidegate.config import pipelines
 from tidegate.shape import conversions, targets
-from tidegate.shape.documents import UNREADABLE
 from tidegate.warehouse import ddl
 
 Column: TypeAlias = "pa.Array | pa.ChunkedArray"
@@ -91,7 +90,7 @@ def documents(raws: Sequence[bytes | None], target: targets.Target, *, checked: 
     present = [None if raw is None or raw == b"null" else raw for raw in raws]
     if checked and target.type in targets.DOCUMENTS and not target.members and target.items is None:
         opens = _OPENS.get(target.type, b"")
-        if all(raw is None or raw.startswith(opens) for raw in present) and UNREADABLE not in present:
+        if all(raw is None or raw.startswith(opens) for raw in present):
             return Converted(pa.array(present, pa.binary()).cast(pa.string()), {})
     joined = b"[" + b",".join([raw or b"null" for raw in present]) + b"]"
     try:

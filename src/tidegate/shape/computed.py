@@ -1,154 +1,276 @@
 """What SQL expressions give for the rows of a table: all of them in one pass of DuckDB, in UTC.
 
-Where an expression fails on a row it gives null, and the row is told.
+    with computed.Engine("pipeline eu") as engine:
+        domain = engine.expression("split_part(email, '@', 2)", schema, "domain")
+        [answer] = engine.answers([domain], table)
+
+They run in a process of their own, which does nothing else, is killed when it takes too long, and cannot take more
+memory than it is given: DuckDB's own limits end neither a long computation over one row nor what texts take. Where
+an expression fails on a row it gives null, and the row is told. A row over which it takes far too long, or too much
+memory, is looked for and told, too; where there are many of them, it is the expression that is wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import signal
+import threading
+import time
+import weakref
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Self
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tidegate import errors
-from tidegate.shape import documents, expressions
-from tidegate.warehouse import base, ddl
+from tidegate.shape import bounded, documents, frames, wire_sql
+from tidegate.warehouse import ddl
 
-if TYPE_CHECKING:
-    import duckdb
+FAILS = "its SQL fails on this row; TRY(...) around it gives null instead"
 
-_ROW = "record"
-"""What an expression may call its row."""
+SECONDS = 60.0
+"""How long the expressions of a mapping may take over one batch of rows, where nothing else is said."""
 
-_KEPT = frozenset((
-    "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "DOUBLE", "VARCHAR",
-    "DATE", "JSON",
-))  # fmt: skip
-"""DuckDB's types whose values are taken as they are, beside its decimals."""
+_SHARE = 10
+"""What a part of a batch may take of its time, once the whole took too long: one of so many parts of it."""
+_PARTS = 16
+"""Into so many parts rows are taken that do not go together."""
+_STARTING = 60.0
+"""Seconds that the process may take to begin, on a machine that is very busy."""
 
-_WORDS = {
-    "FLOAT": "CAST(CAST({} AS VARCHAR) AS DOUBLE)",
-    "UBIGINT": "CAST({} AS DECIMAL(38, 0))",
-    "HUGEINT": "CAST({} AS DECIMAL(38, 0))",
-    "UHUGEINT": "CAST({} AS DECIMAL(38, 0))",
-    "BIGNUM": "CAST({} AS DECIMAL(38, 0))",
-}
-"""How a DuckDB type that Arrow or Python has no exact word for becomes one that it has."""
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the expressions of one mapping may use."""
+
+    seconds: float = SECONDS
+    """For one batch of rows."""
+    memory: int = 1024
+    """Megabytes."""
+    restarts: int = 20
+    """How often their process may be started anew."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
     """An expression that was checked, with the columns that it may name; `is_json`: it gives JSON."""
 
+    name: str
+    """Of the property that it makes."""
     sql: str
     is_json: bool
     columns: frozenset[str]
+    type: pa.DataType
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an expression gives for each row, null where it fails, and the rows on which it does."""
+    """What an expression gives for each row, null where it fails, and why it does on which rows."""
 
     values: pa.ChunkedArray
-    failed: list[int]
+    failed: Mapping[int, str]
 
 
-def expression(text: str, schema: pa.Schema) -> Expression:
-    """Make an expression ready for rows of a schema; raises ConfigError, as the rest of a sentence."""
-    with expressions.engine().cursor() as session:
-        expressions.check(session, text)
-        named = expressions.names(session, text)
-        used = [name for name in schema.names if name.lower() in named or _ROW in named]
-        seen = [schema.field(name) for name in used or schema.names[:1]]
-        session.register("given", pa.schema(seen).empty_table())
-        kind = expressions.kind(session, text, _rows(seen))
-        sql = _shown(f"(\n{text}\n)", kind)
-        expressions.kind(session, f"TRY({sql})", _rows(seen))
-    return Expression(
-        sql, kind == "JSON" or sql.startswith("to_json("), frozenset(field.name for field in seen)
-    )
+class _Ended(Exception):
+    """The process is no more: what it did, such as `took longer than 60 s`."""
 
 
-def answers(asked: Sequence[Expression], schema: pa.Schema, table: pa.Table) -> list[Answer]:
-    """What each expression gives for the rows of a table that has the columns of the schema."""
-    if not asked:
-        return []
-    seen = [field for field in schema if any(field.name in each.columns for each in asked)]
-    columns = {field.name: table.column(field.name) for field in seen}
-    rows = pa.table(
-        {field.name: _readable(columns[field.name], is_json=ddl.is_json(field)) for field in seen}
-    )
-    with expressions.engine().cursor() as session:
-        answered = _asked(session, asked, seen, rows)
-        if answered is not None:
-            found = [answered.column(n) for n in range(len(asked))]
-        else:  # what TRY does not catch fails a whole query: each by itself, as far as it goes
-            found = [pa.chunked_array(_one_by_one(session, each, seen, rows)) for each in asked]
-    return [
-        Answer(pc.struct_field(each, 0), pc.indices_nonzero(each.is_null()).to_pylist()) for each in found
-    ]
+class Engine:
+    """The process in which expressions run, started when it is first needed; may be used from any thread.
+
+    It ends with the block, with `close`, or when nobody has the engine any more.
+    """
+
+    def __init__(self, named: str, limits: Limits | None = None) -> None:
+        self.named = named
+        """Whose expressions they are, for errors: `pipeline eu`."""
+        self.limits = limits or Limits()
+        self.restarts = 0
+        """How often its process had to be started anew."""
+        self._alone = threading.RLock()
+        self._children: list[bounded.Child] = []
+        """The process, if there is one."""
+        weakref.finalize(self, _end, self._children)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process; it would be started again."""
+        with self._alone:
+            _end(self._children)
+
+    def expression(self, text: str, schema: pa.Schema, name: str) -> Expression:
+        """Make an expression ready for rows of a schema; raises ConfigError, as the rest of a sentence."""
+        with self._alone:
+            asked = wire_sql.packed(schema.empty_table(), wire_sql.EXPRESSION, text.encode())
+            try:
+                answer, told = self._asked(asked, self.limits.seconds)
+            except _Ended as end:
+                raise errors.ConfigError(f"its SQL {end} before it saw a row; make it simpler") from None
+        made = msgspec.json.decode(told[wire_sql.MADE], type=wire_sql.Made)
+        kind = answer.schema.field(0).type.field(0).type
+        return Expression(name, made.sql, made.is_json, frozenset(made.columns), kind)
+
+    def answers(self, asked: Sequence[Expression], table: pa.Table, schema: pa.Schema) -> list[Answer]:
+        """What each expression gives for the rows of a table that has the columns of the schema.
+
+        Raises TidegateError where it is the expression that takes too long, or too much memory.
+        """
+        if not asked:
+            return []
+        seen = [field for field in schema if any(field.name in each.columns for each in asked)]
+        columns = [_readable(table.column(each.name), is_json=ddl.is_json(each)) for each in seen]
+        rows = pa.table(
+            columns,
+            schema=pa.schema([each.with_type(c.type) for each, c in zip(seen, columns, strict=True)]),
+        )
+        with self._alone:
+            return _Pass(self, rows).answers(asked)
+
+    def ask(self, asked: Sequence[Expression], rows: pa.Table, seconds: float) -> list[Answer]:
+        """One question, with a limit of its own; raises _Ended when the process did not live to answer it."""
+        texts = msgspec.json.encode([each.sql for each in asked])
+        found, _ = self._asked(wire_sql.packed(rows, wire_sql.ASKED, texts), seconds)
+        return [
+            Answer(
+                pc.struct_field(each, 0), dict.fromkeys(pc.indices_nonzero(each.is_null()).to_pylist(), FAILS)
+            )
+            for each in found.columns
+        ]
+
+    def _asked(self, question: bytes, seconds: float) -> tuple[pa.Table, dict[bytes, bytes]]:
+        child = self.started()
+        child.feed(frames.RECORDS, question)
+        parts: list[bytes] = []
+        try:
+            while True:
+                for frame in child.exchange(seconds):
+                    if frame.kind == frames.REFUSED:
+                        raise errors.ConfigError(frames.said(frame.body)[0])
+                    parts.append(frame.body)
+                    if frame.number == 1:
+                        return wire_sql.unpacked(b"".join(parts))
+        except bounded.Stopped as stopped:
+            self.restarts += 1
+            raise _Ended(self._ending(child, stopped, seconds)) from None
+        except errors.ConfigError:
+            raise
+        except BaseException:
+            _end(self._children)
+            raise
+
+    def started(self) -> bounded.Child:
+        """The process, started if there is none."""
+        if self._children and not self._children[0].is_alive:  # somebody else ended it
+            _end(self._children)
+        if not self._children:
+            self._start()
+        return self._children[0]
+
+    def _start(self) -> None:
+        settings = {"timeout": max(self.limits.seconds, _STARTING), "memory": self.limits.memory}
+        try:
+            child = bounded.Child("sql", settings)
+        except OSError as reason:
+            raise errors.TidegateError(
+                f"No process could be started for the SQL of the {self.named}: {reason.strerror}; see that there "
+                "are memory, processes and open files left, and run again."
+            ) from None
+        self._children.append(child)
+        try:
+            while not child.exchange(_STARTING):
+                pass
+        except bounded.Stopped as stopped:
+            status, words = child.ending() if stopped.kind == "ended" else (0, "")
+            last = words.strip().rpartition("\n")[2]
+            _end(self._children)
+            raise errors.TidegateError(
+                f"The process for the SQL of the {self.named} did not begin "
+                f"({last or _ended(status) or f'it said nothing for {_STARTING:g} s'}); see that the machine has "
+                "memory left, and run again."
+            ) from None
+
+    def _ending(self, child: bounded.Child, stopped: bounded.Stopped, seconds: float) -> str:
+        status, words = child.ending() if stopped.kind == "ended" else (0, "")
+        _end(self._children)
+        if stopped.kind == "late" or status == -signal.SIGALRM:
+            return f"took longer than {seconds:g} s"
+        if status == frames.OUT_OF_MEMORY or "bad_alloc" in words:
+            return f"took more than {self.limits.memory:,} MB of memory"
+        return f"ended its process ({_ended(status) or 'it said what is no answer'})"
+
+
+class _Pass:
+    """The answers for one batch of rows: in one go, or by looking for the rows with which that cannot be."""
+
+    def __init__(self, engine: Engine, rows: pa.Table) -> None:
+        self._engine, self._rows = engine, rows
+        self._spent = 0.0
+        """Seconds that were spent on looking for rows."""
+
+    def answers(self, asked: Sequence[Expression]) -> list[Answer]:
+        """What each expression gives for the rows."""
+        limits = self._engine.limits
+        try:
+            return self._engine.ask(asked, self._rows, limits.seconds)
+        except _Ended as end:
+            if len(asked) == 1:
+                return [self._in_parts(asked[0], self._rows, end)]
+        return [self._of(each, self._rows) for each in asked]
+
+    def _of(self, asked: Expression, rows: pa.Table) -> Answer:
+        self._engine.started()
+        begun = time.monotonic()
+        try:
+            [answer] = self._engine.ask([asked], rows, self._engine.limits.seconds / _SHARE)
+        except _Ended as end:
+            self._spent += time.monotonic() - begun
+            return self._in_parts(asked, rows, end)
+        self._spent += time.monotonic() - begun
+        return answer
+
+    def _in_parts(self, asked: Expression, rows: pa.Table, end: _Ended) -> Answer:
+        """What was too much at once, in parts, down to the rows that are too much by themselves."""
+        engine, count = self._engine, rows.num_rows
+        if self._spent > engine.limits.seconds or engine.restarts > engine.limits.restarts:
+            raise errors.TidegateError(
+                f"The {engine.named} cannot make {asked.name}: its SQL {end} over "
+                f"{f'{count:,} rows' if count > 1 else 'a row'}, and over too many others; make it simpler, or "
+                "write a function."
+            )
+        if count <= 1:
+            failed = dict.fromkeys(range(count), f"its SQL {end} on this row")
+            return Answer(pa.chunked_array([pa.nulls(count, asked.type)]), failed)
+        size = -(-count // _PARTS)
+        chunks: list[pa.Array] = []
+        failed = {}
+        for first in range(0, count, size):
+            part = self._of(asked, rows.slice(first, size))
+            chunks += part.values.cast(asked.type).chunks
+            failed |= {first + row: why for row, why in part.failed.items()}
+        return Answer(pa.chunked_array(chunks, asked.type), failed)
+
+
+def _end(children: list[bounded.Child]) -> None:
+    while children:
+        children.pop().close()
+
+
+def _ended(status: int) -> str:
+    """How a process ended, in words; nothing where it did not end by itself."""
+    if status >= 0:
+        return f"exit status {status}" if status else ""
+    with contextlib.suppress(ValueError):
+        return signal.Signals(-status).name
+    return f"signal {-status}"
 
 
 def _readable(column: pa.ChunkedArray, *, is_json: bool) -> pa.ChunkedArray:
     return documents.mended(column) if is_json else column
-
-
-def _shown(sql: str, kind: str) -> str:
-    """What an expression gives, as Arrow has it exactly; raises ConfigError, as the rest of a sentence."""
-    if kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION", "VARIANT")):
-        return f"to_json({sql})"
-    if kind in _KEPT or kind.startswith("DECIMAL"):
-        return sql
-    if kind in _WORDS:
-        return _WORDS[kind].format(sql)
-    if kind.startswith("TIMESTAMP"):
-        return f"CAST({sql} AS TIMESTAMP WITH TIME ZONE)"
-    if kind in ("BLOB", "GEOMETRY"):
-        raise errors.ConfigError("its SQL gives bytes; make them text, such as by hex(...)")
-    return f"CAST({sql} AS VARCHAR)"
-
-
-def _rows(seen: Sequence[pa.Field]) -> str:
-    """The rows that an expression sees: JSON is JSON, everything else as it is."""
-    shown = ", ".join(
-        f"CAST({name} AS JSON) AS {name}" if ddl.is_json(field) else name
-        for field in seen
-        for name in [base.quoted(field.name)]
-    )
-    return f"(SELECT {shown} FROM given) AS {_ROW}"
-
-
-def _asked(
-    session: duckdb.DuckDBPyConnection, asked: Sequence[Expression], seen: Sequence[pa.Field], rows: pa.Table
-) -> pa.Table | None:
-    """For each row what each expression gives, in a struct that is null where it fails; None where all fails."""
-    import duckdb
-
-    shown = ", ".join(f"TRY(struct_pack(v := {each.sql})) AS a{n}" for n, each in enumerate(asked))
-    session.register("given", rows)
-    try:
-        return session.sql(f"SELECT {shown} FROM {_rows(seen)}").to_arrow_table()
-    except duckdb.Error:
-        return None
-
-
-def _one_by_one(
-    session: duckdb.DuckDBPyConnection, asked: Expression, seen: Sequence[pa.Field], rows: pa.Table
-) -> list[pa.Array]:
-    """What an expression gives for rows that do not go together: halves, down to the rows that fail."""
-    answered = _asked(session, [asked], seen, rows)
-    if answered is not None:
-        found: list[pa.Array] = answered.column(0).chunks
-        return found
-    if rows.num_rows == 1:
-        empty = _asked(session, [asked], seen, rows.slice(0, 0))
-        kind = pa.struct([("v", pa.null())]) if empty is None else empty.column(0).type
-        return [pa.nulls(1, kind)]
-    half = rows.num_rows // 2
-    return [
-        chunk
-        for part in (rows.slice(0, half), rows.slice(half))
-        for chunk in _one_by_one(session, asked, seen, part)
-    ]

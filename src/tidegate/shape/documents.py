@@ -13,9 +13,6 @@ from tidegate.shape import values
 
 Path = tuple[str, ...]
 
-UNREADABLE = b"\xff"
-"""Stands where a document is nested too deep to be looked into; no JSON has this byte."""
-
 _ABSENT = msgspec.Raw(b"")
 _UNNAMEABLE = re.compile(r'["\\\x00-\x1f\ud800-\udfff]')
 """What msgspec takes in no name of a field."""
@@ -45,7 +42,7 @@ class Reader:
         self._many: msgspec.json.Decoder[list[object]] = msgspec.json.Decoder(list[struct | None])  # type: ignore[valid-type]  # made at run time
 
     def read(self, given: Sequence[bytes | None]) -> Mapping[Path, list[bytes | None]]:
-        """For each path what stands there in each document, None where nothing does, or UNREADABLE."""
+        """For each path what stands there in each document, None where nothing does."""
         tops = self._tops(given)
         return {
             path: _found(given, path)
@@ -73,13 +70,7 @@ def _found(given: Sequence[bytes | None], path: Path) -> list[bytes | None]:
     if not path:
         return list(given)
     find = values.finder(path)
-    found: list[bytes | None] = []
-    for document in given:
-        try:
-            found.append(None if document is None else find(document))
-        except RecursionError:
-            found.append(UNREADABLE)
-    return found
+    return [None if document is None else find(document) for document in given]
 
 
 def mended(column: pa.ChunkedArray) -> pa.ChunkedArray:

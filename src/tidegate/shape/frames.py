@@ -1,5 +1,7 @@
 """Frames in the pipes between Tidegate and the process of a function: what they carry is in `wire`.
 
+With the process of SQL expressions they carry what is in `wire_sql`, in parts, each with the number of parts left.
+
 Both sides read and write them alike; Tidegate's own end, which never waits for the process, is in `bounded`.
 """
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 import importlib.util
 import re
 import signal
+import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -23,8 +24,9 @@ from typing import Any, Literal, Self
 from tidegate import config, errors
 from tidegate.shape import bounded, frames, wire
 
-Kind = Literal["error", "result", "time", "memory", "ended", "garbled"]
-"""Why a record failed: an exception, a result that holds no properties, a limit, or what it did to its process."""
+Kind = Literal["record", "error", "result", "time", "memory", "ended", "garbled"]
+"""Why a record failed: it is nested too deep, an exception, a result that holds no properties, a limit, or what it
+did to its process."""
 
 _BATCH = 512
 """Records in one message."""
@@ -38,7 +40,7 @@ _AHEAD = 4
 class Code:
     """The text of a function; `name` stands in its errors."""
 
-    language: bounded.Language
+    language: Literal["python", "javascript"]
     text: str
     name: str = "function"
 
@@ -139,6 +141,25 @@ class Run:
         self.close()
 
     @property
+    def unguarded(self) -> str:
+        """What nothing but its language keeps the function from on this system, in a sentence; empty on most."""
+        if self.confined:
+            return ""
+        if self.code.language == "javascript":
+            by = "by V8 alone, which has neither"
+        else:
+            by = "by Python's own hooks alone, and code that is out to harm can get around them"
+        memory = (
+            ""
+            if sys.platform == "linux" or self.code.language == "javascript"
+            else ", and its memory has no limit"
+        )
+        return (
+            f"The kernel of this system guards no function (it offers no seccomp): the function {self.code.name} "
+            f"is kept from the network and from other processes {by}{memory}; run only code that you trust here."
+        )
+
+    @property
     def pid(self) -> int | None:
         """The id of the process, if there is one; it changes when it is started anew."""
         return self._child.pid if self._child else None
@@ -162,7 +183,8 @@ class Run:
                 self._feed(source)
                 if not self._waiting:
                     return
-                self._listen()
+                if self._waiting[0].outcome is None:
+                    self._listen()
                 while self._waiting and (outcome := self._waiting[0].outcome) is not None:
                     self._waiting.popleft()
                     yield outcome
@@ -217,8 +239,10 @@ class Run:
             if self._again:
                 asked = self._again.popleft()
             elif (record := next(source, None)) is not None:
-                asked = _Asked(encoded(record))
+                asked = _asked(encoded, record)
                 self._waiting.append(asked)
+                if asked.outcome is not None:
+                    continue
             else:
                 break
             batch.append(asked)
@@ -374,6 +398,13 @@ def _read(function: config.Function) -> Code:
         what = reason.strerror if isinstance(reason, OSError) else "it is not UTF-8 text"
         raise errors.ConfigError(f"the function {path} cannot be read: {what}") from None
     return Code("python" if function.python else "javascript", text, Path(path).name)
+
+
+def _asked(encoded: Callable[[dict[str, Any]], bytes], record: dict[str, Any]) -> _Asked:
+    try:
+        return _Asked(encoded(record))
+    except wire.TooDeep as reason:
+        return _Asked(b"", Failed(str(reason), str(reason), None, "record"))
 
 
 def _said(frame: bounded.Frame) -> tuple[str, int]:

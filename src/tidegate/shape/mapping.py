@@ -90,6 +90,7 @@ class Mapping:
     columns: frozenset[str]
     _model: profile.Profile
     _schema: pa.Schema
+    _engine: computed.Engine
     _rules: Mappings[str, tuple[_Rule, ...]]
     _readers: Mappings[str, documents.Reader]
 
@@ -114,11 +115,15 @@ class Mapping:
         }
         return self._model.gathered(table.num_rows, columns, origins, failed)
 
+    def close(self) -> None:
+        """End the process in which its SQL runs, if it has any."""
+        self._engine.close()
+
     def _given(self, table: pa.Table, failed: list[profile.Failure]) -> Iterator[_Given]:
         """What each rule finds, in the order of the properties; notes rows on which SQL fails."""
         rules = [rule for each in self._model.properties for rule in self._rules.get(each.name, ())]
         asked = [rule.source for rule in rules if isinstance(rule.source, computed.Expression)]
-        answers = iter(computed.answers(asked, self._schema, table))
+        answers = iter(self._engine.answers(asked, table, self._schema))
         inside = {
             column: reader.read(documents.mended(table.column(column)).cast(pa.binary()).to_pylist())
             for column, reader in self._readers.items()
@@ -134,7 +139,10 @@ class Mapping:
                 case computed.Expression(is_json=is_json):
                     answer = next(answers)
                     name = _dotted(rule)
-                    failed += [profile.Failure(row, rule.name, _failing(name)) for row in answer.failed]
+                    failed += [
+                        profile.Failure(row, rule.name, f"the property {name} cannot be made: {why}")
+                        for row, why in answer.failed.items()
+                    ]
                     if is_json:
                         yield _Given(answer.values.cast(pa.binary()).to_pylist(), None, checked=False)
                     else:
@@ -161,6 +169,7 @@ def compile(
     *,
     named: str,
     stream: str = CUSTOMERS,
+    seconds: float = computed.SECONDS,
 ) -> Mapping:
     """Make a mapping ready for tables of a schema, or of one that has its columns at least.
 
@@ -168,13 +177,14 @@ def compile(
     with one, those that it does not name are null. `named` is `pipeline eu_customers`, for errors. Raises
     ConfigError in one sentence for a property or field that is not there, with the nearest name, a constant that
     does not fit, and an expression that is none. What stands inside JSON is not known before its rows are.
+    `seconds` are for the SQL of one batch of rows.
     """
     if not map and stream != CUSTOMERS:
         raise errors.ConfigError(
             f"The {named} reads {stream}, where Tidegate does not know what is a customer's; say under `map` where "
             "each property comes from."
         )
-    compiler = _Compiler(model, schema, named)
+    compiler = _Compiler(model, schema, named, computed.Engine(named, computed.Limits(seconds)))
     rules = compiler.told(map) if map else compiler.usual()
     columns: set[str] = set()
     readers: dict[str, set[tuple[str, ...]]] = {}
@@ -188,14 +198,16 @@ def compile(
             if rule.source.steps:
                 readers.setdefault(rule.source.column.name, set()).add(rule.source.steps)
     ready = {name: documents.Reader(frozenset(paths)) for name, paths in readers.items()}
-    return Mapping(frozenset(columns), model, schema, grouped, ready)
+    return Mapping(frozenset(columns), model, schema, compiler.engine, grouped, ready)
 
 
 class _Compiler:
     """Finds what the rules of one mapping speak of."""
 
-    def __init__(self, model: profile.Profile, schema: pa.Schema, named: str) -> None:
-        self.schema, self.named = schema, named
+    def __init__(
+        self, model: profile.Profile, schema: pa.Schema, named: str, engine: computed.Engine
+    ) -> None:
+        self.schema, self.named, self.engine = schema, named, engine
         self.properties = {each.name: each for each in model.properties}
 
     def told(self, map: Mappings[str, config.MapValue]) -> list[_Rule]:
@@ -262,7 +274,7 @@ class _Compiler:
         if told.source is not None:
             return self._field(told.source)
         if told.sql is not None:
-            return computed.expression(told.sql, self.schema)
+            return self.engine.expression(told.sql, self.schema, name)
         steps = [each for each in (told.type and targets.Target(told.type), target) if each]
         made = casting.objects([told.value], steps[0])
         for step in steps[1:]:
@@ -311,7 +323,3 @@ def _objects(parts: Sequence[tuple[_Rule, _Given]], count: int) -> list[object]:
 
 def _dotted(rule: _Rule) -> str:
     return ".".join((rule.name, *rule.members))
-
-
-def _failing(name: str) -> str:
-    return f"the property {name} cannot be made: its SQL fails on this row; TRY(...) around it gives null instead"

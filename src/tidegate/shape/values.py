@@ -21,6 +21,7 @@ import msgspec
 from tidegate import errors
 from tidegate.config import conditions
 from tidegate.rows import text
+from tidegate.shape import deep
 
 MISSING, NULL, EMPTY, FULL = range(4)
 """How much is there: no such key; null; an empty text, list or object; anything else."""
@@ -121,13 +122,13 @@ def _member(step: str) -> Callable[[bytes], bytes | None]:
         kind: Any = msgspec.defstruct("Member", [("found", msgspec.Raw, field)])
         decoder = msgspec.json.Decoder(kind)
     except ValueError:  # it takes no name with a quote, a backslash, a control character or half a surrogate
-        return lambda raw: text.members(raw).get(step)
+        return lambda raw: _members(raw).get(step)
 
     def member(raw: bytes) -> bytes | None:
         try:
             return bytes(decoder.decode(raw).found) or None
-        except msgspec.DecodeError:
-            return text.members(raw).get(step)
+        except (msgspec.DecodeError, RecursionError):
+            return _members(raw).get(step)
 
     return member
 
@@ -139,10 +140,26 @@ def _element(step: str) -> Callable[[bytes], bytes | None]:
     number = int(step)
 
     def element(raw: bytes) -> bytes | None:
-        elements = text.elements(raw)
+        elements = _elements(raw)
         return elements[number] if number < len(elements) else None
 
     return element
+
+
+def _members(raw: bytes) -> dict[str, bytes]:
+    """The members of an object, however deep it goes."""
+    try:
+        return text.members(raw)
+    except RecursionError:
+        return deep.members(raw)
+
+
+def _elements(raw: bytes) -> list[bytes]:
+    """The elements of a list, however deep it goes."""
+    try:
+        return text.elements(raw)
+    except RecursionError:
+        return deep.elements(raw)
 
 
 def state(raw: bytes) -> int:
@@ -187,7 +204,7 @@ def items(raw: bytes) -> list[str] | None:
     if raw[:1] != b"[":
         return None
     try:
-        return [each for each in map(shown, text.elements(raw)) if each is not None]
+        return [each for each in map(shown, _elements(raw)) if each is not None]
     except ValueError:
         return None
 

@@ -28,7 +28,7 @@ import msgspec
 LARGEST_RESULT = 16 << 20
 """Bytes of one result, as JSON."""
 DEEPEST = 100
-"""Lists and objects inside each other in a result."""
+"""Lists and objects inside each other, in a record and in a result."""
 EXACT = 2**53 - 1
 """Integers up to here are doubles, too, and no other integer is the same double."""
 
@@ -51,6 +51,13 @@ class Unfit(Exception):
         super().__init__(f"{place} {what}")
 
 
+class TooDeep(Exception):
+    """A record that is nested far deeper than any function is given."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the record is nested more than {DEEPEST} levels deep, which no function is given")
+
+
 class Fault(NamedTuple):
     """How a record failed, as the process tells it."""
 
@@ -61,12 +68,15 @@ class Fault(NamedTuple):
 
 
 def for_python(record: dict[str, Any]) -> bytes:
-    """A record as Python reads it, see `python_batch`; raises TypeError for a value that no function is given."""
+    """A record as Python reads it, see `python_batch`; raises TypeError for a value that no function is given.
+
+    Raises TooDeep for a record whose depth Python cannot follow; those that `DEEPEST` allows it always can.
+    """
     return _encoded(record, _to_msgpack.encode, _MSGPACK)
 
 
 def for_javascript(record: dict[str, Any]) -> bytes:
-    """A record as JavaScript reads it, see `javascript_batch`; raises TypeError as `for_python`."""
+    """A record as JavaScript reads it, see `javascript_batch`; raises TypeError and TooDeep as `for_python`."""
     return _encoded(record, _to_json.encode, _JSON)
 
 
@@ -144,6 +154,8 @@ def _encoded(record: dict[str, Any], encode: Callable[[Any], bytes], makers: _Ma
         raise TypeError(
             f"a record holds a value of type {kind.__name__}, which no function is given"
         ) from None
+    except RecursionError:
+        raise TooDeep from None
 
 
 def _mapped(record: dict[str, Any], makers: _Makers) -> dict[str, Any]:
