@@ -222,6 +222,30 @@ def test_every_mistake_is_told_at_once_in_the_order_of_the_file(folder: Path) ->
             "4:65: pulls.p.streams.customers.hash[0]: the stream has no such column; did you mean 'email'?",
         ),
         (
+            "pulls: {p: {from: acme, to: local, streams: {charges: {derive: {amount: {value: 1}}}}}}",
+            "4:65: pulls.p.streams.charges.derive.amount: charges has a column of this name already; give yours",
+        ),
+        (
+            'pulls: {p: {from: acme, to: local, streams: {"*": {derive: {status: {value: 1}}}}}}',
+            "4:61: pulls.p.streams.*.derive.status: issuing_disputes has a column of this name already",
+        ),
+        (
+            "pulls: {p: {from: acme, to: local, streams: {charges: {derive: {_net: {value: 1}}}}}}",
+            "4:65: pulls.p.streams.charges.derive._net: names with an underscore first are Tidegate's own",
+        ),
+        (
+            "pulls: {p: {from: acme, to: local, streams: {charges: {derive: {Net: {value: 1}}}}}}",
+            "4:65: pulls.p.streams.charges.derive.Net: warehouses ignore case, so a name is in lower case",
+        ),
+        (
+            "pulls: {p: {from: acme, to: local, streams: {charges: {derive: {net: {value: 1, sql: x}}}}}}",
+            "4:65: pulls.p.streams.charges.derive.net: give exactly one of `from`, `value` and `sql`",
+        ),
+        (
+            "pulls: {p: {from: acme, to: local, streams: {charges: {derive: {net: x}, hash: [nett]}}}}",
+            "4:81: pulls.p.streams.charges.hash[0]: the stream has no such column; did you mean 'net'?",
+        ),
+        (
             'pulls: {p: {from: acme, to: local, streams: {"*": {exclude: [zzz]}}}}',
             "4:62: pulls.p.streams.*.exclude[0]: the stream has no such column; `tidegate schema STREAM` lists",
         ),

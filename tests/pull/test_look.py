@@ -117,6 +117,43 @@ def test_more_than_a_page_is_a_page(business: Stripe) -> None:
     assert len(newest(business.url, "charges", 1_000)) == 100
 
 
+def chosen(url: str, stream: str, *wanted: str) -> list[object]:
+    rows = asyncio.run(look.chosen(scope.Source(KEY, url, rate_limit="off"), stream, wanted)).to_pylist()
+    return ids(rows)
+
+
+def test_chosen_objects_come_in_the_order_in_which_they_are_asked_for(business: Stripe) -> None:
+    wanted = [str(line["object"]["id"]) for line in business.truth("charges")][7:2:-2]
+    assert chosen(business.url, "charges", *wanted) == wanted
+    business.control("stats/reset", {})
+    assert chosen(business.url, "charges", wanted[1]) == wanted[1:2]
+    assert business.requests() == 2  # whose they are, and which
+
+
+def test_an_object_that_is_not_there_is_told_by_its_id() -> None:
+    def gone(_: scripted.Query) -> scripted.Answer:
+        return 200, {"id": "cus_1", "object": "customer", "deleted": True}
+
+    def missing(_: scripted.Query) -> scripted.Answer:
+        return 404, {
+            "error": {"type": "invalid_request_error", "code": "resource_missing", "message": "No such"}
+        }
+
+    routes: dict[str, scripted.Route] = {"/v1/customers/cus_1": gone, "/v1/customers/cus_2": missing}
+    with double.serving(scripted.Script(routes=routes)) as url:
+        with pytest.raises(
+            errors.ConfigError, match="The object cus_1 of the stream customers is deleted at"
+        ):
+            chosen(url, "customers", "cus_1")
+        with pytest.raises(errors.ConfigError, match="Stripe has no object cus_2 among the customers"):
+            chosen(url, "customers", "cus_2")
+
+
+def test_children_that_are_known_by_their_parents_only_are_not_chosen(business: Stripe) -> None:
+    with pytest.raises(errors.ConfigError, match="cannot be read by their ids alone"):
+        chosen(business.url, "customer_balance_transactions", "cbtxn_1")
+
+
 def test_a_stream_that_stripe_does_not_have() -> None:
     with pytest.raises(errors.ConfigError, match="no stream 'charge'; did you mean 'charges'"):
         newest("http://127.0.0.1:1", "charge")

@@ -321,6 +321,55 @@ def test_what_is_filtered_and_hashed_reaches_the_table_so(business: Stripe, tmp_
         assert all("name" not in row for row in rows)
 
 
+# Derived columns
+
+NET = "derive: {net: {sql: amount - amount_refunded}, country: billing_details.address.country}"
+
+
+def test_derived_columns_are_kept_beside_a_list_of_columns_unless_they_are_excluded(tmp_path: Path) -> None:
+    chosen = choice(tmp_path, "charges", f"columns: [id, amount], exclude: [country], {NET}")
+    assert chosen.columns == {"id", "amount"}
+    assert list(chosen.derive) == ["net"]
+    hashed = choice(tmp_path, "charges", f"hash: [country, receipt_email], {NET}")
+    assert hashed.hashed == {"country", "receipt_email"}
+    assert choice(tmp_path, "charges", f"columns: {{country: hash}}, {NET}").hashed == {"country"}
+    assert choice(tmp_path, "charges", f"columns: {{country: exclude}}, {NET}").derive.keys() == {"net"}
+
+
+def test_derived_columns_of_all_streams(tmp_path: Path) -> None:
+    (job,) = jobs(tmp_path, '"*": {derive: {origin: {value: stripe}}}, charges: {}, customers: {derive: {}}')
+    derived = {name: list(each.derive) for name, each in job.options.choices.items()}
+    assert derived.pop("customers") == []
+    assert set(map(tuple, derived.values())) == {("origin",)}
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ("derive: {net: amount_}", "stream charges cannot make net: the field amount_ is not there"),
+        ("derive: {net: {sql: amount +}}", "stream charges cannot make net: it is no SQL"),
+        (
+            "derive: {net: amount}, where: {field: net, op: '>', value: 5}",
+            "`where` asks for net, which is a derived column",
+        ),
+    ],
+)
+def test_what_cannot_be_derived_is_said_with_its_place(tmp_path: Path, options: str, why: str) -> None:
+    with pytest.raises(errors.ConfigError, match=rf"^pulls\.all\.streams\.charges: .*{why}"):
+        choice(tmp_path, "charges", options)
+
+
+def test_derived_columns_in_words(tmp_path: Path) -> None:
+    jobs(tmp_path, f"charges: {{{NET[:-1]}, web: {{value: web}}}}}}")
+    pull = config.load(tmp_path / "tidegate.yaml").pulls["all"]
+    found = settings.derived_columns(pull, STREAMS["charges"], "all")
+    assert [(column.name, str(column.type), settings.origin(told)) for column, told in found] == [
+        ("net", "int64", "amount - amount_refunded"),
+        ("country", "string", "the field billing_details.address.country"),
+        ("web", "string", 'always "web"'),
+    ]
+
+
 # Whose data, and which file
 
 

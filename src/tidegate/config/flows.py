@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import datetime as dt
 import fnmatch
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
-from pydantic import BeforeValidator, Discriminator, Field, SecretStr, StringConstraints, Tag
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    SecretStr,
+    StringConstraints,
+    Tag,
+)
 
-from tidegate.config import conditions, values
+from tidegate.config import conditions, pipelines, values
 
 Treatment = Literal["keep", "hash", "exclude"]
 
@@ -81,6 +90,33 @@ class Connection(values.Base):
         return self.api_key or (self.oauth.access_token if self.oauth is not None else None)
 
 
+LONGEST_NAME = 63
+"""Characters of the longest name of a column that every warehouse takes."""
+
+_COLUMN = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
+
+
+def column_name(name: str) -> str:
+    """The name of a column of your own; raises ValueError for one that cannot stand in every warehouse."""
+    if name.startswith("_"):
+        raise ValueError("names with an underscore first are Tidegate's own; leave it out")
+    if name != name.lower() and _COLUMN.fullmatch(name.lower()):
+        raise ValueError(f"warehouses ignore case, so a name is in lower case; write {name.lower()}")
+    if not _COLUMN.fullmatch(name) or len(name) > LONGEST_NAME:
+        raise ValueError(
+            f"a column's name has letters from a to z, digits and underscores, a letter first, and {LONGEST_NAME} "
+            "characters at most"
+        )
+    return name
+
+
+class Derived(pipelines.MapValue):
+    """What a column of your own is computed from: exactly one of `from`, `value` and `sql`."""
+
+    type: pipelines.PropertyType | None = None
+    """What the column holds; by default what its field, SQL or constant does, and text for a path into JSON."""
+
+
 class StreamOptions(values.Base):
     """How one stream is pulled; what is not said is taken from `"*"`."""
 
@@ -93,13 +129,18 @@ class StreamOptions(values.Base):
         | Annotated[dict[values.Text, Treatment], Tag("<map>")],
         Discriminator(lambda value: "<map>" if isinstance(value, dict) else "<list>"),
     ] = Field(default_factory=dict)
-    """A list keeps only these columns; a mapping says `keep`, `hash` or `exclude` for some."""
+    """A list keeps only these of Stripe's columns; a mapping says `keep`, `hash` or `exclude` for some."""
     exclude: tuple[values.Text, ...] = ()
     """Columns to leave out."""
     hash: tuple[values.Text, ...] = ()
     """Columns to replace by their SHA-256, so that they still join but tell nothing."""
+    derive: Mapping[
+        Annotated[str, AfterValidator(column_name)],
+        Annotated[Derived, BeforeValidator(pipelines.origin, json_schema_input_type=str | Derived)],
+    ] = Field(default_factory=dict)
+    """Columns of your own, after Stripe's: name -> field, or where else it comes from."""
     where: conditions.Filter | None = None
-    """Only rows for which this holds."""
+    """Only rows for which this holds, by what Stripe says of them; derived columns cannot be asked for."""
     history: bool = False
     """Keep every version of a row in `<stream>_history`, with `_valid_from` and `_valid_to`."""
     deletes: Literal["soft", "hard"] = "soft"

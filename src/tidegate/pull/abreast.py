@@ -72,6 +72,9 @@ async def bring(
             await loader.finish()
         except errors.TidegateError as error:
             ends.append(error)
+        for each in pull.streams.values():
+            for note in each.shape.derived.notes():
+                pull.screen.note(note)
     if not ends:
         await asyncio.to_thread(_scrub, pull, scrubbers, saved)
     is_whole = work is not cycle.run and not ends and not scrubbers and len(saved) <= ABREAST
@@ -149,8 +152,9 @@ def _shape(pull: run.Pull, name: str) -> tuple[object, ...]:
     choice = pull.options.choices.get(name, scope.Choice())
     table = choice.table or name
     shown = (choice.columns, choice.hashed, choice.where, choice.hard, choice.history, table)
+    derived = [(name, each.source, each.value, each.sql, each.type) for name, each in choice.derive.items()]
     lost = [pull.lost[name]] if name in pull.lost else []
-    return (pull.stripe.api_version, *shown, *lost)
+    return (pull.stripe.api_version, *shown, *derived, *lost)
 
 
 def _wishes(pull: run.Pull, account: str) -> cycle.Wishes:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from tidegate import catalog, errors
-from tidegate.pull import backfill, plan, reading, reconcile, refresh, relist, tail, verdict, walks
+from tidegate.pull import backfill, moving, plan, reading, reconcile, refresh, relist, tail, verdict, walks
 
 BETWEEN = 60.0
 """Seconds between two looks at the events while lists are read for long."""
@@ -58,6 +58,7 @@ def prefixes(account: str) -> Iterable[str]:
         "held",
         "shut",
         "shape",
+        "moved",
     )
     return (f"{name}/{account}" for name in names)
 
@@ -235,9 +236,10 @@ async def _demand(
     relist.add(entries, _refreshed(shared, wishes, known, saved, now) - begun, relist.Entry(now, FULL))
     shapes = msgspec.json.decode(saved.get(f"shape/{account}", "{}"), type=dict[str, str])
     other = {name for name in stored if shapes.get(name, wishes.shapes[name]) != wishes.shapes[name]}
-    relist.add(
-        entries, other, relist.Entry(now, "other columns or rows of it are wanted, or its table was gone")
-    )
+    why = "other columns or rows of it are wanted, or its table was gone"
+    relist.add(entries, other, relist.Entry(now, why))
+    if other:
+        shared.screen.note(f"{account}: {', '.join(sorted(other))}: {why}; listing again.")
     unknown = wishes.lost & set(shared.targets) - set(shapes)
     relist.add(entries, unknown, relist.Entry(now, "its table was there before"))
     state = tail.crowded(known, saved, account, now)
@@ -255,6 +257,7 @@ async def _demand(
     for name in set(entries) - set(shared.targets):
         if entries[name].regular:
             del entries[name]
+    state |= moving.due(shared, wishes.wanted, saved, entries, stored=stored, now=now)
     state[relist.key(account)] = relist.text(entries)
     state[f"shape/{account}"] = msgspec.json.encode(shapes | dict(wishes.shapes)).decode()
     _commit(shared, saved, {name: text for name, text in state.items() if saved.get(name) != text})

@@ -169,7 +169,7 @@ def _read_for(shared: reading.Reading, known: Ways, dirty: Dirty) -> Dirty | Non
     node = None if dirty.whole_list else _node(shared, known, dirty)
     if dirty.whole_list or node is None:
         return dirty if dirty.whole_list else None
-    template, names = _route(node)
+    template, names = route(node)
     if template and (len(names) < 2 or dirty.parent):
         return dirty
     if not dirty.parent:
@@ -186,7 +186,7 @@ def _node(shared: reading.Reading, known: Ways, dirty: Dirty) -> plan.Node | Non
     return next((node for node in nodes if _fits(shared, node, dirty)), nodes[0] if nodes else None)
 
 
-def _route(node: plan.Node) -> tuple[str, list[str]]:
+def route(node: plan.Node) -> tuple[str, list[str]]:
     """The template of the path of one row, and the names in it."""
     template = node.origin.retrieve or node.stream.retrieve
     return template, [part[1:-1] for part in template.split("/") if part.startswith("{")]
@@ -199,14 +199,14 @@ def _fits(shared: reading.Reading, node: plan.Node, dirty: Dirty) -> bool:
 
 async def _row(shared: reading.Reading, node: plan.Node, dirty: Dirty) -> None:
     """One object by its id."""
-    template, names = _route(node)
+    template, names = route(node)
     shared.told.add(dirty.id)
     filled = dict(zip(names, (dirty.parent, dirty.id) if len(names) > 1 else (dirty.id,), strict=True))
     way = trip(shared, node)
     expand = [name.removeprefix("data.") for name in way.expand(node)]
     began = shared.client.clock.now()
     try:
-        answer = await way.get(pages.path(template, filled), _expanded(expand, node), template)
+        answer = await way.get(pages.path(template, filled), expanded(expand, node), template)
     except errors.Missing as error:
         if reading.is_elsewhere(error):
             raise
@@ -227,7 +227,7 @@ async def _row(shared: reading.Reading, node: plan.Node, dirty: Dirty) -> None:
     way.add(await reading.pieces(way, node, rows, answer.version, len(answer.body), owner))
 
 
-def _expanded(expand: Sequence[str], node: plan.Node) -> pages.Params:
+def expanded(expand: Sequence[str], node: plan.Node) -> pages.Params:
     if not expand:
         return {}
     return {"include": expand} if node.stream.api == "v2" else {"expand[]": expand}

@@ -28,6 +28,7 @@ from tidegate.pull import (
     report,
     retention,
     scope,
+    shaping,
 )
 from tidegate.stripe import client
 from tidegate.warehouse import base
@@ -119,8 +120,11 @@ class Pull:
             await asyncio.gather(telling, return_exceptions=True)
 
     async def once(self) -> report.Result:
-        """One pull."""
+        """One pull; what counts from a moment in its filters counts from its beginning."""
         self.doing.begin()
+        now = self.options.now or dt.datetime.now(dt.UTC)
+        for name, each in self.streams.items():
+            self.streams[name] = dataclasses.replace(each, shape=shaping.at(each.shape, now))
         outcomes: list[report.Outcome] = []
         tally, sent = client.Tally(), dataclasses.replace(self.stripe.tally)
         end: errors.TidegateError | None = None

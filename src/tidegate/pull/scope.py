@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
 from tidegate import catalog, config
-from tidegate.pull import load, reading, report, shaping
+from tidegate.pull import derived, load, reading, report, shaping
 from tidegate.rows import decode
 from tidegate.stripe import client, pace, purse
 from tidegate.warehouse import base
@@ -49,6 +50,8 @@ class Choice:
     refresh: bool = False
     """Read whole in every pull."""
     lookback: int | None = None
+    derive: Mapping[str, config.Derived] = field(default_factory=dict)
+    """Columns that are computed from what Stripe says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,8 @@ class Options:
     before_start: Literal["include", "exclude"] = "include"
     accept: frozenset[str] = frozenset()
     retention: config.Retention = field(default_factory=config.Retention)
+    now: dt.datetime | None = None
+    """From when relative dates count; without, from the moment at which each pull begins."""
 
 
 def connect(source: Source, listener: client.Listener | None = None) -> client.Client:
@@ -128,11 +133,12 @@ def starts(options: Options, streams: Iterable[str]) -> dict[str, int | None]:
 def target(stream: catalog.Stream, account: str, options: Options) -> load.Target:
     """Where a stream's rows go, and as which columns."""
     choice = options.choices.get(stream.name, Choice())
+    made = derived.compile(choice.derive, decode.schema(stream), stream=stream.name)
     decoder = decode.Decoder(
         stream,
-        columns=shaping.needed(stream, choice.columns, choice.where),
+        columns=shaping.needed(stream, choice.columns, choice.where, made),
         hashed=choice.hashed,
-        hidden=shaping.hidden(stream, choice.columns, choice.where),
+        hidden=shaping.hidden(stream, choice.columns, choice.where, made),
     )
     shape = shaping.shape(
         stream,
@@ -141,8 +147,10 @@ def target(stream: catalog.Stream, account: str, options: Options) -> load.Targe
         columns=choice.columns,
         hashed=choice.hashed,
         where=choice.where,
+        derived=made,
         hard=choice.hard,
         history=choice.history,
+        now=options.now,
     )
     return load.Target(stream, account, decoder, shape, report.Outcome(stream.name, account))
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tidegate import catalog, config, errors, warehouse
 from tidegate.pull import scope, shaping
 from tidegate.rows import decode
 from tidegate.warehouse import base
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,25 @@ def _job(file: config.Config, name: str, full_refresh: bool, lookback_given: boo
     return Job(name, source(connection), options, file.warehouses[pull.warehouse])
 
 
+def derived_columns(
+    pull: config.Pull, stream: catalog.Stream, name: str
+) -> list[tuple[pa.Field, config.Derived]]:
+    """The derived columns of a stream in a pull, with what they are computed from.
+
+    Raises ConfigError, which says where, for one that cannot be.
+    """
+    choice = _choice(pull, stream, name, None)
+    table = scope.target(stream, "", scope.Options(choices={stream.name: choice})).table.schema
+    return [(table.field(column), told) for column, told in choice.derive.items()]
+
+
+def origin(told: config.Derived) -> str:
+    """What a derived column is computed from, in words."""
+    if told.sql is not None:
+        return told.sql
+    return f"the field {told.source}" if told.source is not None else f"always {json.dumps(told.value)}"
+
+
 def _start(date: dt.datetime | None, lookback: dt.timedelta) -> int | None:
     """The effective start: `start_date` less the lookback, unix seconds."""
     return None if date is None else int((date - lookback).timestamp())
@@ -100,7 +124,7 @@ def _choice(
     kept = (columns if options.only is None else columns & options.only) - options.excluded
     choice = scope.Choice(
         columns=None if kept == columns else frozenset(kept),
-        hashed=options.hashed & kept,
+        hashed=options.hashed & (kept | set(options.derive) - options.excluded),
         where=options.where,
         hard=options.deletes == "hard",
         history=options.history,
@@ -110,10 +134,10 @@ def _choice(
         ),
         refresh=options.mode == "full_refresh",
         lookback=None if options.lookback is None else int(options.lookback.total_seconds()),
+        derive={column: each for column, each in options.derive.items() if column not in options.excluded},
     )
-    if (
-        choice.where is not None or choice.hashed
-    ):  # what cannot be asked or hashed is said before anything is read
+    # What cannot be asked, hashed or derived is said before anything is read.
+    if choice.where is not None or choice.hashed or choice.derive:
         try:
             scope.target(stream, "", scope.Options(choices={stream.name: choice}))
         except errors.ConfigError as error:

@@ -1,4 +1,5 @@
-"""From rows as Stripe has them to loads as the table wants them: chosen columns, hashed ones, the rows that belong.
+"""From rows as Stripe has them to loads as the table wants them: chosen columns, hashed and derived ones, rows that
+belong.
 
 A stream's `Shape` says what its table looks like; `rows`, `past`, `gone` and `swept` turn what was read into loads
 for the warehouse. A row that does not match `where` any more leaves the table like a deleted one, but without a
@@ -8,6 +9,7 @@ for the warehouse. A row that does not match `where` any more leaves the table l
 from __future__ import annotations
 
 import collections
+import dataclasses
 import datetime as dt
 import functools
 import hashlib
@@ -18,6 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tidegate import catalog, config, errors
+from tidegate.config import conditions
+from tidegate.pull import derived as deriving
 from tidegate.rows import columns as arrow
 from tidegate.rows import decode
 from tidegate.shape import filters
@@ -53,20 +57,32 @@ class Shape:
     """The schema of the rows as they are decoded."""
     expanded: frozenset[str] = frozenset()
     """Columns that Stripe tells only when asked to, wholly or in part: an event's payload lacks them."""
+    derived: deriving.Derived = deriving.NONE
+    """Columns that are computed from what Stripe says."""
+    moving: config.Filter | None = None
+    """`where`, if it counts from a moment, so that its answer changes while the rows do not."""
+    moment: int = 0
+    """The moment from which it counts, unix seconds."""
 
     @property
     def plain(self) -> bool:
         """Is every row stored just as it is decoded?"""
-        return self.where is None and not self.hashed and self.table.schema.names == self.given.names
+        return (
+            self.where is None
+            and not self.hashed
+            and not self.derived.schema.names
+            and self.table.schema.names == self.given.names
+        )
 
     @property
     def readable(self) -> frozenset[str]:
         """Columns of the table that hold what Stripe says."""
-        return frozenset(self.table.schema.names) - self.hashed
+        return frozenset(self.table.schema.names) - self.hashed - self.derived.names
 
     def judges(self, carried: Collection[str]) -> bool:
-        """Can `where` be asked of rows that do not tell these columns?"""
-        return self.where is None or not self.where.columns & set(carried)
+        """Can `where` be asked, and be derived what is, of rows that do not tell these columns?"""
+        asked = self.derived.columns if self.where is None else self.derived.columns | self.where.columns
+        return not asked & set(carried)
 
 
 def shape(
@@ -77,28 +93,36 @@ def shape(
     columns: frozenset[str] | None = None,
     hashed: Collection[str] = (),
     where: config.Filter | None = None,
+    derived: deriving.Derived = deriving.NONE,
     hard: bool = False,
     history: bool = False,
+    now: dt.datetime | None = None,
 ) -> Shape:
     """The shape of a stream's table; the decoder converts what `needed` says.
 
-    Raises ConfigError for a column that cannot be hashed, and for a filter that cannot be asked.
+    `derived` are those of its columns that are kept; relative dates in `where` count from `now`. Raises ConfigError
+    for a column that cannot be hashed, and for a filter that cannot be asked.
     """
+    now = now or dt.datetime.now(dt.UTC)
     name = table or stream.name
     key = ("_account_id", *stream.key)
     given: pa.Schema = decoder.schema
     for column in sorted(hashed):
         if column.startswith("_") or column in (*key, "created", stream.created_field):
             raise errors.ConfigError(f"{stream.name}.{column} cannot be hashed: Tidegate itself goes by it")
-        if column not in {field.name for field in decode.fields(stream)}:
+        if column not in {field.name for field in decode.fields(stream)} | derived.names:
             raise errors.ConfigError(
                 f"{stream.name}.{column} cannot be hashed: there is no such column; `tidegate schema "
                 f"{stream.name}` lists them"
             )
     kept = [
         pa.field(field.name, pa.string()) if field.name in hashed else field
-        for field in given
-        if columns is None or field.name.startswith("_") or field.name in columns or field.name in key
+        for field in _with(given, derived.schema)
+        if columns is None
+        or field.name.startswith("_")
+        or field.name in columns
+        or field.name in key
+        or field.name in derived.names
     ]
     past = [field for field in kept if field.name not in (*stream.expand, "_deleted_at")]
     return Shape(
@@ -106,41 +130,90 @@ def shape(
         base.Table(name + HISTORY, pa.schema([*past, *_SPAN]), (*key, "_valid_from"), "")
         if history
         else None,
-        None if where is None else filters.compile(where, given),
+        None if where is None else _compiled(where, given, derived, now),
         frozenset(hashed) & {field.name for field in kept},
         hard,
         given,
         frozenset(name.partition(".")[0] for name in stream.expand),
+        derived,
+        where if where is not None and filters.moves(where, given) else None,
+        int(now.timestamp()),
     )
 
 
+def at(shape: Shape, now: dt.datetime) -> Shape:
+    """The same, with the relative dates of `where` counted from another moment."""
+    if shape.moving is None:
+        return shape
+    where = filters.compile(shape.moving, shape.given, now)
+    return dataclasses.replace(shape, where=where, moment=int(now.timestamp()))
+
+
+def _compiled(
+    where: config.Filter, given: pa.Schema, derived: deriving.Derived, now: dt.datetime
+) -> filters.Predicate:
+    """The filter; raises ConfigError also where it names a column that does not come from Stripe."""
+    for name in sorted(_named(where) & derived.names):
+        raise errors.ConfigError(
+            f"`where` asks for {name}, which is a derived column; it is asked of what Stripe says, so name what "
+            f"{name} is computed from"
+        )
+    return filters.compile(where, given, now)
+
+
+def _named(where: config.Filter) -> set[str]:
+    """The first step of every field that a filter names."""
+    if isinstance(where, conditions.Condition):
+        return {where.field.partition(".")[0]}
+    parts = where.all if isinstance(where, conditions.All) else where.any
+    return set().union(*map(_named, parts))
+
+
+def _with(given: pa.Schema, derived: pa.Schema) -> list[pa.Field]:
+    """The columns of a table in their order: derived ones come after Stripe's own, before those that are ours."""
+    place = given.get_field_index("_extra")
+    return [*list(given)[:place], *derived, *list(given)[place:]]
+
+
 def needed(
-    stream: catalog.Stream, columns: frozenset[str] | None, where: config.Filter | None
+    stream: catalog.Stream,
+    columns: frozenset[str] | None,
+    where: config.Filter | None,
+    derived: deriving.Derived = deriving.NONE,
 ) -> frozenset[str] | None:
-    """The columns that a decoder must convert, None for all: those that are kept, and those that `where` asks for.
+    """The columns that a decoder must convert, None for all: those that are kept, asked for, or computed from.
 
     Raises ConfigError for a filter that cannot be asked.
     """
     if columns is None:
         return None
-    return columns | (frozenset() if where is None else filters.compile(where, decode.schema(stream)).columns)
+    given = decode.schema(stream)
+    asked = (
+        frozenset() if where is None else _compiled(where, given, derived, dt.datetime.now(dt.UTC)).columns
+    )
+    return columns | asked | derived.columns
 
 
 def hidden(
-    stream: catalog.Stream, columns: frozenset[str] | None, where: config.Filter | None
+    stream: catalog.Stream,
+    columns: frozenset[str] | None,
+    where: config.Filter | None,
+    derived: deriving.Derived = deriving.NONE,
 ) -> frozenset[str]:
-    """The columns that only `where` asks for, and that must show up nowhere."""
-    return (needed(stream, columns, where) or frozenset()) - (columns or frozenset())
+    """The columns that are only asked for or computed from, and that must show up nowhere."""
+    return (needed(stream, columns, where, derived) or frozenset()) - (columns or frozenset())
 
 
 def rows(shape: Shape, rows: pa.Table, *, carried: frozenset[str], payload: bool) -> list[base.Load]:
     """Loads for rows that were read, or that a payload told; `carried` columns they do not tell.
 
-    Stubs of deleted objects become tombstones, and rows that `where` does not want leave. Raises ConfigError when
-    `where` asks for a column that is not told.
+    Stubs of deleted objects become tombstones, and rows that `where` does not want leave. What is derived from a
+    column that is not told is not told either. Raises ConfigError when `where` asks for such a column.
     """
     untold = carried | shape.expanded if payload else carried
-    if shape.where is not None and not shape.judges(untold):
+    if shape.derived.columns & untold:
+        carried |= shape.derived.names
+    if shape.where is not None and shape.where.columns & untold:
         lacking = ", ".join(sorted(shape.where.columns & untold))
         raise errors.ConfigError(
             f"what Stripe says of {shape.table.name} lacks {lacking}, which `where` asks for, so that no row of it "
@@ -159,7 +232,7 @@ def rows(shape: Shape, rows: pa.Table, *, carried: frozenset[str], payload: bool
         fitted = _fitted(shape, rows)
         told = fitted.drop_columns([name for name in carried if name in fitted.schema.names])
         loads.append(base.Load(shape.table, told, "keep" if carried else "replace", strict=payload))
-        loads += _versions(shape, fitted, strict=payload)
+        loads += _versions(shape, _told(shape, fitted, carried), strict=payload)
     if stubs.num_rows:
         marks = stubs.select([*shape.table.key, *_MARK.names])
         loads.append(base.Load(shape.table, marks, "mark", hard=shape.hard, history=shape.history))
@@ -242,11 +315,17 @@ def _fitted(shape: Shape, rows: pa.Table) -> pa.Table:
     """Rows with the table's own columns, hashed where they are to be."""
     if shape.plain:
         return rows
-    made = [
-        _hashed(rows[field.name]) if field.name in shape.hashed else rows[field.name]
-        for field in shape.table.schema
-    ]
+    derived = shape.derived.arrays(rows)
+    made = []
+    for field in shape.table.schema:
+        column = derived[field.name] if field.name in derived else rows[field.name]
+        made.append(_hashed(column) if field.name in shape.hashed else column)
     return pa.table(made, schema=shape.table.schema)
+
+
+def _told(shape: Shape, fitted: pa.Table, carried: Collection[str]) -> pa.Table:
+    """Rows without derived columns that were computed from less than the whole object."""
+    return fitted.drop_columns([name for name in shape.derived.schema.names if name in carried])
 
 
 def _hashed(values: pa.ChunkedArray) -> pa.Array:
