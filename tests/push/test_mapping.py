@@ -107,6 +107,60 @@ def test_lists_come_from_json_and_one_value_is_a_list_of_it(tmp_path: Path) -> N
     assert texts(tmp_path, column("x", ["de", ""]), "preferred_locales") == ['["de"]', None]
 
 
+def test_a_path_leads_into_a_column_of_json(tmp_path: Path) -> None:
+    documents = [
+        '{"city": "Köln", "geo": [50.9, 6.90], "a.b": {"~/": true}, "metadata": {"x.y": "z"}}',
+        '{"city": null}', "[]", None, "no JSON",
+    ]  # fmt: skip
+    one = column("x", documents, json=True)
+    for path, expected in {
+        "x.city": "Köln",
+        "X.geo.1": "6.9",
+        "x.geo": "[50.9,6.9]",
+        'x."a.b"."~/"': "true",
+        "x.metadata.x.y": "z",
+        "x.nothing.there": None,
+    }.items():
+        assert texts(tmp_path, one, **{"from": path}) == [expected, None, None, None, None], path
+
+
+def test_a_path_leads_into_a_struct(tmp_path: Path) -> None:
+    one = column("x", [{"city": "Köln", "at": dt.date(2024, 1, 31)}, None])
+    assert texts(tmp_path, one, **{"from": "x.city"}) == ["Köln", None]
+    assert texts(tmp_path, one, **{"from": "x.at"}) == ["2024-01-31", None]
+
+
+def test_rows_are_matched_and_texts_made_by_paths_too(tmp_path: Path) -> None:
+    one = column("x", ['{"mail": "a@b.c", "first": "Jane"}'], json=True)
+    push = modelled.push(match={"email": "x.mail"}, fields={"name": {"template": "{x.first} Doe"}})
+    with modelled.book(tmp_path) as book:
+        modelled.mapped(book, push, beside(one))
+        assert book.rows("SELECT match_0, field_0 FROM wanted") == [("a@b.c", "Jane Doe")]
+
+
+def test_a_column_whose_name_has_dots_comes_before_a_path(tmp_path: Path) -> None:
+    one = column("x", ['{"city": "Bonn"}'], json=True)
+    named = pa.RecordBatch.from_arrays(
+        [*one.columns, pa.array(["Köln"])],
+        schema=pa.schema([*one.schema, pa.field("x.city", pa.string())]),
+    )
+    push = modelled.push(fields={"name": "x.city"})
+    assert modelled.wanted(tmp_path, push, beside(named)) == {"1": {"name": "Köln"}}
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("x.city", "x holds single values, and has no city inside it"),
+        ("y.city", "the model has no column y.city"),
+        ("x.", r"x\. is no column, and leads into none: a name is missing at its end"),
+    ],
+)
+def test_a_path_that_leads_nowhere(tmp_path: Path, path: str, why: str) -> None:
+    with pytest.raises(errors.ConfigError, match=rf"The push p cannot make its field metadata\.x: {why}"):
+        texts(tmp_path, column("x", ["plain"]), **{"from": path})
+
+
 def test_json_in_a_text_field_is_without_spaces(tmp_path: Path) -> None:
     one = column("x", ['{"a": [1, 2.50]}', '"text"', "12345678901234567890123"], json=True)
     assert texts(tmp_path, one) == ['{"a":[1,2.5]}', "text", "12345678901234567890123"]

@@ -26,6 +26,7 @@ from tidegate.config.alerts import Alerts
 from tidegate.config.conditions import Filter
 from tidegate.config.flows import (
     Connection,
+    Derived,
     Pull,
     Retention,
     StreamOptions,
@@ -47,6 +48,7 @@ __all__ = [
     "Cron",
     "CustomerModel",
     "Databricks",
+    "Derived",
     "DuckDB",
     "Every",
     "FieldValue",
@@ -301,7 +303,8 @@ def _dangling(data: Mapping[str, Any]) -> list[problems.Problem]:
 
 
 def _unknown_names(data: Mapping[str, Any], columns: Columns) -> list[problems.Problem]:
-    """Streams that Stripe does not have, and columns to keep, hash or leave out that a stream does not have.
+    """Streams that Stripe does not have, columns to keep, hash or leave out that a stream does not have, and names
+    of derived columns that it has already.
 
     A mistyped column under `hash` would otherwise let personal data through.
     """
@@ -315,7 +318,15 @@ def _unknown_names(data: Mapping[str, Any], columns: Columns) -> list[problems.P
             if not meant and stream != "*":
                 wrong.append(((*place, stream), _no_stream(stream, columns)))
                 continue
-            known = {column for each in meant for column in columns[each]}
+            derived = _derived(options)
+            for column in derived:
+                taken = next((each for each in meant if column in columns[each]), None)
+                if taken is not None:
+                    at = (*place, stream, "derive", column)
+                    wrong.append((at, f"{taken} has a column of this name already; give yours another"))
+            known = {column for each in meant for column in columns[each]}.union(
+                *map(_derived, streams.values())
+            )
             for option in ("columns", "exclude", "hash"):
                 named = options.get(option) if isinstance(options, Mapping) else None
                 for n, column in enumerate(named) if isinstance(named, list | dict) else ():
@@ -333,6 +344,12 @@ def _unknown_names(data: Mapping[str, Any], columns: Columns) -> list[problems.P
                         )
                         wrong.append((at, f"the stream has no such column{hint}"))
     return wrong
+
+
+def _derived(options: object) -> list[str]:
+    """The names of derived columns in the options of a stream."""
+    named = options.get("derive") if isinstance(options, Mapping) else None
+    return [name for name in named if isinstance(name, str)] if isinstance(named, Mapping) else []
 
 
 def _no_stream(name: str, columns: Columns) -> str:

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from tidegate.config import conditions, values
+from tidegate.config import conditions, pipelines, values
 
 FILES = (".csv", ".parquet", ".jsonl")
 """How the file of a model may end."""
@@ -163,7 +163,7 @@ class FieldValue(values.Base):
     """What a field of the Stripe object gets: exactly one of `from`, `template`, `sql` and `value`."""
 
     source: values.Text | None = Field(default=None, alias="from")
-    """A column."""
+    """A column, or a path into one that holds JSON: `address.city`."""
     template: Annotated[str, AfterValidator(_template)] | None = None
     """Text with columns in braces, `{first} {last}`; null where one of them is."""
     sql: values.Text | None = None
@@ -193,7 +193,7 @@ class Match(values.Base):
     """By which column a row finds its object."""
 
     source: values.Text = Field(alias="from")
-    """The column."""
+    """The column, or a path into one that holds JSON."""
     case: Literal["exact", "ignore"] | None = None
     """Whether upper and lower case differ: `exact`, or `ignore`, which is what e-mails and promotion codes do by
     default."""
@@ -263,6 +263,8 @@ class Push(values.Base):
     """Stripe field -> column, or where else its value comes from."""
     filter: conditions.Filter | None = None
     """Only rows for which this holds."""
+    function: pipelines.Function | None = None
+    """A function that shapes each row that the filter lets through, before its fields are taken from it."""
     on_missing: Annotated[
         Annotated[Missing, Tag("<word>")] | Annotated[Flag, Tag("<flag>")],
         Discriminator(lambda value: "<flag>" if isinstance(value, dict | Flag) else "<word>"),

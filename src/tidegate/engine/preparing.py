@@ -13,7 +13,19 @@ from typing import Literal, get_args
 from tidegate import config, errors, sources
 from tidegate.catalog import writes
 from tidegate.pull import scope, settings
-from tidegate.push import diff, drift, judging, loops, mapping, models, plan, targets, validity, workbook
+from tidegate.push import (
+    diff,
+    drift,
+    judging,
+    loops,
+    mapping,
+    models,
+    plan,
+    shaping,
+    targets,
+    validity,
+    workbook,
+)
 from tidegate.sources import base as sources_base
 from tidegate.store import database, holds, links, operations, pushed
 from tidegate.stripe import client, purse
@@ -61,6 +73,11 @@ def job(file: config.Config, name: str, budget: purse.Purse | None = None) -> Jo
                 raise errors.ConfigError(
                     f"pushes.{name}.fields: a {of.name} belongs to a {above}; say which by the field {above}."
                 )
+    if push.function is not None:
+        try:
+            shaping.code(push.function)
+        except errors.ConfigError as error:
+            raise errors.ConfigError(f"pushes.{name}.function: {error}") from None
     connection = file.stripe[push.connection]
     source = settings.source(connection)
     chosen: Literal["own"] | tuple[str, ...] = (push.account,) if push.account else "own"

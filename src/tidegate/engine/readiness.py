@@ -21,7 +21,7 @@ from tidegate.catalog import writes
 from tidegate.engine import preparing
 from tidegate.pull import accounts, permissions, scope
 from tidegate.pull import plan as pull_plan
-from tidegate.push import evidence, mapping, models, watch, workbook
+from tidegate.push import evidence, mapping, models, shaping, watch, workbook
 from tidegate.sources import base as sources_base
 from tidegate.store import database, fences, runs
 from tidegate.stripe import client
@@ -263,7 +263,8 @@ def _rows(job: preparing.Job, folder: Path) -> list[base.Check]:
             wanted = mapping.map_rows(book, taken, job.name, job.push, job.of)
         except errors.TidegateError as error:
             return [*steps, base.Check("mapping", False, str(error))]
-        return [*steps, _mapped(job, wanted)]
+        failures = shaping.failures(book) if wanted.failed else []
+        return [*steps, _mapped(job, wanted, failures)]
 
 
 def _keys(job: preparing.Job, taken: models.Snapshot, doubled: Sequence[str], doubles: int) -> base.Check:
@@ -285,13 +286,21 @@ def _keys(job: preparing.Job, taken: models.Snapshot, doubled: Sequence[str], do
     return base.Check("model", True, f"{named}, each with a key of its own ({', '.join(taken.key)})")
 
 
-def _mapped(job: preparing.Job, wanted: mapping.Wanted) -> base.Check:
+def _mapped(job: preparing.Job, wanted: mapping.Wanted, failures: Sequence[tuple[str, int]]) -> base.Check:
     parts = [f"{len(wanted.fields)} fields of a {job.of.name}, matched by {' and '.join(wanted.matches)}"]
     if wanted.filtered:
-        parts.append(f"{wanted.filtered:,} rows are left out by the filter")
+        parts.append(f"{wanted.filtered:,} rows are left out by {_left_out_by(job)}")
     if wanted.refused:
         parts.append(f"{wanted.refused:,} rows have a value that Stripe has no text for")
-    return base.Check("mapping", not wanted.refused, "; ".join(parts))
+    if wanted.failed:
+        told = " ".join(f"{why} ({count:,})" for why, count in failures)
+        parts.append(f"its function fails for {wanted.failed:,} of them: {told}")
+    return base.Check("mapping", not (wanted.refused or wanted.failed), "; ".join(parts))
+
+
+def _left_out_by(job: preparing.Job) -> str:
+    named = {"the filter": job.push.filter, "the function": job.push.function}
+    return " or ".join(name for name, each in named.items() if each is not None)
 
 
 def grants(found: Key) -> Mapping[str, list[str]]:

@@ -74,9 +74,14 @@ def text(value: str, kind: str) -> str:
         return f"tidegate_json(CAST({value} AS VARCHAR))"
     if kind == "BLOB":
         return f"lower(hex({value}))"
-    if kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION")) or kind == "VARIANT":
+    if is_nested(kind):
         return f"CAST(to_json({value}) AS VARCHAR)"
     return value if kind == "VARCHAR" else f"CAST({value} AS VARCHAR)"
+
+
+def is_nested(kind: str) -> bool:
+    """Is it a list, a struct or the like, which JSON has a word for?"""
+    return kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION")) or kind == "VARIANT"
 
 
 def unix_seconds(value: str, kind: str) -> str:

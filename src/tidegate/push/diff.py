@@ -96,7 +96,7 @@ def diff(
     changed = book.count("SELECT count(*) FROM changed WHERE NOT is_new")
     found = Counts(
         source=taken.rows,
-        invalid=sum(taken.invalid.values()) + wanted.refused,
+        invalid=sum(taken.invalid.values()) + wanted.refused + wanted.failed,
         doubled=taken.doubled,
         filtered=wanted.filtered,
         unchanged=wanted.rows - new - changed,

@@ -58,6 +58,8 @@ def judge(
     number = 1
     for some in _judged(book, wanted, push, of, mirror, paused or {}, chosen or {}):
         number += plan.note(book, some, number)
+    for some in _failed(book, wanted):
+        number += plan.note(book, some, number)
     for some in _removals(book, push, of, mirror):
         number += plan.note(book, some, number)
     if watch is not None:
@@ -67,7 +69,7 @@ def judge(
     found = {str(verdict): int(str(count)) for verdict, count in rows}
     told = plan.Counts(
         source=counts.source,
-        invalid=counts.invalid + found.get("invalid", 0),
+        invalid=counts.invalid - wanted.failed + found.get("invalid", 0),
         filtered=counts.filtered,
         unchanged=counts.unchanged + found.get("equal", 0),
         unmatched=found.get("unmatched", 0),
@@ -306,6 +308,13 @@ def _never(fixed: list[str], of: writes.Object) -> str:
 
 def _called(of: writes.Object) -> str:
     return of.name.replace("_", " ")
+
+
+def _failed(book: workbook.Workbook, wanted: mapping.Wanted) -> Iterator[list[plan.Entry]]:
+    """The rows for which the push's function failed, with what it said."""
+    if wanted.failed:
+        for batch in book.batches("SELECT key, why FROM failed ORDER BY row", BATCH):
+            yield [plan.Entry(row["key"], "", "invalid", text=row["why"]) for row in batch.to_pylist()]
 
 
 def _removals(

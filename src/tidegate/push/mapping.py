@@ -6,11 +6,13 @@ fields and of the mapping itself, so that a mapping that was edited makes all ro
 is then found field by field. Names stand apart, in `Wanted`: metadata tells `Plan` from `plan`, and SQL does not.
 
 Beside it stand `refused(key, field, why)`, rows that have what Stripe can never be sent, and `filtered(row)`, the
-numbers of rows that the push's filter leaves out.
+numbers of rows that the push's filter or its function leaves out. Where the push has a function, its fields are of
+the rows that this returns (see `shaping`), and its text is a part of the mapping.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,8 +25,8 @@ import pyarrow.compute as pc
 from tidegate import config, errors
 from tidegate.catalog import writes
 from tidegate.config import pushes
-from tidegate.push import canonical, models, steps, workbook
-from tidegate.shape import expressions, filters
+from tidegate.push import canonical, columns, models, shaping, steps, workbook
+from tidegate.shape import expressions, filters, functions
 from tidegate.warehouse import ddl, faults
 
 REASONS = {
@@ -38,8 +40,8 @@ REASONS = {
 class Wanted:
     """What a mapping made of a snapshot: the names of its columns, and its counts.
 
-    `rows` stand in `wanted`, `refused` and `filtered` do not. `fingerprint` changes with everything in the mapping
-    that can change a value, or who owns it.
+    `rows` stand in `wanted`; those that are `refused` or `filtered`, or for which the function `failed`, do not.
+    `fingerprint` changes with everything in the mapping that can change a value, or who owns it.
     """
 
     push: str
@@ -49,6 +51,7 @@ class Wanted:
     rows: int
     refused: int
     filtered: int
+    failed: int = 0
 
 
 def map_rows(
@@ -56,15 +59,25 @@ def map_rows(
 ) -> Wanted:
     """Make `wanted` of the snapshot in a workbook; done again, it replaces what was there.
 
-    Left out are rows without a usable key, doubled ones, and those that the filter does not mean. Raises
-    ConfigError that names the push and the field for a column that is not there and an expression that fails.
+    Left out are rows without a usable key, doubled ones, those that the filter does not mean, and those that the
+    function leaves out or fails for. Raises ConfigError that names the push and the field for a column that is not
+    there and an expression that fails, and for a function that cannot be used.
     """
     fields = tuple(sorted(push.fields))
-    values = {field: _value(book, taken, name, push, of, field) for field in fields}
-    matches = {field: _match(taken, name, field, each) for field, each in push.match.items()}
-    print_ = fingerprint(push, of)
-    filtered = _filter(book, taken, name, push)
-    usable = _usable(taken, filtered=filtered)
+    code = None if push.function is None else _code(name, push.function)
+    print_ = fingerprint(push, of, code)
+    failed = 0
+    if code is None:
+        values, matches = _compiled(book, columns.of(taken), name, push, of)
+        filtered = _filter(book, taken, name, push)
+        usable = _usable(taken, filtered=filtered)
+    else:
+        filtered = _filter(book, taken, name, push)
+        made = _shaped(book, taken, _usable(taken, filtered=filtered), name, push, code)
+        filtered, failed = filtered + made.left, made.failed
+        given = columns.shaped(made)
+        values, matches = _compiled(book, given, name, push, of)
+        usable = given.query
     try:
         with book.transaction():
             book.connection.execute(
@@ -90,11 +103,14 @@ def map_rows(
     steps.reached("rows mapped")
     rows = book.count("SELECT count(*) FROM wanted")
     refused = book.count("SELECT count(*) FROM mapped") - rows
-    return Wanted(name, fields, tuple(matches), print_, rows, refused, filtered)
+    return Wanted(name, fields, tuple(matches), print_, rows, refused, filtered, failed)
 
 
-def fingerprint(push: config.Push, of: writes.Object) -> str:
-    """What stands for a mapping: the same for any spelling of the same, another for any other."""
+def fingerprint(push: config.Push, of: writes.Object, code: shaping.Code | None = None) -> str:
+    """What stands for a mapping: the same for any spelling of the same, another for any other.
+
+    `code` is the text of its function, which is read where it is not given; raises ConfigError when it cannot be.
+    """
     told = [
         (
             field,
@@ -105,7 +121,11 @@ def fingerprint(push: config.Push, of: writes.Object) -> str:
         )
         for field in sorted(push.fields)
     ]
-    return hashlib.sha256(msgspec.json.encode([canonical.VERSION, told], order="sorted")).hexdigest()[:16]
+    parts = [canonical.VERSION, told]
+    if push.function is not None:
+        code = code or shaping.code(push.function)
+        parts.append([code.language, code.text])
+    return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16]
 
 
 def rows(
@@ -139,9 +159,41 @@ class _Value:
     is_own: bool = False
 
 
-def _value(
+def _code(name: str, function: config.Function) -> shaping.Code:
+    try:
+        return shaping.code(function)
+    except errors.ConfigError as error:
+        raise errors.ConfigError(f"The push {name} cannot shape its rows: {_ended(str(error))}") from None
+
+
+def _shaped(
     book: workbook.Workbook,
     taken: models.Snapshot,
+    usable: str,
+    name: str,
+    push: config.Push,
+    code: shaping.Code,
+) -> shaping.Shaped:
+    """What the function makes of usable rows."""
+    assert push.function is not None, "The caller has read it."
+    limits = functions.Limits(push.function.timeout, push.function.memory)
+    try:
+        return shaping.shape(book, taken, usable, columns.asked(book, push), code, limits)
+    except errors.ConfigError as error:
+        raise errors.ConfigError(f"The push {name} cannot shape its rows: {_ended(str(error))}") from None
+
+
+def _compiled(
+    book: workbook.Workbook, given: columns.Columns, name: str, push: config.Push, of: writes.Object
+) -> tuple[dict[str, _Value], dict[str, tuple[str, bool]]]:
+    """The fields and the matches of a push, over the columns that it has."""
+    values = {field: _value(book, given, name, push, of, field) for field in sorted(push.fields)}
+    return values, {field: _match(given, name, field, each) for field, each in push.match.items()}
+
+
+def _value(
+    book: workbook.Workbook,
+    given: columns.Columns,
     name: str,
     push: config.Push,
     of: writes.Object,
@@ -150,14 +202,12 @@ def _value(
     told, wants = push.fields[field], _kind(of, field)
     try:
         if told.source is not None:
-            column = taken.column(told.source)
-            return _Value(workbook.quoted(column), taken.kinds[column], wants)
+            return _Value(*given.found(told.source), wants)
         if told.template is not None:
-            return _Value(_template(taken, told.template), "VARCHAR", wants)
+            return _Value(_template(given, told.template), "VARCHAR", wants)
         if told.sql is not None:
             expressions.check(book.connection, told.sql)
-            rows = f"(SELECT {_columns(taken)} FROM source AS model)"
-            kind = expressions.kind(book.connection, told.sql, rows)
+            kind = expressions.kind(book.connection, told.sql, f"({given.query})")
             return _Value(f"(\n{told.sql}\n)", kind, wants, is_own=True)
         return _Value(_constant(told.value), "VARCHAR", wants)
     except errors.ConfigError as error:
@@ -166,13 +216,13 @@ def _value(
         ) from None
 
 
-def _match(taken: models.Snapshot, name: str, field: str, match: config.Match) -> tuple[str, bool]:
+def _match(given: columns.Columns, name: str, field: str, match: config.Match) -> tuple[str, bool]:
     """SQL for the text by which a row finds its object, and whether its case does not count."""
     try:
-        column = taken.column(match.source)
+        sql, kind = given.found(match.source)
     except errors.ConfigError as error:
         raise errors.ConfigError(f"The push {name} cannot match by {field}: {_ended(str(error))}") from None
-    return canonical.text(workbook.quoted(column), taken.kinds[column]), match.folded(field)
+    return canonical.text(sql, kind), match.folded(field)
 
 
 def _ended(sentence: str) -> str:
@@ -184,12 +234,11 @@ def _kind(of: writes.Object, path: str) -> str:
     return "string" if field is None else field.kind
 
 
-def _template(taken: models.Snapshot, text: str) -> str:
+def _template(given: columns.Columns, text: str) -> str:
     parts = []
     for part in pushes.template(text):
         if isinstance(part, pushes.Column):
-            column = taken.column(part.name)
-            parts.append(f"({canonical.text(workbook.quoted(column), taken.kinds[column])})")
+            parts.append(f"({canonical.text(*given.found(part.name))})")
         else:
             parts.append(ddl.literal(part))
     return "(" + " || ".join(parts) + ")"
@@ -202,13 +251,10 @@ def _constant(value: object) -> str:
     return f"tidegate_numeral({text})" if isinstance(value, float) else text
 
 
-def _columns(taken: models.Snapshot) -> str:
-    return ", ".join(workbook.quoted(name) for name in taken.kinds)
-
-
 def _usable(taken: models.Snapshot, *, filtered: int = 0) -> str:
     """A query for the rows that can be sent, with their keys and numbers."""
-    sql = f"SELECT {models.KEY}, {models.ROW}, {_columns(taken)} FROM source AS model WHERE {models.WHY} IS NULL"
+    shown = f"{models.KEY}, {models.ROW}, {columns.every(taken)}"
+    sql = f"SELECT {shown} FROM source AS model WHERE {models.WHY} IS NULL"
     if taken.doubled:
         sql += f" AND NOT EXISTS (SELECT 1 FROM doubled WHERE key = {models.KEY})"
     if filtered:
@@ -223,7 +269,7 @@ def _filter(book: workbook.Workbook, taken: models.Snapshot, name: str, push: co
         return 0
     schema = pa.schema([_seeable(field) for field in taken.columns])
     try:
-        predicate = filters.compile(push.filter, schema)
+        predicate = filters.compile(push.filter, schema, dt.datetime.fromtimestamp(taken.taken_at, dt.UTC))
     except errors.ConfigError as error:
         raise errors.ConfigError(f"The push {name} cannot choose its rows: {_ended(str(error))}") from None
     seen = pa.schema([field for field in schema if field.name in predicate.columns])

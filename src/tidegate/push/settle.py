@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
-from tidegate.push import diff, intents, lease, loops, mapping, plan, steps, workbook
+from tidegate.push import diff, intents, lease, loops, mapping, plan, shaping, steps, workbook
 from tidegate.store import holds, links, pushed
 
 
@@ -37,6 +38,9 @@ def settle(book: workbook.Workbook, wanted: mapping.Wanted, held: lease.Lease, w
     for keys in book.batches("SELECT key FROM resolved WHERE found = 'vanished'", holds.STEP):
         links.unlink(store, fence, keys.column(0).to_pylist())
     for some in _chunks(plan.entries(book, "held", "invalid")):
+        if wanted.failed:  # what a function says of a row may quote its values
+            kept = shaping.safe(book, [each.key for each in some])
+            some = [replace(each, text=kept.get(each.key, each.text)) for each in some]
         openings = [
             _opening(each, wanted.fingerprint) for each in some if each.kind or each.verdict == "invalid"
         ]
