@@ -289,6 +289,28 @@ def test_the_files_are_gone_afterwards(tmp_path: Path, monkeypatch: pytest.Monke
 
 # Any history
 
+
+def test_a_few_rows_are_the_newest_or_those_that_are_asked_for(place: Place) -> None:
+    place.pull({"a": ROW, "b": {}}, version=1)
+    place.pull({"c": {}, "d": {"_deleted_at": START}}, version=3)
+    place.pull({"e": {}}, version=2, account="acct_2")
+    source = changes.stream(place.stream, CUSTOMERS)
+
+    def ids(rows: pa.Table) -> list[str]:
+        found: list[str] = rows["source_id"].to_pylist()
+        return found
+
+    assert ids(changes.sample(source, 2)) == ["c", "e"]
+    assert ids(changes.sample(source, 9, ["acct_1"])) == ["c", "a", "b"]
+    assert ids(changes.chosen(source, ["b", "nobody", "d", "a"])) == ["b", "a"]
+    assert ids(changes.chosen(source, ["e", "a"], ["acct_1"])) == ["a"]
+    # Rows that come from elsewhere look like those.
+    stored = changes.chosen(source, ["a"])
+    given = stored.select([name for name in stored.column_names if name != "source_id"])
+    assert changes.as_read(given, CUSTOMERS.key).equals(stored)
+    assert ids(changes.as_read(given, ("_account_id", "id", "email"))) == ["a/jané@x.io"]
+
+
 OPERATIONS = st.lists(
     st.dictionaries(
         st.sampled_from("abcd"), st.tuples(st.integers(1, 5), st.booleans()), min_size=1, max_size=4

@@ -1,12 +1,10 @@
-"""Whole runs of pipelines: funnels that balance, guards, quarantine, cases, versions, kills."""
+"""Whole runs of pipelines: funnels that balance, guards, quarantine, cases, versions."""
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import piped
 import pytest
@@ -14,6 +12,7 @@ from piped import GERMANS, person
 
 from tidegate import errors
 from tidegate.customers import run
+from tidegate.shape import bounded
 from tidegate.store import definitions, failed
 
 NO_A = """
@@ -165,6 +164,59 @@ def test_a_function_that_returns_nothing_leaves_a_customer_out(place: piped.Plac
     assert place.profiles("customer_id", "created") == [("cus_2", piped.START)]
 
 
+@pytest.mark.parametrize(
+    ("text", "suffix"),
+    [
+        ("def transform(it):\n    return {'customer_id': it['id']}\n", "py"),
+        ("const transform = (it) => ({customer_id: it.id})", "js"),
+    ],
+)
+def test_a_row_that_is_nested_too_deep_for_a_function_fails_alone(
+    place: piped.Place, tmp_path: Path, text: str, suffix: str
+) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(120):
+        deep = {"a": deep}
+    far = '{"a":' * 1_000 + "{}" + "}" * 1_000
+    place.pulled(person(0), person(1, metadata=far), person(2, metadata=deep), person(3))
+    result = place.run(place.job(**GERMANS, function=piped.function(tmp_path, text, suffix)))
+    assert figures(result) == (4, 0, 2, 2, 2, 0, 0)
+    first, second = sorted(failed.listed(place.store, "eu", 10), key=lambda each: each.source_id)
+    assert first.why == "metadata is nested more than 100 levels deep, which no function is given"
+    assert (first.source_id, second.source_id, second.why) == ("cus_1", "cus_2", first.why)
+    assert '"Person 1"' in first.payload
+
+
+def test_a_row_over_which_sql_takes_for_ever_stands_in_quarantine(
+    place: piped.Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidegate.shape.computed._SHARE", 2)
+    place.pulled(person(0), person(1, name="x" * 200_000), person(2))
+    slow = {"sql": "name || levenshtein(name, name || 'y')"}
+    job = place.job(map={"customer_id": {"from": "id"}, "name": slow}, sql_timeout=2)
+    assert figures(place.run(job)) == (3, 0, 1, 2, 2, 0, 0)
+    [kept] = failed.listed(place.store, "eu", 10)
+    assert kept.why == "the property name cannot be made: its SQL took longer than 1 s on this row"
+    assert place.profiles("customer_id", "name") == [("cus_0", "Person 01"), ("cus_2", "Person 21")]
+
+
+def test_what_the_system_does_not_keep_a_function_from_is_told(
+    place: piped.Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.pulled(person(0))
+    job = place.job(
+        function=piped.function(tmp_path, "def transform(it):\n    return {'customer_id': it['id']}\n")
+    )
+    program = bounded._program
+    prefix = "import platform; platform.machine = lambda: 'riscv64'; "
+    monkeypatch.setattr(bounded, "_program", lambda *given: prefix + program(*given))
+    assert (
+        "function.py is kept from the network and from other processes by"
+        in place.run(job, full=True).unguarded
+    )
+    assert place.run().unguarded == ""
+
+
 def test_a_mapping_comes_before_the_function(place: piped.Place, tmp_path: Path) -> None:
     text = "def transform(it):\n    print(sorted(it))\n    it['name'] += '!'\n    return it\n"
     place.pulled(person(0, metadata={"plan": "pro"}))
@@ -211,13 +263,6 @@ def test_every_definition_that_ran_is_a_version(place: piped.Place, tmp_path: Pa
     assert "def transform(customer):" in definitions.listed(place.store, "eu")[0].body
 
 
-def test_a_filter_of_relative_dates_is_asked_of_all_rows_each_time(place: piped.Place) -> None:
-    recent = {"filter": {"field": "created", "op": "is after", "value": "30 days ago"}}
-    place.pulled(person(0, created=piped.START), person(1))
-    assert figures(place.run(place.job(**recent))) == (2, 2, 0, 0, 0, 0, 0)
-    assert figures(place.run(place.job(**recent))) == (2, 2, 0, 0, 0, 0, 0)
-
-
 def test_a_full_run_reads_all_and_writes_what_differs(place: piped.Place) -> None:
     place.pulled(*map(person, range(4)))
     place.run()
@@ -237,32 +282,3 @@ def test_two_pipelines_meet_in_one_customer_and_the_primary_source_wins(place: p
     )
     place.run(other)
     assert place.profiles("email", "name", "sources") == [("p0@people.test", "Newer", 2)]
-
-
-def test_killed_anywhere_the_next_run_ends_the_same(tmp_path: Path) -> None:
-    before = [person(n, address={"country": "DE" if n % 7 else "FR"}) for n in range(60)]
-    after = [person(n, name="Other", address={"country": "DE" if n % 5 else "FR"}) for n in range(60)]
-
-    def begun(folder: Path) -> piped.Place:
-        folder.mkdir()
-        place = piped.Place(folder)
-        place.pulled(*before, version=1)
-        place.run()
-        place.pulled(*after, version=2)
-        return place
-
-    whole = begun(tmp_path / "whole")
-    whole.run()
-    expected = whole.profiles()
-    whole.close()
-    died = 0
-    for count in range(4):
-        folder = tmp_path / f"{count}"
-        begun(folder).close()
-        child = subprocess.run([sys.executable, piped.__file__, str(folder), str(count)], check=False)
-        died += child.returncode == -signal.SIGKILL
-        place = piped.Place(folder)
-        place.run()
-        assert place.profiles() == expected
-        place.close()
-    assert died == 4

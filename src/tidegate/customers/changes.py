@@ -11,6 +11,7 @@ it is written, how much there is is known before anything is done, and memory is
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,8 @@ import pyarrow.compute as pc
 
 from tidegate import errors
 from tidegate.customers import names, records
-from tidegate.warehouse import base, ddl
+from tidegate.shape import pushdown
+from tidegate.warehouse import base, ddl, remote
 
 BATCH = 10_000
 """Rows of a batch at most."""
@@ -33,6 +35,12 @@ SHARE = 10
 
 MEMORY = "256MB"
 """What comparing takes; more goes to disk."""
+
+KINDS = ("duckdb", "postgres")
+"""Types of warehouses that are asked for what a filter may hold: in those that has been tried on whole models."""
+
+_MOVED, _MAY = "_tidegate_moved", "_tidegate_may"
+"""What stands for the SQL of `moved` in a query, and the column in which a row says whether it holds for it."""
 
 _NARROW = ("_account_id", "source_id", "_version", "_synced_at")
 
@@ -71,11 +79,11 @@ class Changes:
 
     def rows(self) -> Iterator[pa.Table]:
         """Rows to be read, with the stream's columns after `_account_id`, `source_id`, `_version`, `_synced_at`."""
-        return _told(self._rows)
+        return spooled(self._rows)
 
     def gone(self) -> Iterator[pa.Table]:
         """Keys (`records.GONE`) of rows that the stream does not have any more."""
-        return _told(self._gone)
+        return spooled(self._gone)
 
 
 def stream(warehouse: base.Warehouse, table: base.Table) -> Stream:
@@ -106,32 +114,44 @@ def changes(
     *,
     beside: bool,
     everything: bool = False,
+    moved: pushdown.Pushed | None = None,
 ) -> Iterator[Changes]:
     """What changed for a pipeline; `beside`: the stream is in the model's own warehouse, maybe another schema.
 
-    `everything`: all live rows of the stream, changed or not. The tables of the model must be prepared.
+    `everything`: all live rows of the stream, changed or not. `moved`, for a warehouse of the KINDS, says of a
+    filter whose answer changes by itself which rows it may hold for now: those come, too, and all that were not
+    filtered out the last time. The tables of the model must be prepared.
     """
     with tempfile.TemporaryDirectory(prefix="tidegate-changes-") as folder:
         compare = _Beside if beside else _Apart
-        yield compare(source, model, named, pipeline, everything, Path(folder)).found()
+        yield compare(source, model, named, pipeline, everything, Path(folder), moved).found()
 
 
 def sample(source: Stream, limit: int, accounts: Sequence[str] | None = None) -> pa.Table:
     """Some live rows of a stream, the newest versions first, as `Changes.rows` has them."""
-    compare = _Comparison(source, source.warehouse, names.Names(), Pipeline("", "", accounts), True, Path())
-    live, parameters = compare.live()
-    stream = place(source.warehouse, source.table.name)
-    batches = source.warehouse.read(
-        f"SELECT {compare.wide} FROM {stream} AS s WHERE {live} ORDER BY s._version DESC, {compare.id} "
-        f"LIMIT {int(limit)}",
-        parameters,
-    )
-    return pa.concat_tables(
-        [compare.schema.empty_table(), *(_typed(each, compare.schema) for each in batches)]
-    )
+    compare = _Beside(source, source.warehouse, names.Names(), Pipeline("", "", accounts), True, Path())
+    return compare.newest(limit)
 
 
-class _Comparison:
+def chosen(source: Stream, ids: Sequence[str], accounts: Sequence[str] | None = None) -> pa.Table:
+    """The live rows of a stream with these ids (`source_id`), in the order of the ids."""
+    compare = _Beside(source, source.warehouse, names.Names(), Pipeline("", "", accounts), True, Path())
+    return compare.chosen(ids)
+
+
+def as_read(rows: pa.Table, key: Sequence[str]) -> pa.Table:
+    """Rows of a stream that come from elsewhere than its table, as `Changes.rows` has them."""
+    ids = pc.binary_join_element_wise(*(rows[each] for each in key[1:]), "/")
+    own = pa.schema(
+        [
+            *(records.SEEN.field(name) for name in _NARROW),
+            *(field for field in rows.schema if field.name not in _NARROW),
+        ]
+    )
+    return _typed(rows.append_column("source_id", ids), own)
+
+
+class _Comparison(abc.ABC):
     """A stream and the progress of a pipeline, wherever they are."""
 
     def __init__(
@@ -142,9 +162,10 @@ class _Comparison:
         pipeline: Pipeline,
         everything: bool,
         folder: Path,
+        moved: pushdown.Pushed | None = None,
     ) -> None:
         self.source, self.model, self.pipeline, self.everything = source, model, pipeline, everything
-        self.folder = folder
+        self.folder, self.moved = folder, moved
         self.progress = records.progress(named).name
         self.id = " || '/' || ".join(f"s.{base.quoted(column)}" for column in source.table.key[1:])
         own = [f"s._account_id AS _account_id, {self.id} AS source_id, s._version AS _version"]
@@ -166,21 +187,21 @@ class _Comparison:
     def found(self) -> Changes:
         """Compare, and write what is found to files."""
         rows, gone = self.folder / "rows", self.folder / "gone"
-        found = _kept(rows, self.schema, self.rows())
-        lost = _kept(gone, records.GONE, self.gone())
+        found = spool(rows, self.schema, self.rows())
+        lost = spool(gone, records.GONE, self.gone())
         matched = (
             f"SELECT count(*) AS n FROM {place(self.model, self.progress)} WHERE pipeline = ? AND outcome = ?"
         )
         known = _number(self.model.read(matched, [self.pipeline.name, "matched"]))
         return Changes(found, lost, known, rows, gone)
 
+    @abc.abstractmethod
     def rows(self) -> Iterator[pa.RecordBatch]:
         """The rows to be read, in the columns of `schema`."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def gone(self) -> Iterator[pa.RecordBatch]:
         """The keys that are gone."""
-        raise NotImplementedError
 
     def live(self) -> tuple[str, list[object]]:
         """The condition for rows of the stream that the pipeline is about, and its parameters."""
@@ -195,10 +216,28 @@ class _Comparison:
         if self.everything:
             return "1 = 1", []
         # A second write within the second of a version is seen by its moment.
+        moved = "" if self.moved is None else f" OR p.outcome <> 'filtered' OR s.{_MAY} = 1"
         return (
             "(p.source_id IS NULL OR p.shape <> ? OR coalesce(p._version, -1) <> coalesce(s._version, -1) "
-            "OR p._synced_at <> s._synced_at OR (p._synced_at IS NULL AND s._synced_at IS NOT NULL))"
+            f"OR p._synced_at <> s._synced_at OR (p._synced_at IS NULL AND s._synced_at IS NOT NULL){moved})"
         ), [self.pipeline.shape]
+
+    def rows_of_stream(self) -> tuple[str, list[object]]:
+        """The stream in a query for `asked`, and its parameters; with `moved` each row tells it as _MAY."""
+        stream = place(self.source.warehouse, self.source.table.name)
+        if self.moved is None:
+            return stream, []
+        may = f"CASE WHEN {base.quoted(_MOVED)} THEN 1 ELSE 0 END AS {_MAY}"
+        return f"(SELECT s.*, {may} FROM {stream} AS s)", list(self.moved.parameters)
+
+    def asked(self, query: str, parameters: Sequence[object]) -> Iterator[pa.RecordBatch]:
+        """The rows of a query of ours, in which the quoted name _MOVED stands for what `moved` says."""
+        warehouse = self.source.warehouse
+        if self.moved is None:
+            return warehouse.read(query, parameters)
+        if isinstance(warehouse, remote.Remote):
+            return warehouse.read_with({_MOVED: self.moved.sql}, query, parameters)
+        return warehouse.read(query.replace(base.quoted(_MOVED), self.moved.sql), parameters)
 
 
 class _Beside(_Comparison):
@@ -207,11 +246,12 @@ class _Beside(_Comparison):
     def rows(self) -> Iterator[pa.RecordBatch]:
         live, accounts = self.live()
         differs, shape = self.differs()
-        return self.source.warehouse.read(
-            f"SELECT {self.wide} FROM {self._stream()} AS s LEFT JOIN {self._progress()} AS p "
+        stream, moved = self.rows_of_stream()
+        return self.asked(
+            f"SELECT {self.wide} FROM {stream} AS s LEFT JOIN {self._progress()} AS p "
             f"ON p.pipeline = ? AND p._account_id = s._account_id AND p.source_id = {self.id} "
             f"WHERE {live} AND {differs}",
-            [self.pipeline.name, *accounts, *shape],
+            [*moved, self.pipeline.name, *accounts, *shape],
         )
 
     def gone(self) -> Iterator[pa.RecordBatch]:
@@ -222,6 +262,25 @@ class _Beside(_Comparison):
             f"AND {live} WHERE p.pipeline = ? AND s._account_id IS NULL",
             [*accounts, self.pipeline.name],
         )
+
+    def newest(self, limit: int) -> pa.Table:
+        """Some live rows, the newest versions first."""
+        return self._few(f"ORDER BY s._version DESC, {self.id} LIMIT {int(limit)}", [])
+
+    def chosen(self, ids: Sequence[str]) -> pa.Table:
+        """The live rows with these ids."""
+        marks = ", ".join("?" * len(ids)) or "NULL"
+        found = self._few(f"AND {self.id} IN ({marks})", list(ids))
+        place = {id: number for number, id in enumerate(ids)}
+        order = sorted(range(found.num_rows), key=lambda row: place[found["source_id"][row].as_py()])
+        return found.take(pa.array(order, pa.int64()))
+
+    def _few(self, rest: str, parameters: Sequence[object]) -> pa.Table:
+        live, accounts = self.live()
+        query = f"SELECT {self.wide} FROM {self._stream()} AS s WHERE {live} {rest}"
+        batches = self.source.warehouse.read(query, [*accounts, *parameters])
+        found = [_typed(each, self.schema) for each in batches]
+        return pa.concat_tables([self.schema.empty_table(), *found])
 
     def _stream(self) -> str:
         return place(self.source.warehouse, self.source.table.name)
@@ -252,10 +311,15 @@ class _Apart(_Comparison):
         keys = self.source.table.key[1:]
         own = pa.schema([*(self.schema.field(name) for name in _NARROW), *map(self._key, keys)])
         told = ", ".join(f"s.{base.quoted(key)} AS {base.quoted(_KEY + key)}" for key in keys)
-        stream = place(self.source.warehouse, self.source.table.name)
+        if self.moved is not None:
+            own = own.append(pa.field(_MAY, pa.int64()))
+            told += f", s.{_MAY} AS {_MAY}"
+        stream, moved = self.rows_of_stream()
         query = f"SELECT {self.narrow}, {told} FROM {stream} AS s WHERE {live}"
-        self._bring("s", own, self.source.warehouse.read(query, accounts))
-        seen = pa.schema([*(records.SEEN.field(name) for name in _NARROW), pa.field("shape", pa.string())])
+        self._bring("s", own, self.asked(query, [*moved, *accounts]))
+        seen = pa.schema(
+            [*(records.SEEN.field(name) for name in (*_NARROW, "outcome")), pa.field("shape", pa.string())]
+        )
         told = ", ".join(f"p.{name} AS {name}" for name in seen.names)
         query = f"SELECT {told} FROM {place(self.model, self.progress)} AS p WHERE p.pipeline = ?"
         self._bring("p", seen, self.model.read(query, [self.pipeline.name]))
@@ -351,7 +415,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([chunk.storage for chunk in column.chunks], kind)
 
 
-def _kept(file: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> int:
+def spool(file: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> int:
     """Write batches to a file, and say how many rows they are."""
     count = 0
     options = pa.ipc.IpcWriteOptions(compression="lz4")
@@ -363,7 +427,8 @@ def _kept(file: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> i
     return count
 
 
-def _told(file: Path) -> Iterator[pa.Table]:
+def spooled(file: Path) -> Iterator[pa.Table]:
+    """The rows of such a file, batch by batch."""
     with pa.OSFile(str(file), "rb") as source, pa.ipc.open_file(source) as reader:
         for number in range(reader.num_record_batches):
             batch = reader.get_batch(number)

@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 
 from tidegate import config, errors
 from tidegate.customers import cases, changes, identity, merging, names, records, rules, shaping
-from tidegate.shape import profile, questions
+from tidegate.shape import profile, pushdown, questions
 from tidegate.store import database, definitions, failed
-from tidegate.warehouse import base, scripts
+from tidegate.warehouse import base, ddl, remote, scripts, sql
 
 FEW = 20
 """Customers who may leave at once, whatever share they are."""
@@ -78,6 +78,8 @@ class Result:
     resolved: identity.Resolved | None = None
     merged: merging.Merged | None = None
     printed: str = ""
+    unguarded: str = ""
+    """What this system does not keep the function from, in a sentence; empty where there is nothing to say."""
     in_quarantine: int = 0
     """Rows of the pipeline that failed, now and before."""
 
@@ -108,7 +110,10 @@ def run(
             f"a warehouse of the type {model.kind} cannot hold the customer model, since nothing can be computed "
             "inside it; choose DuckDB, Postgres or another database for it"
         )
-    everything = full or not job.pipeline.incremental or _moves(job)
+    everything, moved = full or not job.pipeline.incremental, None
+    if not everything and _moves(job):
+        moved = _moved(job, now)
+        everything = moved is None
     with contextlib.ExitStack() as stack:
         shaper = stack.enter_context(shaping.opened(job.name, job.pipeline, of, job.source.columns, now))
         cases.check(job.name, job.pipeline, shaper, job.source.columns)
@@ -120,7 +125,9 @@ def run(
         shown("comparing", result.funnel)
         about = changes.Pipeline(job.name, shaper.digest, job.accounts)
         found = stack.enter_context(
-            changes.changes(job.source, model, named, about, beside=job.beside, everything=everything)
+            changes.changes(
+                job.source, model, named, about, beside=job.beside, everything=everything, moved=moved
+            )
         )
         spool = _Spool(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tidegate-shaped-"))))
         leaving = found.gone_count
@@ -134,7 +141,7 @@ def run(
             leaving += _leaving(model, named, job.name, shaped)
             spool.add(shaped)
             shown("shaping", result.funnel)
-        result.printed = shaper.printed
+        result.printed, result.unguarded = shaper.printed, shaper.unguarded
         _guard(job, leaving, found.known, approve)
         for batch in _batches(job, shaper.digest, spool, found):
             stop()
@@ -196,6 +203,21 @@ def _moves(job: Job) -> bool:
     """Does the filter's answer change though no row does?"""
     asked = job.pipeline.filter
     return asked is not None and questions.moves(asked, job.source.columns)
+
+
+def _moved(job: Job, now: dt.datetime) -> pushdown.Pushed | None:
+    """Such a filter in the words of the stream's warehouse, true for more rows perhaps; None where it has none.
+
+    A row that did not change, was filtered out and for which not even this holds is filtered out again: nothing has
+    to be done about it.
+    """
+    source, asked = job.source.warehouse, job.pipeline.filter
+    if asked is None or source.kind not in changes.KINDS:
+        return None
+    columns = {field.name: ddl.sql_type(field) for field in job.source.columns}
+    dialect = source.dialect if isinstance(source, remote.Remote) else sql.Dialect(source.kind)
+    found = pushdown.split(asked, columns, dialect, now)
+    return None if found.sql == "1 = 1" else found
 
 
 def _count(funnel: Funnel, shaped: shaping.Shaped) -> None:

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 
 from tidegate import config, errors
 from tidegate.customers import records
-from tidegate.shape import filters, functions, mapping, profile
+from tidegate.shape import deep, filters, functions, mapping, profile, wire
 from tidegate.warehouse import ddl
 
 VERSION = 1
@@ -103,6 +103,11 @@ class Shaper:
         """What the function printed."""
         return "" if self._function is None else self._function.printed
 
+    @property
+    def unguarded(self) -> str:
+        """See `functions.Run.unguarded`; empty without a function."""
+        return "" if self._function is None else self._function.unguarded
+
     def shape(self, table: pa.Table) -> Shaped:
         """Filter, map and transform rows that begin with `_account_id`, `source_id`, `_version`, `_synced_at`.
 
@@ -118,8 +123,9 @@ class Shaper:
             _noted(reasons, typed.failed, places)
             given, places = typed.rows, places.filter(typed.kept)
         if self._function is not None:
-            source = _records(chosen) if given is None else _records(given)
-            given, places = self._transformed(source, places, reasons)
+            source = chosen if given is None else given
+            fit = _walkable(source, places, reasons)
+            given, places = self._transformed(_records(source.filter(fit)), places.filter(fit), reasons)
         assert given is not None, "A pipeline has a mapping or a function."
         outcomes = pc.if_else(pc.is_in(every, value_set=places), "matched", "filtered").to_pylist()
         for row in reasons:
@@ -174,8 +180,14 @@ def opened(
         mapped = None
         if pipeline.map or function is None:
             mapped = mapping.compile(
-                pipeline.map, model, stream, named=f"pipeline {name}", stream=pipeline.stream
+                pipeline.map,
+                model,
+                stream,
+                named=f"pipeline {name}",
+                stream=pipeline.stream,
+                seconds=pipeline.sql_timeout,
             )
+            stack.callback(mapped.close)
         code = None if function is None else function.code
         yield Shaper(
             _digest(pipeline, model, code), _text(pipeline, code), model, predicate, mapped, function
@@ -246,7 +258,36 @@ def _values(column: pa.ChunkedArray, field: pa.Field) -> list[Any]:
     found: list[Any] = column.to_pylist()
     if not ddl.is_json(field):
         return [_utc(each) for each in found] if pa.types.is_timestamp(field.type) else found
-    return [None if each is None else _documents.decode(each) for each in found]
+    return [None if each is None else _document(each) for each in found]
+
+
+def _document(raw: str) -> Any:
+    try:
+        return _documents.decode(raw)
+    except (
+        RecursionError
+    ):  # only for the eyes of who looks at what failed: `_walkable` keeps it from functions
+        return raw
+
+
+def _walkable(table: pa.Table, places: pa.Array, reasons: dict[int, _Reason]) -> pa.Array:
+    """Which rows a function can be given; notes those that hold what is nested too deep."""
+    fit = [True] * table.num_rows
+    for field in table.schema:
+        if not ddl.is_json(field):
+            continue
+        column = table[field.name]
+        brackets = pc.add(pc.count_substring(column, "{"), pc.count_substring(column, "["))
+        for row in pc.indices_nonzero(
+            pc.fill_null(pc.greater(brackets, wire.DEEPEST - 1), False)
+        ).to_pylist():
+            if deep.depth(column[row].as_py().encode()) >= wire.DEEPEST:
+                fit[row] = False
+                why = (
+                    f"{field.name} is nested more than {wire.DEEPEST} levels deep, which no function is given"
+                )
+                reasons.setdefault(places[row].as_py(), _Reason("", why, why))
+    return pa.array(fit, pa.bool_())
 
 
 def _utc(moment: dt.datetime | None) -> dt.datetime | None:

@@ -195,12 +195,20 @@ class Remote(wire.Wire, abc.ABC):
 
     def read(self, text: str, parameters: Sequence[object] = ()) -> Iterator[pa.RecordBatch]:
         """Stream the rows of a query in Tidegate's own SQL (see `sql`)."""
-        names = sql.columns(text)
+        return self.read_with({}, text, parameters)
+
+    def read_with(
+        self, native: Mapping[str, str], text: str, parameters: Sequence[object] = ()
+    ) -> Iterator[pa.RecordBatch]:
+        """As `read`; some names in the query stand for SQL of the warehouse's own, such as a pushed filter."""
+        names, told = sql.columns(text), sql.translated(text, self.dialect)
+        for name, condition in native.items():
+            told = told.replace(sql.quoted(self.dialect, name), condition)
         reader = self._reader()
         try:
             with reader._explained():
                 reader.connect()
-                for batch in reader.fetch(sql.translated(text, self.dialect), parameters, stream=True):
+                for batch in reader.fetch(told, parameters, stream=True):
                     yield batch.rename_columns(list(names)) if "*" not in names else batch
         except BaseException:
             reader.disconnect()
