@@ -52,7 +52,9 @@ def test_merging_by_hand_joins_whole_customers_and_is_undone_by_withdrawing_it(
     before = model.profiles()
     made = decide(model, decisions.merge, A, C)
     assert model.clusters() == {frozenset([A, B, C, D])}
-    assert listed(model) == [made]
+    [there] = listed(model)
+    assert (there.decision, there.kind, there.record, there.other) == (made.decision, "together", A, C)
+    assert (made.resolved_at, there.resolved_at) == (None, model.now())
     assert made.decided_by == "ann"
     withdraw(model, made.decision)
     assert model.profiles() == before
@@ -101,7 +103,8 @@ def test_who_linked_the_two_goes_with_neither_where_only_it_did(model: identitie
 
 
 def test_deciding_the_same_again_is_the_same_decision(model: identities.Model) -> None:
-    assert decide(model, decisions.merge, A, C) == decide(model, decisions.merge, C, A)
+    first, again = decide(model, decisions.merge, A, C), decide(model, decisions.merge, C, A)
+    assert first.decision == again.decision
     assert len(listed(model)) == 1
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import identities
+import piped
+import pyarrow as pa
 import pytest
 import sqlglot
 from sqlglot import exp
 
-from tidegate.customers import decisions, identity, preview, why
+from tidegate import errors
+from tidegate.customers import decisions, finding, identity, preview, run, why
 from tidegate.customers.rules import Rules
 from tidegate.warehouse import duckdb_script, sql
 
@@ -24,11 +28,15 @@ UNSAID = (exp.Qualify, exp.Star)
 def statements(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """All that was run in a model in which everything happens: caps, decisions, merges, splits, previews."""
     said: dict[str, None] = {}
+    folder, shop = tmp_path_factory.mktemp("said"), piped.Place(tmp_path_factory.mktemp("shop"))
+    shop.pulled(*(piped.person(n) for n in range(4)))
+    shop.run(shop.job())
     with pytest.MonkeyPatch.context() as patched:
         for name in ("execute", "rows"):
             patched.setattr(duckdb_script.Script, name, _noting(getattr(duckdb_script.Script, name), said))
-        folder = tmp_path_factory.mktemp("said")
         _work(identities.Model(f"duckdb:///{folder}/w.duckdb"))
+        _look(shop.job().model)
+    shop.close()
     own = ("CREATE TEMP TABLE", "DROP TABLE", "SELECT table_name FROM duckdb_tables")
     return [text for text in said if not text.startswith(own)]
 
@@ -63,7 +71,22 @@ def _work(model: identities.Model) -> None:
     model.scripted(lambda script: preview.preview(script, identities.NAMES, Rules(("email",), 9)))
     model.scripted(lambda script: why.why(script, identities.NAMES, "p/a/0", "p/a/2"))
     model.scripted(lambda script: why.why_not(script, identities.NAMES, "p/a/4", "p/a/5"))
+    model.scripted(lambda script: why.explained(script, identities.NAMES, "p/a/0", "p/a/2"))
+    model.scripted(lambda script: why.explained(script, identities.NAMES, "4", "p/a/5"))
+    more = [pa.table({"record": ["p/a/0", "p/a/4"], "kind": ["phone"] * 2, "value": ["+1"] * 2})]
+    rules = Rules(("email", "phone"), 9)
+    model.scripted(lambda script: preview.preview(script, identities.NAMES, rules, more=more))
     model.close()
+
+
+def _look(model: run.Model) -> None:
+    """Everything that somebody asks of customers."""
+    page = finding.search(model, "p1@People.test", limit=1, after="cup_0")
+    finding.search(model, "it's", after=page.after or "")
+    one = finding.customer(model, "cus_0")
+    for asked in (one.profile, "cus_9", "eu/acct_1/cus_9", "nobody"):
+        with contextlib.suppress(errors.ConfigError):
+            finding.customer(model, asked)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

@@ -6,11 +6,14 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import anywhere
 import fleet
 import identities
+import piped
 import pytest
 
-from tidegate.customers import identity, preview
+from tidegate import errors
+from tidegate.customers import identity, preview, run
 from tidegate.customers.rules import Rules
 from tidegate.warehouse import scripts
 
@@ -99,3 +102,47 @@ def test_a_preview_leaves_no_work_tables_and_does_not_touch_those_of_a_resolutio
         return script.works(identity.PREFIX)
 
     assert model.scripted(beside) == [f"{identity.PREFIX}scope"]
+
+
+def by(shop: anywhere.Place, *identifiers: str) -> run.Job:
+    """A pipeline into a model with other identifiers."""
+    return shop.job({"identifiers": identifiers})
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "postgres"])
+def test_identifiers_that_the_model_did_not_have_are_read_from_its_records(kind: str, tmp_path: Path) -> None:
+    shop = anywhere.Place(tmp_path, fleet.url(kind, tmp_path, 1))
+    phones = {0: "+49 170 1234567", 2: "0049 (0) 170 1234567", 3: "n/a", 5: "n/a"}
+    shop.pulled(*(piped.person(n, phone=phones.get(n)) for n in range(6)))
+    shop.run(by(shop, "email"))
+    found = preview.previewed(by(shop, "email").model, Rules(("email", "phone")))
+    assert (found.profiles_now, found.profiles, found.merges, found.splits) == (3, 2, 1, 0)
+    assert [each.records for each in found.merged] == [4]
+    alone = preview.previewed(by(shop, "email").model, Rules(("phone",)))
+    assert (alone.profiles, alone.merges, alone.splits) == (5, 1, 3)
+    # What a run with these rules makes is what was foretold.
+    result = shop.run(by(shop, "email", "phone"))
+    assert result.resolved is not None
+    assert (result.resolved.profiles, result.resolved.merged, result.resolved.split) == (2, 1, 0)
+    shop.close()
+
+
+def test_values_that_are_left_of_an_identifier_taken_out_are_not_used(tmp_path: Path) -> None:
+    shop = anywhere.Place(tmp_path, fleet.url("duckdb", tmp_path, 1))
+    shop.pulled(*(piped.person(n, phone="+49 170 1234567") for n in range(4)))
+    shop.run(by(shop, "email", "phone"))
+    shop.run(by(shop, "email"))
+    shop.pulled(piped.person(3, phone="+49 170 7654321"))
+    shop.run(by(shop, "email"))
+    found = preview.previewed(by(shop, "email").model, Rules(("phone",)))
+    assert sorted(each.records for each in found.largest) == [3]
+    shop.close()
+
+
+def test_an_identifier_that_is_no_property_is_told_with_the_nearest(tmp_path: Path) -> None:
+    shop = anywhere.Place(tmp_path, fleet.url("duckdb", tmp_path, 1))
+    with pytest.raises(
+        errors.ConfigError, match="fone is no property of the customer model; did you mean phone"
+    ):
+        preview.previewed(by(shop, "email").model, Rules(("fone",)))
+    shop.close()

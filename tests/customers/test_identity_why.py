@@ -142,3 +142,56 @@ def test_servers_say_the_same(adapter: str, tmp_path: Path) -> None:
     assert path(model, A, C) == [(A, B, "email", "it's@x"), (B, C, "phone", "\\")]
     assert reasons(model, A, D) == [why.Reason("nothing")]
     model.close()
+
+
+def explained(model: identities.Model, one: str, other: str) -> why.Answer:
+    return model.scripted(lambda script: why.explained(script, identities.NAMES, one, other))
+
+
+def profile(model: identities.Model, record: str) -> str:
+    return next(key for key, records in model.profiles().items() if record in records)
+
+
+def test_two_profiles_that_became_one_are_told_by_their_former_id(model: identities.Model) -> None:
+    resolve(model, {A: {"email": ["a@x"]}, B: {"email": ["a@x"]}, C: {"phone": ["+1"]}})
+    older, former = profile(model, A), profile(model, C)
+    resolve(model, {B: {"email": ["a@x"], "phone": ["+1"]}})
+    former, older = sorted([older, former], key=lambda each: each not in model.aliases())
+    found = explained(model, older, former)
+    assert found.is_one
+    assert {found.first.profile, found.last.profile} == {older}
+    [step] = found.path
+    assert {step.record, step.other} == {B, C}
+    assert (step.identifier, step.value) == ("phone", "+1")
+    assert explained(model, A, A).path == ()
+    assert explained(model, older, B).path != ()
+
+
+def test_two_profiles_are_told_what_keeps_any_of_their_records_apart(model: identities.Model) -> None:
+    resolve(
+        model,
+        {
+            A: {"email": ["a@x"]},
+            B: {"email": ["a@x"], "phone": ["+1"]},
+            C: {"email": ["c@x"], "phone": ["+1"]},
+            D: {"email": ["c@x"]},
+        },
+    )
+    made = model.scripted(
+        lambda script: decisions.apart(
+            script, identities.NAMES, C, B, now=model.now(), by="ann", note="two shops"
+        )
+    )
+    model.resolve(RULES, [])
+    found = explained(model, profile(model, A), profile(model, D))
+    assert not found.is_one
+    assert found.reasons == (why.Reason("apart", decision=made.decision),)
+    assert [(each.decided_by, each.note) for each in found.decisions] == [("ann", "two shops")]
+
+
+def test_a_value_that_records_of_both_profiles_have_but_too_many_others_too(model: identities.Model) -> None:
+    crowd = {f"p/a/{n}": {"phone": ["+1"]} for n in range(RULES.max_cluster + 1)}
+    resolve(model, crowd | {A: {"email": ["a@x"]}, B: {"email": ["a@x"], "phone": ["+1"]}})
+    found = explained(model, profile(model, A), "p/a/0")
+    assert found.reasons == (why.Reason("shared", "phone", "+1", RULES.max_cluster + 2),)
+    assert explained(model, A, "p/a/0").reasons == (why.Reason("nothing"),)

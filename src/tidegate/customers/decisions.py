@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Literal, NotRequired, TypedDict, Unpack
 
 import pyarrow as pa
 
 from tidegate import errors
+from tidegate.customers import parties
 from tidegate.customers import space as spaces
 from tidegate.customers.names import Names
 from tidegate.customers.space import NUMBER
@@ -27,7 +29,10 @@ PREFIX = "_tidegate_decision_"
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A decision in force: `record` and `other` are together, or `record` was taken away from it, or is alone."""
+    """What was decided: `record` and `other` are together, or `record` was taken away from it, or is alone.
+
+    It is in force until `withdrawn_at`. `resolved_at` is None until it, or its withdrawal, shows in the profiles.
+    """
 
     decision: str
     kind: Kind
@@ -36,70 +41,94 @@ class Decision:
     decided_at: dt.datetime
     decided_by: str = ""
     note: str = ""
+    withdrawn_at: dt.datetime | None = None
+    resolved_at: dt.datetime | None = None
 
 
-def merge(
-    script: scripts.Script,
-    names: Names,
-    record: str,
-    other: str,
-    *,
-    now: dt.datetime,
-    by: str = "",
-    note: str = "",
-    fence: base.Fence | None = None,
-) -> Decision:
+class Said(TypedDict):
+    """What is noted of every decision."""
+
+    now: dt.datetime
+    by: NotRequired[str]
+    note: NotRequired[str]
+    fence: NotRequired[base.Fence | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody wants decided; `other` is empty for `alone`."""
+
+    kind: Kind
+    record: str
+    other: str = ""
+
+
+def merge(script: scripts.Script, names: Names, record: str, other: str, **said: Unpack[Said]) -> Decision:
     """Two records are the same customer from the next resolution on, whatever their identifiers say.
 
     Raises ConfigError where one of them, or one that is merged with them by hand, was taken away from the other.
     """
-    return _decide(script, names, Decision(_name(), "together", record, other, now, by, note), fence)
+    return decide(script, names, [Wish("together", record, other)], **said)[0]
 
 
-def apart(
-    script: scripts.Script,
-    names: Names,
-    record: str,
-    other: str,
-    *,
-    now: dt.datetime,
-    by: str = "",
-    note: str = "",
-    fence: base.Fence | None = None,
-) -> Decision:
+def apart(script: scripts.Script, names: Names, record: str, other: str, **said: Unpack[Said]) -> Decision:
     """Two records are never the same customer; `record` is the one that leaves.
 
     Raises ConfigError where they are merged by hand, with each other or through others.
     """
-    return _decide(script, names, Decision(_name(), "apart", record, other, now, by, note), fence)
+    return decide(script, names, [Wish("apart", record, other)], **said)[0]
 
 
-def split(
+def split(script: scripts.Script, names: Names, record: str, **said: Unpack[Said]) -> Decision:
+    """A record is a customer of its own: its identifiers link it to nobody any more, now and later.
+
+    Raises ConfigError where it was merged by hand.
+    """
+    return decide(script, names, [Wish("alone", record)], **said)[0]
+
+
+def decide(
     script: scripts.Script,
     names: Names,
-    record: str,
+    wanted: Sequence[Wish],
     *,
     now: dt.datetime,
     by: str = "",
     note: str = "",
     fence: base.Fence | None = None,
-) -> Decision:
-    """A record is a customer of its own: its identifiers link it to nobody any more, now and later.
+) -> tuple[Decision, ...]:
+    """Note several decisions, all or none; one that is in force already is not noted again.
 
-    Raises ConfigError where it was merged by hand.
+    Raises ConfigError for a record that is not in the model, and where decisions in force say otherwise.
     """
-    return _decide(script, names, Decision(_name(), "alone", record, "", now, by, note), fence)
+    script.create(names.decisions)
+    _check_records(script, names, wanted)
+    there, found, fresh = listed(script, names), list[Decision](), list[Decision]()
+    for wish in wanted:
+        known = next((each for each in there if _is_same(each, wish)), None)
+        if known is None:
+            _check_contradictions(wish, there)
+            known = Decision(_name(), wish.kind, wish.record, wish.other, now, by, note)
+            there.append(known)
+            fresh.append(known)
+        found.append(known)
+    if fresh:
+        rows = pa.Table.from_pylist([asdict(each) for each in fresh], names.decisions.schema)
+        with script.transaction(fence):
+            script.append(script.name(names.decisions.name), rows)
+    return tuple(found)
 
 
 def withdraw(
     script: scripts.Script, names: Names, decision: str, *, now: dt.datetime, fence: base.Fence | None = None
 ) -> Decision:
     """Take a decision back; raises ConfigError where there is none of the name in force."""
-    found = {each.decision: each for each in listed(script, names)}.get(decision)
+    there = {each.decision: each for each in listed(script, names)}
+    found = there.get(decision)
     if found is None:
-        raise errors.ConfigError(
-            f"There is no decision {decision} in force; list those that are, and give one of them."
-        )
+        near = parties.nearest(decision, list(there))
+        hint = f"did you mean {near}?" if near else "list those that are, and give one of them."
+        raise errors.ConfigError(f"There is no decision {decision} in force; {hint}")
     table = script.name(names.decisions.name)
     with spaces.opened(script, PREFIX) as space:
         clock = space.put("clock", at(now), {"moment": spaces.TIME}, ("moment",))
@@ -111,13 +140,14 @@ def withdraw(
     return found
 
 
-def listed(script: scripts.Script, names: Names) -> list[Decision]:
-    """The decisions in force, the oldest first."""
+def listed(script: scripts.Script, names: Names, *, withdrawn: bool = False) -> list[Decision]:
+    """The decisions in force, or with those that were withdrawn, the oldest first."""
     if not script.has(names.decisions.name):
         return []
+    where = "" if withdrawn else "WHERE withdrawn_at IS NULL "
+    columns = ", ".join(each.name for each in fields(Decision))
     rows = script.rows(
-        "SELECT decision, kind, record, other, decided_at, decided_by, note "
-        f"FROM {script.name(names.decisions.name)} WHERE withdrawn_at IS NULL ORDER BY decided_at, decision"
+        f"SELECT {columns} FROM {script.name(names.decisions.name)} {where}ORDER BY decided_at, decision"
     )
     return [Decision(*row) for row in rows]
 
@@ -158,41 +188,22 @@ def at(now: dt.datetime) -> pa.Table:
     return pa.table({"moment": pa.array([now], pa.timestamp("us", "UTC"))})
 
 
-def _decide(script: scripts.Script, names: Names, wanted: Decision, fence: base.Fence | None) -> Decision:
-    script.create(names.decisions)
-    _check_records(script, names, wanted)
-    there = listed(script, names)
-    same = {wanted.record, wanted.other}
-    for each in there:
-        is_same = {each.record, each.other} == same
-        if each.kind == wanted.kind and is_same and (each.kind != "apart" or each.record == wanted.record):
-            return each
-    _check_contradictions(wanted, there)
-    row = {
-        "decision": wanted.decision,
-        "kind": wanted.kind,
-        "record": wanted.record,
-        "other": wanted.other,
-        "decided_at": wanted.decided_at,
-        "decided_by": wanted.decided_by,
-        "note": wanted.note,
-        "withdrawn_at": None,
-        "resolved_at": None,
-    }
-    with script.transaction(fence):
-        rows = pa.Table.from_pylist([row], names.decisions.schema)
-        script.append(script.name(names.decisions.name), rows)
-    return wanted
+def _is_same(each: Decision, wish: Wish) -> bool:
+    """Does a decision say this already? Two are together, whichever comes first."""
+    if each.kind != wish.kind or {each.record, each.other} != {wish.record, wish.other}:
+        return False
+    return each.kind != "apart" or each.record == wish.record
 
 
-def _check_records(script: scripts.Script, names: Names, wanted: Decision) -> None:
+def _check_records(script: scripts.Script, names: Names, wanted: Sequence[Wish]) -> None:
     """Raises ConfigError for records that are not there, or are one and the same."""
-    if wanted.record == wanted.other:
-        raise errors.ConfigError(
-            f"{wanted.record} is given twice; a decision about two records needs two different ones."
-        )
-    asked = [wanted.record] + ([wanted.other] if wanted.kind != "alone" else [])
-    told = ", ".join(map(ddl.literal, asked))
+    for wish in wanted:
+        if wish.record == wish.other:
+            raise errors.ConfigError(
+                f"{wish.record} is given twice; a decision about two records needs two different ones."
+            )
+    asked = list(dict.fromkeys(record for each in wanted for record in (each.record, each.other) if record))
+    told = ", ".join(map(ddl.literal, asked)) or "NULL"
     there = set[str]()
     if script.has(names.records().name):
         rows = script.rows(
@@ -208,7 +219,7 @@ def _check_records(script: scripts.Script, names: Names, wanted: Decision) -> No
             )
 
 
-def _check_contradictions(wanted: Decision, there: list[Decision]) -> None:
+def _check_contradictions(wanted: Wish, there: Sequence[Decision]) -> None:
     """Raises ConfigError where a decision in force says otherwise."""
     merged = _merged([*there, wanted] if wanted.kind == "together" else there)
     if wanted.kind == "together":
@@ -234,7 +245,7 @@ def _check_contradictions(wanted: Decision, there: list[Decision]) -> None:
                 )
 
 
-def _merged(there: list[Decision]) -> dict[str, str]:
+def _merged(there: Sequence[Decision | Wish]) -> dict[str, str]:
     """Records that are merged by hand, with one that stands for all that are merged with it."""
     stands: dict[str, str] = {}
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from tidegate.customers import merging, records, run
+from tidegate.customers import inside, records, run
 from tidegate.warehouse import base, ddl, scripts
 
 STEP = 200
@@ -34,9 +34,7 @@ def forget(model: run.Model, customers: Sequence[str], *, account: str = "", dry
         found |= warehouse.scripted(functools.partial(_theirs, model=model, customers=some, account=account))
     if dry_run or not found:
         return len(found)
-    tables = [*records.tables(named, model.profile), merging.table(named, model.profile)]
-    warehouse.prepare(tables)
-    fence = warehouse.claim("forget", [each.name for each in (*tables, *named.kept)])
+    fence = inside.claimed(model, "forget")
     theirs = sorted(found)
     for start in range(0, len(theirs), STEP):
         some = theirs[start : start + STEP]

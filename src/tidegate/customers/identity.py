@@ -104,10 +104,13 @@ def resolve(
         )
 
 
-def cluster_all(space: spaces.Space, names: Names, rules: Rules) -> None:
-    """Make `clusters` and all that `ids.claim` needs, of all live records, as other rules would have it."""
+def cluster_all(space: spaces.Space, names: Names, rules: Rules, more: str = "") -> None:
+    """Make `clusters` and all that `ids.claim` needs, of all live records, as other rules would have it.
+
+    `more`: see `linking.read`.
+    """
     space.put("rules", rules.table(), {"kind": TEXT, "lvl": NUMBER}, ("kind",))
-    _look(space, names, rules, whole=True)
+    scope.everything(space, names, rules, more)
     linking.cluster(space, names, rules)
     ids.claim(space, names)
 

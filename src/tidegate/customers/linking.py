@@ -21,15 +21,24 @@ BY_HAND = -1
 """The level of what was merged by hand, before all identifiers."""
 
 
-def read(space: spaces.Space, names: Names) -> None:
-    """Make `raw` (lvl, value, n): the live values of the records in scope, for the identifiers of the rules."""
+def read(space: spaces.Space, names: Names, more: str = "") -> None:
+    """Make `raw` (lvl, value, n): the live values of the records in scope, for the identifiers of the rules.
+
+    `more` names a work table (record, kind, value) whose kinds are taken from there alone.
+    """
+    stored = (
+        f"SELECT record, kind, value FROM {space.script.name(names.identifiers.name)} "
+        "WHERE _deleted_at IS NULL AND value IS NOT NULL"
+    )
+    if more:
+        own = f"SELECT DISTINCT kind FROM {space[more]}"
+        stored += f" AND kind NOT IN ({own}) UNION ALL SELECT record, kind, value FROM {space[more]}"
     space.fill(
         "raw",
         {"lvl": NUMBER, "value": TEXT, "n": NUMBER},
         ("lvl", "value", "n"),
-        "SELECT DISTINCT r.lvl, i.value, s.n "
-        f"FROM {space.script.name(names.identifiers.name)} AS i JOIN {space['scope']} AS s ON s.record = i.record "
-        f"JOIN {space['rules']} AS r ON r.kind = i.kind WHERE i._deleted_at IS NULL AND i.value IS NOT NULL",
+        f"SELECT DISTINCT r.lvl, i.value, s.n FROM ({stored}) AS i "
+        f"JOIN {space['scope']} AS s ON s.record = i.record JOIN {space['rules']} AS r ON r.kind = i.kind",
     )
 
 

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import difflib
+import tempfile
 from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from tidegate.customers import identity
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tidegate import errors
+from tidegate.customers import changes, identity, inside, records, run, why
 from tidegate.customers import space as spaces
 from tidegate.customers.names import Names
 from tidegate.customers.rules import Rules
-from tidegate.warehouse import ddl, scripts
+from tidegate.customers.space import TEXT
+from tidegate.warehouse import base, ddl, scripts
 
 PREFIX = "_tidegate_preview_"
 """What all work tables of a preview begin with; a resolution at the same time has others."""
+MORE = pa.schema([(name, pa.string()) for name in ("record", "kind", "value")])
+"""Values of identifiers, each record with one of a kind at most."""
 SHOWN = 20
 """Records of a cluster that are named at most."""
 
@@ -54,17 +65,50 @@ class Preview:
     held: tuple[identity.Held, ...]
 
 
-def preview(script: scripts.Script, names: Names, rules: Rules, *, examples: int = 5) -> Preview:
+def previewed(model: run.Model, rules: Rules, *, examples: int = 5) -> Preview:
+    """The same of a model, also by identifiers that it did not have until now: their values are in its records.
+
+    Raises ConfigError for an identifier that is no property of the model, and for a warehouse without scripts.
+    """
+    for kind in rules.identifiers:
+        if kind not in model.profile.names:
+            near = next(iter(difflib.get_close_matches(kind, model.profile.names, n=1)), "")
+            hint = f"did you mean {near}?" if near else f"it has {', '.join(model.profile.names)}."
+            raise errors.ConfigError(f"{kind} is no property of the customer model; {hint}")
+    with tempfile.TemporaryDirectory(prefix="tidegate-preview-") as folder:
+        file, count = Path(folder) / "more", 0
+        known = inside.scripted(model, lambda script: why.levels_of(script, model.names))
+        new = [kind for kind in rules.identifiers if kind not in known]
+        if known and new:
+            count = changes.spool(file, MORE, _values(model, new))
+
+        def work(script: scripts.Script) -> Preview:
+            more = changes.spooled(file) if count else ()
+            return preview(script, model.names, rules, examples=examples, more=more)
+
+        return inside.scripted(model, work)
+
+
+def preview(
+    script: scripts.Script, names: Names, rules: Rules, *, examples: int = 5, more: Iterable[pa.Table] = ()
+) -> Preview:
     """What a resolution by these rules would change; nothing that others see is written.
 
-    Takes as long as a full resolution. Of two previews of one model at the same time in one warehouse, one fails.
+    `more` (MORE) are values of identifiers that the model did not have until now. Takes as long as a full
+    resolution. Of two previews of one model at the same time in one warehouse, one fails.
     """
     for table in names.kept:
         script.create(table)
     if not (script.has(names.records().name) and script.has(names.identifiers.name)):
         return Preview(0, 0, 0, 0, 0, (), (), (), ())
     with spaces.opened(script, PREFIX) as space:
-        identity.cluster_all(space, names, rules)
+        added = ""
+        for table in more:
+            if not added:
+                added = "more"
+                space.make(added, {"record": TEXT, "kind": TEXT, "value": TEXT}, ("record", "kind"))
+            script.append(space[added], table)
+        identity.cluster_all(space, names, rules, added)
         merges, splits = identity.moves(space)
         members = script.name(names.members.name)
         return Preview(
@@ -80,6 +124,24 @@ def preview(script: scripts.Script, names: Names, rules: Rules, *, examples: int
             parted=_parted(space, names, examples),
             held=_held(space),
         )
+
+
+def _values(model: run.Model, kinds: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """What live records have of identifiers, as it is compared."""
+    table = records.table(model.names, model.profile).name
+    there = {column.lower() for column in model.warehouse.columns(table)}
+    for kind in kinds:
+        if kind not in there:
+            continue
+        own = f"r.{base.quoted(kind)}"
+        for batch in model.warehouse.read(
+            f"SELECT r.record AS record, {own} AS found FROM {changes.place(model.warehouse, table)} AS r "
+            f"WHERE r._deleted_at IS NULL AND {own} IS NOT NULL"
+        ):
+            rows = pa.Table.from_batches([batch])
+            values = records.normalised(kind, rows["found"])
+            told = pa.table([rows["record"], pa.repeat(kind, len(values)), values], schema=MORE)
+            yield from told.filter(pc.is_valid(told["value"])).to_batches()
 
 
 def _largest(space: spaces.Space, most: int) -> list[int]:

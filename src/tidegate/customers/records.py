@@ -246,15 +246,15 @@ def _identified(model: profile.Profile, rows: pa.Table, now: dt.datetime) -> pa.
     """A row for every identifier of every record; where the record has none, the row is marked as deleted."""
     parts = []
     for kind in model.identifiers:
-        values = _normalised(kind, rows[kind])
+        values = normalised(kind, rows[kind])
         moment = pa.scalar(now, names.MOMENT)
         part = _of_kind(rows["record"], kind, now, pc.if_else(pc.is_null(values), moment, None))
         parts.append(part.append_column("value", values).append_column("_version", rows["_version"]))
     return pa.concat_tables(parts)
 
 
-def _normalised(kind: str, column: pa.ChunkedArray) -> pa.Array:
-    """Values as they are compared, numbers and times as text."""
+def normalised(kind: str, column: pa.ChunkedArray) -> pa.Array:
+    """Values of an identifier as they are compared, numbers and times as text."""
     told = columns.texts(column).to_pylist()
     return pa.array(
         [None if each is None else normalising.normalised(kind, each) for each in told], pa.string()

@@ -17,11 +17,14 @@ SHARED = {"lvl": NUMBER, "value": TEXT, "records": NUMBER}
 ONE = {"record": TEXT}
 
 
-def everything(space: spaces.Space, names: Names, rules: Rules) -> None:
-    """Make `scope` (record, n), `raw` and `shared` of all live records, and `gone` (record) of those that left."""
+def everything(space: spaces.Space, names: Names, rules: Rules, more: str = "") -> None:
+    """Make `scope` (record, n), `raw` and `shared` of all live records, and `gone` (record) of those that left.
+
+    `more`: see `linking.read`.
+    """
     records = space.script.name(names.records().name)
     _number(space, f"SELECT record FROM {records} WHERE _deleted_at IS NULL")
-    linking.read(space, names)
+    linking.read(space, names, more)
     space.fill(
         "shared",
         SHARED,

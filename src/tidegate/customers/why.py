@@ -5,13 +5,14 @@ from __future__ import annotations
 import heapq
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from tidegate import errors
-from tidegate.customers import decisions
+from tidegate.customers import decisions, parties
 from tidegate.customers.names import Names
+from tidegate.customers.parties import Party
 from tidegate.warehouse import base, ddl, scripts
 
 
@@ -44,12 +45,41 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
-class _Customer:
-    """A record as the last resolution left it."""
+class Answer:
+    """Why two are one customer, or are not: a `path` for one, `reasons` for two; both are empty for one record.
 
-    record: str
-    profile: str
-    component: str
+    `decisions` are those that they name.
+    """
+
+    first: Party
+    last: Party
+    path: tuple[Step, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    decisions: tuple[decisions.Decision, ...] = ()
+
+    @property
+    def is_one(self) -> bool:
+        """Are they one customer?"""
+        return self.first.profile == self.last.profile
+
+
+def explained(script: scripts.Script, names: Names, one: str, other: str) -> Answer:
+    """Why two profiles, former profiles or records are one customer, or why they are not.
+
+    Between profiles it is the shortest way, or what keeps them apart, from any record of one to any of the other.
+    Raises ConfigError for an id that is nobody's.
+    """
+    first, last = parties.named(script, names, one), parties.named(script, names, other)
+    path, reasons = tuple[Step, ...](), tuple[Reason, ...]()
+    if first.profile != last.profile:
+        reasons = _reasons(script, names, first, last)
+    else:
+        starts, ends = _distinct(first.records, last.records)
+        if starts and ends:
+            path = _path(script, names, first.profile, starts, ends, f"{one} and {other}")
+    told = {each.decision for each in path} | {each.decision for each in reasons}
+    known = decisions.listed(script, names) if told - {""} else []
+    return Answer(first, last, path, reasons, tuple(each for each in known if each.decision in told))
 
 
 def why(script: scripts.Script, names: Names, record: str, other: str) -> tuple[Step, ...]:
@@ -57,46 +87,50 @@ def why(script: scripts.Script, names: Names, record: str, other: str) -> tuple[
 
     Raises ConfigError where a record is not in the model, or they are in two profiles; ask `why_not` then.
     """
-    first, last = _found(script, names, record), _found(script, names, other)
+    first, last = parties.record(script, names, record), parties.record(script, names, other)
     if first.profile != last.profile:
         raise errors.ConfigError(
             f"{record} and {other} are two customers ({first.profile} and {last.profile}); ask why not instead."
         )
     if record == other:
         return ()
-    path = _shortest(_links(script, names, first.profile), record, other)
-    if path is None:
-        raise errors.ConfigError(
-            f"What linked {record} and {other} has changed since the last resolution; run a pipeline of the model, "
-            "then ask again."
-        )
-    return path
+    return _path(script, names, first.profile, [record], [other], f"{record} and {other}")
 
 
 def why_not(script: scripts.Script, names: Names, record: str, other: str) -> tuple[Reason, ...]:
     """What keeps two records apart, strongest identifiers first; raises ConfigError where they are one customer."""
-    first, last = _found(script, names, record), _found(script, names, other)
+    first, last = parties.record(script, names, record), parties.record(script, names, other)
     if first.profile == last.profile:
         raise errors.ConfigError(f"{record} and {other} are one customer, {first.profile}; ask why instead.")
+    return _reasons(script, names, first, last)
+
+
+def _distinct(first: Sequence[str], last: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Records to go from and to: who is on both sides counts for the smaller one."""
+    mine, other = list(first), list(last)
+    if len(mine) >= len(other):
+        return [each for each in mine if each not in set(other)], other
+    return mine, [each for each in other if each not in set(mine)]
+
+
+def _path(
+    script: scripts.Script, names: Names, profile: str, starts: Sequence[str], ends: Sequence[str], whom: str
+) -> tuple[Step, ...]:
+    path = _shortest(_links(script, names, profile), starts, frozenset(ends))
+    if path is None:
+        raise errors.ConfigError(
+            f"What linked {whom} has changed since the last resolution; run a pipeline of the model, then "
+            "ask again."
+        )
+    return path
+
+
+def _reasons(script: scripts.Script, names: Names, first: Party, last: Party) -> tuple[Reason, ...]:
     reasons = [*_decided(script, names, first, last), *_unused(script, names, first, last)]
     return tuple(reasons) or (Reason("nothing"),)
 
 
-def _found(script: scripts.Script, names: Names, record: str) -> _Customer:
-    if script.has(names.members.name):
-        rows = script.rows(
-            f"SELECT profile_id, component FROM {script.name(names.members.name)} "
-            f"WHERE record = {ddl.literal(record)} AND left_at IS NULL"
-        )
-        if rows:
-            return _Customer(record, str(rows[0][0]), str(rows[0][1]))
-    raise errors.ConfigError(
-        f"There is no record {record} in the customer model; give one as PIPELINE/ACCOUNT/ID, as its profile lists "
-        "it."
-    )
-
-
-def _levels(script: scripts.Script, names: Names) -> dict[str, int]:
+def levels_of(script: scripts.Script, names: Names) -> dict[str, int]:
     """The identifiers of the last resolution with their levels, from 1 on."""
     rows = script.rows(
         f'SELECT "value" FROM {script.name(base.STATE)} WHERE "key" = {ddl.literal(names.state)}'
@@ -105,7 +139,7 @@ def _levels(script: scripts.Script, names: Names) -> dict[str, int]:
     return {kind: level for level, kind in enumerate(dict.fromkeys(known), start=1)}
 
 
-def _values(script: scripts.Script, names: Names, where: str) -> list[tuple[str, str, str]]:
+def values_of(script: scripts.Script, names: Names, where: str) -> list[tuple[str, str, str]]:
     """Live values (record, kind, value) of members (m)."""
     rows = script.rows(
         f"SELECT i.record, i.kind, i.value FROM {script.name(names.identifiers.name)} AS i "
@@ -115,7 +149,7 @@ def _values(script: scripts.Script, names: Names, where: str) -> list[tuple[str,
     return sorted({(str(record), str(kind), str(value)) for record, kind, value in rows})
 
 
-def _held(script: scripts.Script, names: Names, where: str) -> dict[tuple[str, str], tuple[str, str, int]]:
+def held_of(script: scripts.Script, names: Names, where: str) -> dict[tuple[str, str], tuple[str, str, int]]:
     """(record, kind) -> cause, cluster and records of what was ignored of members (m)."""
     rows = script.rows(
         f"SELECT h.record, h.kind, h.cause, h.cluster, h.records FROM {script.name(names.held.name)} AS h "
@@ -124,7 +158,8 @@ def _held(script: scripts.Script, names: Names, where: str) -> dict[tuple[str, s
     return {(record, kind): (cause, cluster, int(records)) for record, kind, cause, cluster, records in rows}
 
 
-def _shared(script: scripts.Script, names: Names) -> dict[tuple[str, str], int]:
+def shared_values(script: scripts.Script, names: Names) -> dict[tuple[str, str], int]:
+    """(kind, value) -> how many records have it, of the values that link nothing."""
     rows = script.rows(f"SELECT kind, value, records FROM {script.name(names.shared.name)}")
     return {(kind, value): int(records) for kind, value, records in rows}
 
@@ -135,11 +170,15 @@ def _links(script: scripts.Script, names: Names, profile: str) -> dict[tuple[int
     Only what was used: no value that too many share, no identifier that was ignored for the record.
     """
     where = f"m.profile_id = {ddl.literal(profile)}"
-    levels, shared, held = _levels(script, names), _shared(script, names), _held(script, names, where)
+    levels, shared, held = (
+        levels_of(script, names),
+        shared_values(script, names),
+        held_of(script, names, where),
+    )
     decided = decisions.listed(script, names)
     alone = {each.record for each in decided if each.kind == "alone"}
     links = defaultdict(list)
-    for record, kind, value in _values(script, names, where):
+    for record, kind, value in values_of(script, names, where):
         if (
             kind in levels
             and (kind, value) not in shared
@@ -155,19 +194,20 @@ def _links(script: scripts.Script, names: Names, profile: str) -> dict[tuple[int
 
 
 def _shortest(
-    links: Mapping[tuple[int, str, str], Iterable[Step]], start: str, end: str
+    links: Mapping[tuple[int, str, str], Iterable[Step]], starts: Iterable[str], ends: Collection[str]
 ) -> tuple[Step, ...] | None:
     """The path of the fewest steps, then of the strongest, then the first by name."""
     of_record = defaultdict(list)
     for link, steps in links.items():
         for step in steps:
             of_record[step.record].append((link, step))
-    heap: list[tuple[int, int, tuple[str, ...], tuple[Step, ...]]] = [(0, 0, (start,), ())]
+    heap: list[tuple[int, int, tuple[str, ...], tuple[Step, ...]]] = [(0, 0, (each,), ()) for each in starts]
+    heapq.heapify(heap)
     done, used = set[str](), set[tuple[int, str, str]]()
     while heap:
         length, weight, way, path = heapq.heappop(heap)
         record = way[-1]
-        if record == end:
+        if record in ends:
             return path
         if record in done:
             continue
@@ -183,7 +223,7 @@ def _shortest(
     return None
 
 
-def _decided(script: scripts.Script, names: Names, first: _Customer, last: _Customer) -> list[Reason]:
+def _decided(script: scripts.Script, names: Names, first: Party, last: Party) -> list[Reason]:
     """Decisions that keep apart the records, or others of their profiles."""
     told = ", ".join(ddl.literal(each.profile) for each in (first, last))
     rows = script.rows(
@@ -191,36 +231,45 @@ def _decided(script: scripts.Script, names: Names, first: _Customer, last: _Cust
         f"WHERE profile_id IN ({told}) AND left_at IS NULL"
     )
     profile = {str(record): str(mine) for record, mine in rows}
-    both = {first.profile, last.profile}
+    both, asked = {first.profile, last.profile}, {*first.records, *last.records}
     found = []
     for each in decisions.listed(script, names):
         if each.kind == "apart" and {profile.get(each.record), profile.get(each.other)} == both:
             found.append(Reason("apart", decision=each.decision))
-        if each.kind == "alone" and each.record in (first.record, last.record):
+        if each.kind == "alone" and each.record in asked:
             found.append(Reason("alone", decision=each.decision))
     return found
 
 
-def _unused(script: scripts.Script, names: Names, first: _Customer, last: _Customer) -> list[Reason]:
+def _unused(script: scripts.Script, names: Names, first: Party, last: Party) -> list[Reason]:
     """Values that both have, and identifiers that were ignored for both."""
-    told = ", ".join(ddl.literal(each.record) for each in (first, last))
-    where = f"m.record IN ({told})"
-    levels, shared, held = _levels(script, names), _shared(script, names), _held(script, names, where)
+    where = f"m.profile_id IN ({ddl.literal(first.profile)}, {ddl.literal(last.profile)})"
+    levels, shared, held = (
+        levels_of(script, names),
+        shared_values(script, names),
+        held_of(script, names, where),
+    )
+    mine, others = frozenset(first.records), frozenset(last.records)
     having = defaultdict(set)
-    for record, kind, value in _values(script, names, where):
-        if kind in levels:
+    for record, kind, value in values_of(script, names, where):
+        if kind in levels and record in mine | others:
             having[kind, value].add(record)
     found = list[tuple[int, Reason]]()
     for (kind, value), records in having.items():
-        if len(records) < 2:
+        if not (records & mine and records & others):
             continue
+        sizes = [held[record, kind] for record in sorted(records & mine) if (record, kind) in held]
+        large = next((size for cause, _, size in sizes if cause == "size"), None)
         if (kind, value) in shared:
             found.append((levels[kind], Reason("shared", kind, value, shared[kind, value])))
-        elif held.get((first.record, kind), ("",))[0] == "size":
-            found.append((levels[kind], Reason("size", kind, value, held[first.record, kind][2])))
+        elif large is not None:
+            found.append((levels[kind], Reason("size", kind, value, large)))
     told_of = {reason.identifier for _, reason in found if reason.cause == "size"}
     for kind, level in levels.items():
-        mine, other = held.get((first.record, kind)), held.get((last.record, kind))
-        if kind not in told_of and mine is not None and mine == other and mine[0] == "size":
-            found.append((level, Reason("size", kind, records=mine[2])))
+        ignored = {held.get((record, kind)) for record in mine} & {
+            held.get((record, kind)) for record in others
+        }
+        sizes = sorted(each for each in ignored if each is not None and each[0] == "size")
+        if kind not in told_of and sizes:
+            found.append((level, Reason("size", kind, records=sizes[0][2])))
     return [reason for _, reason in sorted(found, key=lambda each: (each[0], each[1].cause, each[1].value))]
