@@ -38,6 +38,31 @@ def test_forgotten_objects_leave_every_pipeline(store: database.Database) -> Non
     assert failed.counts(store) == {"eu": 1}
 
 
+def test_rows_of_other_streams_that_name_a_forgotten_customer_go_too(store: database.Database) -> None:
+    def charge(number: int, customer: str, **more: str) -> failed.Failed:
+        own = {
+            "source_id": f"ch_{number}",
+            "payload": f'{{"customer":"{customer}","id":"ch_{number}"}}',
+            **more,
+        }
+        return dataclasses.replace(ROW, **own)
+
+    failed.keep(
+        store,
+        [
+            *(charge(n, "cus_12") for n in range(600)),  # another, whose id begins alike
+            *(charge(n, "cus_1") for n in range(600, 604)),
+            charge(700, "cus_1", account="acct_2"),
+            charge(701, "cus_12", payload='{"metadata":{"note":"belongs to cus_1, and to nobody else"}}'),
+        ],
+    )
+    assert failed.forget(store, ["cus_1"], account="acct_2", dry_run=True) == 1
+    assert failed.forget(store, ["cus_1"], account="acct_2") == 1
+    assert failed.forget(store, ["cus_1"]) == 5
+    assert failed.counts(store) == {"eu": 600}
+    assert failed.forget(store, ["cus_1"]) == 0
+
+
 def test_definitions_are_numbered_and_one_that_stays_is_one(store: database.Database) -> None:
     numbers = [definitions.note(store, "eu", digest, f"body {digest}") for digest in "aabba"]
     assert numbers == [1, 1, 2, 2, 3]

@@ -7,11 +7,11 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tidegate import config, errors
+from tidegate import config
 from tidegate.customers import forgetting as modelled
-from tidegate.engine import piping, rehearsals
+from tidegate.engine import leased, piping, rehearsals
 from tidegate.push import workbook
-from tidegate.store import database, failed, forgetting, leases, runs
+from tidegate.store import database, failed, forgetting
 from tidegate.warehouse import base, duckdb
 
 
@@ -54,23 +54,16 @@ def models(
     Raises StoreConflict while a pipeline writes a model.
     """
     done: dict[str, int] = {}
-    holder = runs.new_id()
-    for lease, of in {
-        piping.lease(of): of for of in (piping.model(file, name) for name in file.pipelines)
-    }.items():
-        if not leases.take(store, lease, holder, piping.HELD * 10):
-            raise errors.StoreConflict(
-                f"A pipeline is just writing the customer model {of.schema_name}.{of.table}, so that nobody was "
-                "forgotten there; give the command again when it is done."
-            )
-        try:
-            with piping.modelled(file, of) as model:
-                count = modelled.forget(model, customers, account=account, dry_run=dry_run)
-        finally:
-            leases.leave(store, lease, holder)
+    for lease, of in piping.models(file).items():
+        busy = (
+            f"A pipeline is just writing the customer model {of.schema_name}.{of.table}, so that nobody was "
+            "forgotten there; give the command again when it is done."
+        )
+        with leased.held(store, lease, busy), piping.modelled(file, of) as model:
+            count = modelled.forget(model, customers, account=account, dry_run=dry_run)
         if count:
             done[f"{of.schema_name}.{of.table}"] = count
-    if not dry_run and (count := failed.forget(store, customers)):
+    if count := failed.forget(store, customers, account=account, dry_run=dry_run):
         done["rows in quarantine"] = count
     return done
 

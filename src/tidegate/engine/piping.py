@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from tidegate import catalog, config, errors, warehouse
 from tidegate.customers import changes, names, rules, run
-from tidegate.engine import endings, flows, recorder
+from tidegate.engine import endings, flows, leased, recorder
 from tidegate.engine import place as places
 from tidegate.pull import run as pulling
 from tidegate.pull import settings
@@ -24,10 +24,8 @@ from tidegate.shape import profile
 from tidegate.store import leases, runs
 from tidegate.warehouse import base
 
-HELD = 60.0
-"""Seconds for which the model's tables are taken at a time; whoever was killed keeps others out for so long."""
 LOOKED = 0.5
-"""Seconds between two looks whether they are free."""
+"""Seconds between two looks whether the model's tables are free."""
 PAUSE = 5.0
 """Seconds between two looks of a continuous pipeline."""
 FULL, APPROVE = "full_refresh", "approve"
@@ -57,6 +55,13 @@ def lease(of: config.CustomerModel) -> str:
     return f"customers/{of.warehouse}/{of.schema_name}/{of.table}"
 
 
+def models(file: config.Config) -> dict[str, config.CustomerModel]:
+    """All customer models of a configuration, by their leases."""
+    found = [file.customer_model] if file.customer_model else []
+    found += [model(file, name) for name in file.pipelines]
+    return {lease(of): of for of in found}
+
+
 def covering(file: config.Config, name: str) -> list[str]:
     """The pulls of a configuration that bring a pipeline's stream."""
     pipeline = file.pipelines[name]
@@ -80,14 +85,12 @@ def opened(file: config.Config, name: str) -> Iterator[run.Job]:
         source = warehouse.open_warehouse(file.warehouses[pipeline.warehouse])
         stack.callback(source.close)
         target = stack.enter_context(modelled(file, of))
-        stream = catalog.load().streams[pipeline.stream]
-        table = base.Table(_table(file, name), decode.schema(stream), ("_account_id", *stream.key))
         yield run.Job(
             name,
             pipeline,
-            changes.stream(source, table),
+            changes.stream(source, stored(file, name)),
             target,
-            _accounts(file, name),
+            accounts(file, name),
             of.warehouse == pipeline.warehouse,
         )
 
@@ -110,9 +113,12 @@ async def follow(
 
     A continuous one looks again and again, and ends only by being cancelled, or for good.
     """
-    said = ""
+    said = unguarded = ""
     while True:
         result = await perform(place, flow.own, begun, record)
+        if result.came.unguarded and not unguarded:  # once in a run, however often a continuous one looks
+            unguarded = result.came.unguarded
+            record.say(unguarded, level="warning")
         if begun.cause != "continuous":
             return ended(record, result)
         told = table(result)
@@ -248,38 +254,43 @@ async def _alone(
 ) -> AsyncIterator[None]:
     """Nobody else writes the model in the block."""
     own, said = lease(of), False
-    while not await asyncio.to_thread(leases.take, place.store, own, holder, HELD):
+    while not await _taken(place, own, holder):
         if not said:
             record.phase("waiting for another pipeline of the same model")
             record.note("another pipeline writes the customer model; this one waits for it")
         said = True
         await asyncio.sleep(LOOKED)
 
-    async def keep() -> None:
-        while True:
-            await asyncio.sleep(HELD / 4)
-            with contextlib.suppress(errors.StoreError):
-                await asyncio.to_thread(leases.take, place.store, own, holder, HELD)
-
-    keeper = asyncio.create_task(keep())
+    keeping = contextlib.ExitStack()
+    keeping.enter_context(leased.kept(place.store, own, holder))
     try:
         yield
     finally:
-        keeper.cancel()
-        await asyncio.gather(keeper, return_exceptions=True)
-        with contextlib.suppress(errors.StoreError):
+        await asyncio.to_thread(keeping.close)
+
+
+async def _taken(place: places.Place, own: str, holder: str) -> bool:
+    """Take the lease; cancelled meanwhile, it is given back, so that it keeps nobody out."""
+    taking = asyncio.create_task(asyncio.to_thread(leased.take, place.store, own, holder))
+    try:
+        return await asyncio.shield(taking)
+    except asyncio.CancelledError:
+        await asyncio.wait({taking})
+        if taking.exception() is None and taking.result():
             await asyncio.to_thread(leases.leave, place.store, own, holder)
+        raise
 
 
-def _table(file: config.Config, name: str) -> str:
+def stored(file: config.Config, name: str) -> base.Table:
     """The table that holds a pipeline's stream; a pull may call it otherwise."""
     pipeline = file.pipelines[name]
-    for pull in covering(file, name):
-        return file.pulls[pull].options(pipeline.stream).table or pipeline.stream
-    return pipeline.stream
+    stream = catalog.load().streams[pipeline.stream]
+    called = [file.pulls[pull].options(pipeline.stream).table for pull in covering(file, name)[:1]]
+    own = next(filter(None, called), pipeline.stream)
+    return base.Table(own, decode.schema(stream), ("_account_id", *stream.key))
 
 
-def _accounts(file: config.Config, name: str) -> tuple[str, ...] | None:
+def accounts(file: config.Config, name: str) -> tuple[str, ...] | None:
     """Whose rows of the table are the connection's; None where nobody else's stand there."""
     pipeline = file.pipelines[name]
     others = {

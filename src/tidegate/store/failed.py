@@ -7,6 +7,7 @@ why. It is written before the warehouse is, and what the warehouse does not call
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
@@ -94,20 +95,51 @@ def counts(store: database.Database) -> dict[str, int]:
     return {row["pipeline"]: row["n"] for row in rows}
 
 
-def forget(store: database.Database, ids: Collection[str]) -> int:
-    """Take out what is kept of objects, by their ids, whatever pipeline read them; says how many rows."""
-    done = 0
-    chosen = sorted(ids)
-    for start in range(0, len(chosen), STEP):
-        names, parameters = database.among(chosen[start : start + STEP])
-        done += len(
-            store.execute(
-                f"DELETE FROM failed_records WHERE source_id IN {names} RETURNING source_id", parameters
-            )
-        )
+def forget(
+    store: database.Database, ids: Collection[str], *, account: str = "", dry_run: bool = False
+) -> int:
+    """Take out the rows of these customers and every row that names one of them; says how many.
+
+    Whatever pipeline read them, of any account unless one is given. All that is kept is read once, so that rows of
+    other streams, a charge of theirs, go by what their payload says.
+    """
+    chosen, done = frozenset(ids), 0
+    after: database.Parameters = {
+        "pipeline": "",
+        "own": "",
+        "source_id": "",
+        "account": account,
+        "limit": STEP,
+    }
+    while rows := store.execute(_PAGE, after):
+        after = {**after, **{key: rows[-1][key] for key in ("pipeline", "own", "source_id")}}
+        theirs = [
+            {key: row[key] for key in ("pipeline", "own", "source_id")}
+            for row in rows
+            if row["source_id"] in chosen or not chosen.isdisjoint(_WORD.findall(row["payload"]))
+        ]
+        done += len(theirs)
+        if theirs and not dry_run:
+
+            def work(session: database.Session, theirs: Sequence[database.Parameters] = theirs) -> None:
+                session.each(
+                    "DELETE FROM failed_records WHERE pipeline = :pipeline AND account = :own "
+                    "AND source_id = :source_id",
+                    theirs,
+                )
+
+            store.transact(work)
     return done
 
 
+_WORD = re.compile(r"\w+")
+"""Ids of Stripe's are words, wherever in a text they stand."""
+_PAGE = (
+    "SELECT pipeline, account AS own, source_id, payload FROM failed_records "
+    "WHERE (:account = '' OR account = :account) AND (pipeline > :pipeline OR (pipeline = :pipeline "
+    "AND (account > :own OR (account = :own AND source_id > :source_id)))) "
+    "ORDER BY pipeline, account, source_id LIMIT :limit"
+)
 _COUNTED = ("attempts", "first_at", "last_at")
 _KEEP = (
     "INSERT INTO failed_records (pipeline, account, source_id, version, shape, property, why, said, line, payload, "
