@@ -80,3 +80,13 @@ def test_while_its_end_is_noted_that_is_noted_all_the_same(
     monkeypatch.setattr(work, "_note", pressed(work._note, before=True))
     assert cli.main(command) in (0, 130)
     assert [run.state for run in runs.listed(store)] == ["ok"]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda words: words[0])
+def test_what_it_had_taken_it_gives_back(
+    command: tuple[str, ...], store: database.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the next one would wait until it runs out."""
+    monkeypatch.setattr(manual, "begin", pressed(manual.begin, before=False))
+    assert cli.main(command) == 130
+    assert store.execute("SELECT name FROM leases") == []

@@ -136,6 +136,66 @@ def test_what_is_mended_leaves_the_quarantine(tmp_path: Path) -> None:
     ]
 
 
+def test_a_preview_reads_from_stripe_what_is_in_no_table_yet(shop: Merchant, tmp_path: Path) -> None:
+    shown = tidegate(tmp_path, "pipeline", "preview", "people")
+    assert shown.returncode == 0
+    first, *_, last = shown.stderr.splitlines()
+    assert first == "tidegate: read from Stripe, since that stream is in no table yet"
+    assert last == "tidegate: people: 4 read, 0 filtered, 1 failed, 3 matched; nothing was written"
+    assert not (tmp_path / "one.duckdb").exists()
+    fresh = [
+        shop.make("/v1/customers", name=name, email=f"{name}@people.test")["id"] for name in ("Eve", "Zoe")
+    ]
+    made = told(tmp_path, "pipeline", "preview", "people", "--id", fresh[1], "--id", fresh[0])
+    assert (made["from"], made["read"], made["matched"]) == ("stripe", 2, 2)
+    assert [row["properties"]["name"] for row in made["rows"]] == ["Zoe", "Eve"]
+    told(tmp_path, "pipeline", "run", "people")
+    made = told(tmp_path, "pipeline", "preview", "people", "--id", fresh[0])
+    assert (made["from"], [row["id"] for row in made["rows"]]) == ("stripe.customers", [fresh[0]])
+    late = shop.make("/v1/customers", name="Late", email="late@people.test")["id"]
+    assert told(tmp_path, "pipeline", "preview", "people", "--id", late)["from"] == "stripe"
+
+
+@pytest.mark.usefixtures("shop")
+def test_an_old_version_is_printed_and_written_back(tmp_path: Path) -> None:
+    first = (tmp_path / "tidegate.yaml").read_text()
+    told(tmp_path, "pipeline", "run", "people")
+    (tmp_path / "f.py").write_text(FUNCTION.replace('"Bad"', '"Worse"'))
+    edited = first.replace(CASES, "\n    filter: {field: name, op: exists}   # who has one\n")
+    (tmp_path / "tidegate.yaml").write_text(edited)
+    told(tmp_path, "pipeline", "run", "people")
+    shown = tidegate(tmp_path, "pipeline", "restore", "people", "1")
+    assert shown.stdout.startswith("pipelines:\n  people:\n    from: acme\n    to: one\n")
+    assert '#       if customer["name"] == "Bad":' in shown.stdout
+    asked = tidegate(tmp_path, "pipeline", "restore", "people", "1", "--write")
+    assert (asked.returncode, "give --yes" in asked.stderr) == (2, True)
+    assert (tmp_path / "tidegate.yaml").read_text() == edited
+    done = tidegate(tmp_path, "pipeline", "restore", "people", "1", "--write", "--yes")
+    assert '-    if customer["name"] == "Worse":' in done.stderr
+    assert "-  filter: {field: name, op: exists}   # who has one" in done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        "tidegate: people is version 1 again, in f.py and tidegate.yaml; its next run uses it"
+    )
+    assert (tmp_path / "f.py").read_text().split() == FUNCTION.split()
+    assert told(tmp_path, "pipeline", "run", "people")["status"] == "partial"
+    versions = told(tmp_path, "pipeline", "versions", "people")["versions"]
+    assert [each["digest"] for each in versions] == [
+        versions[2]["digest"],
+        versions[1]["digest"],
+        versions[2]["digest"],
+    ]
+
+
+@pytest.mark.usefixtures("shop")
+def test_to_retry_a_run_is_not_to_approve_again(tmp_path: Path) -> None:
+    told(tmp_path, "pipeline", "run", "people", "--approve", "--full")
+    assert tidegate(tmp_path, "retry", "last").returncode == 0
+    with contextlib.closing(database.open_database(f"sqlite:///{tmp_path}/tidegate.db")) as store:
+        [again, first] = runs.listed(store)
+    assert dict(first.options) == {"approve": True, "full_refresh": True}
+    assert dict(again.options) == {"full_refresh": True}
+
+
 @pytest.mark.usefixtures("shop")
 def test_a_case_that_fails_is_shown_and_keeps_the_pipeline_from_running(tmp_path: Path) -> None:
     (tmp_path / "f.py").write_text(FUNCTION.replace(".strip()", ""))
@@ -152,14 +212,19 @@ def test_a_case_that_fails_is_shown_and_keeps_the_pipeline_from_running(tmp_path
     [
         (("run",), "say which pipeline: people"),
         (("run", "peolpe"), "There is no pipeline 'peolpe' in the configuration; did you mean people?"),
-        (("preview", "people", "--full"), "--full and --approve go with run"),
+        (("preview", "people", "--full"), "--full goes with run"),
+        (("run", "people", "2"), "VERSION goes with restore"),
+        (
+            ("restore", "people", "2"),
+            "say which version of people: tidegate pipeline restore people VERSION;",
+        ),
         (("run", "people", "--diff", "1"), "--diff goes with versions"),
         (("failures", "people", "--limit", "0"), "--limit must be 1 or more"),
         (
             ("versions", "people", "--diff", "3..4"),
             "--diff takes versions of people, such as 1..2; there are none",
         ),
-        (("preview", "people"), "There is no table stripe.customers for the pipeline to read"),
+        (("preview", "people", "--id", "cus_none"), "Stripe has no object cus_none among the customers"),
     ],
 )
 @pytest.mark.usefixtures("shop")
@@ -219,7 +284,7 @@ def test_a_forgotten_customer_leaves_the_model(tmp_path: Path) -> None:
         )
         [(id, name)] = zip(*(column.to_pylist() for column in batch.columns), strict=True)
     looked = told(tmp_path, "forget", id, bad["source_id"], "--dry-run")
-    assert looked["customer_model"] == {"tidegate.customer_profiles": 1}
+    assert looked["customer_model"] == {"rows in quarantine": 1, "tidegate.customer_profiles": 1}
     done = told(tmp_path, "forget", id, bad["source_id"], "--yes")
     assert done["customer_model"] == {"rows in quarantine": 1, "tidegate.customer_profiles": 1}
     assert name not in names(tmp_path)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
-from tidegate.cli import progress
+from tidegate.cli import drawing, progress
 from tidegate.pull import report
 from tidegate.stripe import client
 
@@ -96,7 +96,7 @@ def test_without_a_limit_there_is_no_share_of_it(limit: float) -> None:
 def test_the_heartbeat_beats_while_the_pull_runs_and_stops_with_it(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(progress, "HEARTBEAT", 0.001)
+    monkeypatch.setattr(drawing, "HEARTBEAT", 0.001)
     told = ""
     with progress.Screen(live=False) as screen:
         while "running" not in told:

@@ -26,6 +26,7 @@ COMMANDS = {
     "pull": "Bring Stripe objects into a warehouse.",
     "pipelines": "List pipelines: what they read, and how their last runs were.",
     "pipeline": "Run a pipeline, or see what it would make of rows.",
+    "customers": "Find customers of the model, ask why records are one, and decide.",
     "plan": "Show what a push would write to Stripe, and write nothing.",
     "push": "Write a model's rows into Stripe: plan, ask, do it once.",
     "inbox": "List the rows of pushes that are not written, and decide on them.",

@@ -27,11 +27,12 @@ def _steps(file: config.Config, name: str) -> base.Steps:
         model = profile.of(of)
         with shaping.opened(name, pipeline, model, stream, dt.datetime.now(dt.UTC)) as shaper:
             cases.check(name, pipeline, shaper, stream)
+            unguarded = f"; {shaper.unguarded}" if shaper.unguarded else ""
         count = len(pipeline.cases)
         tried = (
             "" if not count else ", its case as expected" if count == 1 else f", {count} cases as expected"
         )
-        return f"{len(model.names)} properties{tried}"
+        return f"{len(model.names)} properties{tried}{unguarded}"
 
     def modelled() -> str:
         merging.check(file.warehouses[of.warehouse].type, of.warehouse)

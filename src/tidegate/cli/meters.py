@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from tidegate.cli import output, progress
+from tidegate.cli import drawing, output, progress
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.live import Live
     from rich.text import Text
 
     from tidegate.push import apply, plan
 
 
-class Meter:
+class Meter(drawing.Drawing):
     """An `engine.pushing.Screen`; a context manager. `live` is the terminal's, where it is not given.
 
     What is said meanwhile on stderr stands above the live line.
@@ -33,31 +30,13 @@ class Meter:
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__()
         self.console = console or output.console(stderr=True)
         self.live = self.console.is_terminal and not self.console.is_dumb_terminal if live is None else live
         self._clock = clock
         self._planned, self._limit = 0, limit
         self._tally: apply.Tally | None = None
         self._samples: deque[tuple[float, int]] = deque()
-        self._picture: Live | None = None
-        self._ended = threading.Event()
-        self._beat: threading.Thread | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._ended.set()
-        if self._beat is not None:
-            self._beat.join()
-        if self._picture is not None:
-            self._picture.stop()
-            self._picture = None
 
     def phase(self, text: str) -> None:
         """What is being done now."""
@@ -112,27 +91,12 @@ class Meter:
         return f"; {parts}" if parts else ""
 
     def _begin(self) -> None:
-        if not self.live:
-            self._beat = threading.Thread(target=self._beats, name="progress", daemon=True)
-            self._beat.start()
-            return
-        from rich.live import Live
-
-        self._picture = Live(
-            console=self.console,
-            get_renderable=self._text,
-            refresh_per_second=progress.FRAMES,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=True,
-        )
-        self._picture.start()
+        if self.live:
+            self.draw(self.console, self._text, above=True)
+        else:
+            self.beat(lambda: output.say(self.line()))
 
     def _text(self) -> Text:
         from rich.text import Text
 
         return Text(self.line(), no_wrap=True, overflow="ellipsis")
-
-    def _beats(self) -> None:
-        while not self._ended.wait(progress.HEARTBEAT):
-            output.say(self.line())

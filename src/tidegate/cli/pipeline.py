@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,28 +14,43 @@ import msgspec
 from cyclopts import Parameter
 
 from tidegate import config, errors
-from tidegate.cli import connect, noting, output, signals
+from tidegate.cli import connect, noting, output, signals, versions
 
-Action = Literal["run", "preview", "test", "failures", "retry", "versions"]
+Action = Literal["run", "preview", "test", "failures", "retry", "versions", "restore"]
+ONLY = {
+    "--full": ("run",),
+    "--approve": ("run",),
+    "--id": ("preview",),
+    "--diff": ("versions",),
+    "VERSION": ("restore",),
+    "--write": ("restore",),
+    "--yes": ("restore",),
+}
+"""Which actions a flag goes with."""
 
 
 def pipeline(
     action: Action,
     name: str | None = None,
+    version: str | None = None,
     *,
     config_file: Annotated[Path | None, Parameter(name=["--config", "-c"])] = None,
     full: bool = False,
     approve: bool = False,
     limit: int = 10,
+    id: Annotated[tuple[str, ...] | None, Parameter(negative=())] = None,
     diff: str | None = None,
+    write: bool = False,
+    yes: bool = False,
     json: bool = False,
 ) -> int:
     """Run a pipeline, or see what it would make of rows.
 
     `run` brings what changed into the customer model. `preview` shows what
-    becomes of some rows, and writes nothing; `test` tries the cases of the
-    configuration. `failures` lists rows in quarantine, `retry` has them read
-    again by the next run. `versions` lists the definitions that it ran with.
+    becomes of some rows, of the pulled table or else of Stripe, and writes
+    nothing; `test` tries the cases of the configuration. `failures` lists rows in
+    quarantine, `retry` has them read again by the next run. `versions` lists the
+    definitions that it ran with, and `restore` brings one of them back.
 
     Parameters
     ----------
@@ -42,6 +58,8 @@ def pipeline(
         What to do.
     name
         A pipeline of the configuration.
+    version
+        With restore: the number of a version.
     config_file
         The configuration; tidegate.yaml by default.
     full
@@ -49,25 +67,39 @@ def pipeline(
     approve
         With run: do it though more customers leave than the guard lets go.
     limit
-        With preview and failures: how many rows.
+        With preview and failures: how many rows; of Stripe a page of 100 at most.
+    id
+        With preview: this object; several times for several.
     diff
         With versions: show what changed between two, such as 1..2, or since one, such as 1.
+    write
+        With restore: write it into the configuration and the function's file.
+    yes
+        With restore --write: do not ask.
     json
         Print a JSON object, last on stdout.
     """
+    given = {
+        "--full": full,
+        "--approve": approve,
+        "--id": id is not None,
+        "--diff": diff is not None,
+        "VERSION": version is not None,
+        "--write": write,
+        "--yes": yes,
+    }
     file = connect.configuration(config_file)
     name = _named(file, name)
-    if (full or approve) and action != "run":
-        raise errors.ConfigError("--full and --approve go with run")
-    if diff is not None and action != "versions":
-        raise errors.ConfigError("--diff goes with versions")
+    for flag, is_given in given.items():
+        if is_given and action not in ONLY[flag]:
+            raise errors.ConfigError(f"{flag} goes with {' and '.join(ONLY[flag])}")
     if limit < 1:
         raise errors.ConfigError("--limit must be 1 or more")
     match action:
         case "run":
             return _run(file, name, config_file, full=full, approve=approve, as_json=json)
         case "preview":
-            return _preview(file, name, limit, json)
+            return _preview(file, name, limit, id or (), json)
         case "test":
             return _test(file, name, json)
         case "failures":
@@ -75,7 +107,9 @@ def pipeline(
         case "retry":
             return _retry(file, name)
         case "versions":
-            return _versions(file, name, diff, json)
+            return versions.listed(file, name, diff, as_json=json)
+        case "restore":
+            return versions.restore(file, config_file, name, version, write=write, yes=yes, as_json=json)
 
 
 def _named(file: config.Config, name: str | None) -> str:
@@ -144,48 +178,38 @@ def _tell(name: str, result: Any, told: dict[str, Any]) -> None:
         output.say(told["error"])
 
 
-def _preview(file: config.Config, name: str, limit: int, as_json: bool) -> int:
-    from tidegate.customers import cases, changes, shaping
-    from tidegate.engine import piping
-    from tidegate.shape import suggestions
+def _preview(file: config.Config, name: str, limit: int, ids: Sequence[str], as_json: bool) -> int:
+    from tidegate.engine import previewing
 
-    with piping.opened(file, name) as job, contextlib.ExitStack() as stack:
-        of = job.model.profile
-        shaper = stack.enter_context(
-            shaping.opened(name, job.pipeline, of, job.source.columns, dt.datetime.now(dt.UTC))
-        )
-        rows = changes.sample(job.source, limit, job.accounts)
-        shaped = shaper.shape(rows)
-        why = {each.source_id: each.said for each in shaped.failed}
-        made = cases.all_of(shaped)
-        told = []
-        for seen in shaped.seen.to_pylist():
-            id = seen["source_id"]
-            told.append(
-                {"id": id, "outcome": seen["outcome"], "why": why.get(id), "properties": made.get(id)}
-            )
-        unset = [] if not job.pipeline.map else [each for each in of.names if each not in job.pipeline.map]
-        suggested = suggestions.suggest(of, job.source.columns, rows, stream=job.pipeline.stream)
-        unmapped = [
-            {"property": each.name, "source": each.best.source, "why": each.best.reason, "sure": each.sure}
-            for each in suggested
-            if each.name in unset and each.best is not None
-        ]
+    found = previewing.preview(file, name, limit=limit, ids=ids)
+    funnel = {key: getattr(found, key) for key in ("read", "filtered", "failed", "matched")}
     if as_json:
         output.print_json(
-            {"pipeline": name, "rows": told, "printed": shaper.printed, "suggestions": unmapped}
+            {
+                "pipeline": name,
+                "from": found.table or "stripe",
+                **funnel,
+                "rows": [msgspec.to_builtins(each, enc_hook=str) for each in found.rows],
+                "printed": found.printed,
+                "suggestions": [msgspec.to_builtins(each) for each in found.suggestions],
+            }
         )
         return 0
-    for row in told:
-        print(f"{row['id']}  {row['outcome']}{': ' + row['why'] if row['why'] else ''}", flush=True)
-        for key, value in (row["properties"] or {}).items():
+    if not found.table:
+        output.say(f"read from Stripe, since {'they are' if ids else 'that stream is'} in no table yet")
+    for row in found.rows:
+        print(f"{row.id}  {row.outcome}{': ' + row.why if row.why else ''}", flush=True)
+        for key, value in (row.properties or {}).items():
             print(f"    {key}: {_shown(value)}", flush=True)
-    if shaper.printed:
+    if found.printed:
         print("printed by the function:", flush=True)
-        print(shaper.printed, end="", flush=True)
-    if unmapped:
-        likely = ", ".join(f"{each['property']}: {each['source']}" for each in unmapped)
+        print(found.printed, end="", flush=True)
+    if found.suggestions:
+        likely = ", ".join(f"{each.property}: {each.source}" for each in found.suggestions)
         output.say(f"the model has more properties, which could come from these fields: {likely}")
+    output.say(
+        f"{name}: {', '.join(f'{count:,} {key}' for key, count in funnel.items())}; nothing was written"
+    )
     return 0
 
 
@@ -256,43 +280,6 @@ def _retry(file: config.Config, name: str) -> int:
         count = warehouse.scripted(lambda script: records.again(script, model.names, name))
     output.say(f"{output.counted(count, 'row')} of {name} will be read again by its next run")
     return 0
-
-
-def _versions(file: config.Config, name: str, diff: str | None, as_json: bool) -> int:
-    from tidegate.store import definitions
-
-    with contextlib.closing(connect.store(file)) as store:
-        found = {each.number: each for each in definitions.listed(store, name)}
-    if diff is not None:
-        first, last = _two(diff, found, name)
-        before, after = (_lines(found[number].body) for number in (first, last))
-        for line in difflib.unified_diff(before, after, f"version {first}", f"version {last}", lineterm=""):
-            print(line, flush=True)
-        return 0
-    if as_json:
-        output.print_json(
-            {"pipeline": name, "versions": [msgspec.to_builtins(each) for each in found.values()]}
-        )
-        return 0
-    for each in found.values():
-        print(
-            f"{each.number}  {dt.datetime.fromtimestamp(each.first_at, dt.UTC):%Y-%m-%d %H:%M}  {each.digest[:8]}"
-        )
-    output.say(f"{name} ran with {output.counted(len(found), 'definition')}")
-    return 0
-
-
-def _two(text: str, found: dict[int, Any], name: str) -> tuple[int, int]:
-    first, _, last = text.partition("..")
-    numbers = (first, last or str(max(found, default=0)))
-    if not all(each.isdecimal() and int(each) in found for each in numbers):
-        known = ", ".join(map(str, sorted(found))) or "none"
-        raise errors.ConfigError(f"--diff takes versions of {name}, such as 1..2; there are {known}")
-    return int(numbers[0]), int(numbers[1])
-
-
-def _lines(body: str) -> list[str]:
-    return msgspec.json.format(body, indent=2).splitlines()
 
 
 def _shown(value: object) -> str:

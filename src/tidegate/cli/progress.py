@@ -12,28 +12,22 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from tidegate.cli import output
+from tidegate.cli import drawing, output
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-    from rich.live import Live
 
     from tidegate.pull import report
 
 _QUIET = ("ok", "not_enabled")
-HEARTBEAT = 10.0
-"""Seconds between two lines that say that a pull without a terminal is alive."""
 MENTIONED = 6
 """Streams named in the line of one of many pulls, at the most."""
 MOMENT = 1.0
 """Seconds that a stream is read before one of many pulls shows it."""
 NARROW = 90
 """Columns under which the live table leaves out the rows a second, so that names and numbers are whole."""
-FRAMES = 4
-"""Pictures a second on a terminal."""
 WINDOW = 10.0
 """Seconds over which rows a second are counted."""
 
@@ -193,7 +187,7 @@ class Line:
         return rows / span if span > 0 else 0.0
 
 
-class Screen:
+class Screen(drawing.Drawing):
     """Shows a pull while it runs; a context manager.
 
     `live` is decided by the terminal when it is not given; `clock` gives seconds.
@@ -207,6 +201,7 @@ class Screen:
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__()
         self.console = console or output.console(stderr=True)
         self.live = self.console.is_terminal and not self.console.is_dumb_terminal if live is None else live
         self.quiet = quiet
@@ -220,41 +215,14 @@ class Screen:
         self.calm, self.well = False, True
         self.pulls = 0
         self._lock = threading.RLock()
-        self._picture: Live | None = None
-        self._stop = threading.Event()
-        self._beat: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         self.begun = self.told = self.clock()
         if self.live and not self.quiet:
-            from rich.live import Live
-
-            self._picture = Live(
-                console=self.console,
-                get_renderable=self.table,
-                refresh_per_second=FRAMES,
-                transient=True,
-                redirect_stdout=False,
-                redirect_stderr=False,
-            )
-            self._picture.start()
+            self.draw(self.console, self.table, above=False)
         elif not self.quiet:
-            self._beat = threading.Thread(target=self._heartbeats, name="progress", daemon=True)
-            self._beat.start()
+            self.beat(self._heartbeat)
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        if self._beat is not None:
-            self._beat.join()
-        if self._picture is not None:
-            self._picture.stop()
-            self._picture = None
 
     def started(self, stream: str, account: str) -> None:
         """Reading of a stream began; for a further account of a stream, its line goes on."""
@@ -398,10 +366,9 @@ class Screen:
         if self._picture is None and not self.quiet and not self.live:
             output.say(text)
 
-    def _heartbeats(self) -> None:
-        while not self._stop.wait(HEARTBEAT):
-            if not self.calm or self._busy(self.clock()):
-                output.say(self.heartbeat())
+    def _heartbeat(self) -> None:
+        if not self.calm or self._busy(self.clock()):
+            output.say(self.heartbeat())
 
 
 def _rank(line: Line) -> tuple[int, float]:

@@ -21,8 +21,9 @@ def retry(
 ) -> int:
     """Run once more what a run was to do.
 
-    With the same options, from where the tables stand now. A push that was begun by hand is left to
-    `tidegate push`, which plans it anew and asks.
+    With the same options, from where the tables stand now. What `--approve` let a
+    pipeline do was meant for what stood then, and is not asked of it again. A push
+    that was begun by hand is left to `tidegate push`, which plans it anew and asks.
 
     Parameters
     ----------
@@ -31,6 +32,8 @@ def retry(
     config_file
         The configuration; tidegate.yaml by default.
     """
+    from tidegate.engine import piping
+
     file = connect.configuration(config_file)
     with contextlib.closing(connect.store(file)) as store:
         found = connect.run(store, run)
@@ -44,6 +47,7 @@ def retry(
                 f"{found.id} was begun by hand; `tidegate push {flow.own}` plans it anew and asks."
             )
         cause: runs.Cause = "continuous" if found.cause == "continuous" else "retry"
-        again = runs.queue(store, runs.new_id(), found.flow, cause, options=found.options)
+        options = {name: value for name, value in found.options.items() if name != piping.APPROVE}
+        again = runs.queue(store, runs.new_id(), found.flow, cause, options=options)
     output.say(f"{again.flow} is queued; `tidegate logs -f {again.id}` shows it")
     return 0
