@@ -66,8 +66,9 @@ class Typed:
 
 
 @pytest.fixture
-def typed(place: piped.Place, capsys: pytest.CaptureFixture[str]) -> Typed:
+def typed(place: piped.Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Typed:
     assert place.folder.is_dir()
+    monkeypatch.setenv("COLUMNS", "160")
     return Typed(capsys)
 
 

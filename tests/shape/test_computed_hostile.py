@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import resource
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psutil
 import pyarrow as pa
@@ -23,13 +23,21 @@ MUCH = f"length(list_reduce([{', '.join(['note'] * 40)}], lambda a, b: a || a))"
 """Each step doubles a text: of two characters it makes a terabyte."""
 
 
+Started = Callable[[], list[psutil.Process]]
+
+
 @pytest.fixture(autouse=True)
-def _nothing_is_left() -> Iterator[None]:
-    """After each test there is no process that was not there before."""
+def started() -> Iterator[Started]:
+    """The processes that a test has started; after it there is none."""
+    gc.collect()  # of what other tests left
     before = set(psutil.Process().children(recursive=True))
-    yield
+
+    def since() -> list[psutil.Process]:
+        return [each for each in psutil.Process().children(recursive=True) if each not in before]
+
+    yield since
     gc.collect()
-    assert set(psutil.Process().children(recursive=True)) <= before
+    assert since() == []
 
 
 def rows(count: int, note: str | None = "ab") -> pa.Table:
@@ -101,10 +109,10 @@ def test_a_batch_that_is_too_large_at_once_is_taken_in_parts() -> None:
         assert answer.failed == {}
 
 
-def test_a_process_that_was_killed_is_started_anew() -> None:
+def test_a_process_that_was_killed_is_started_anew(started: Started) -> None:
     with Engine("pipeline eu") as engine:
         [before] = answers(engine, rows(3), "n + 1")
-        [child] = psutil.Process().children()
+        [child] = started()
         child.kill()
         child.wait()
         [after] = answers(engine, rows(3), "n + 1")
@@ -136,17 +144,17 @@ def test_an_answer_of_many_megabytes_comes_whole() -> None:
         assert answer.values.to_pylist() == [f"{LONG}{n}" for n in range(400)]
 
 
-def test_the_process_ends_when_nobody_has_the_engine() -> None:
+def test_the_process_ends_when_nobody_has_the_engine(started: Started) -> None:
     engine = Engine("pipeline eu")
     engine.expression("n", SCHEMA, "it")
-    assert len(psutil.Process().children()) == 1
+    assert len(started()) == 1
     del engine
 
 
-def test_the_process_can_open_nothing() -> None:
+def test_the_process_can_open_nothing(started: Started) -> None:
     with Engine("pipeline eu") as engine:
         engine.expression("n", SCHEMA, "it")
-        [child] = psutil.Process().children()
+        [child] = started()
         limits = child.rlimit(psutil.RLIMIT_NOFILE), child.rlimit(psutil.RLIMIT_NPROC)
         assert limits == ((0, 0), (0, 0))
         assert child.environ() == {"TZ": "UTC"}
