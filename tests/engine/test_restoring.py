@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -183,6 +184,45 @@ def test_a_file_that_somebody_changed_meanwhile_is_left_alone(folder: Folder) ->
     with pytest.raises(errors.ConfigError, match="just changed by somebody else"):
         restoring.write(restored)
     assert folder.file.read_text() == HEAD + PLAIN + "# mine\n"
+
+
+def test_where_nothing_can_be_written_there_is_something_to_paste(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.ran(FIRST)
+    folder.ran(PLAIN)
+
+    def refused(**_: object) -> tuple[int, str]:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "mkstemp", refused)
+    restored = folder.restored(1)
+    assert restored.blocked == (
+        "tidegate.yaml cannot be written (Read-only file system); see that its folder can be, or change it by hand."
+    )
+    assert "trim(name)" in restored.yaml
+
+
+def test_either_all_files_are_written_or_none(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = PLAIN + "    function: {python: f.py}\n"
+    folder.ran(own + "    filter: {field: id, op: is, value: cus_1}\n", f_py=CODE)
+    folder.ran(own, f_py=CODE.replace("'id'", "'name'"))
+    restored = folder.restored(1)
+    assert [each.file.name for each in restored.changes] == ["f.py", "tidegate.yaml"]
+    before = {each.name: each.read_bytes() for each in folder.path.iterdir()}
+    real = os.fsync
+
+    def full(handle: int) -> None:
+        if b"filter" in os.pread(handle, 1 << 16, 0):
+            raise OSError(28, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(
+        errors.ConfigError, match=r"tidegate\.yaml cannot be written \(No space left on device\)"
+    ):
+        restoring.write(restored)
+    assert {each.name: each.read_bytes() for each in folder.path.iterdir()} == before
 
 
 def test_a_version_is_chosen_by_its_number(folder: Folder) -> None:

@@ -14,8 +14,8 @@ from following import Merchant, ids
 from pulling import query
 
 from tidegate import config, errors, sandbox
+from tidegate.engine import endings, scheduler, work
 from tidegate.engine import place as places
-from tidegate.engine import scheduler, work
 from tidegate.pull import report, retention
 from tidegate.store import database, logs, reports, runs, ticks
 from tidegate.warehouse import base, duckdb
@@ -180,3 +180,62 @@ def test_a_pull_that_is_shared_also_removes_what_is_kept_no_longer(
     told = query(tmp_path / "one.duckdb", "select distinct account from stripe._tidegate_runs")
     assert "acct_old" not in {row["account"] for row in told}
     assert len(told) == 4
+
+
+def test_a_run_that_is_stopped_at_its_very_end_is_noted(placed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C comes when the work is done, and its keeper is just being ended."""
+    place = placed(MANUAL)
+    run = runs.queue(place.store, runs.new_id(), "pull:quick", "manual")
+    begun = runs.begin(place.store, run.id, place.worker)
+    assert begun is not None
+    ending = asyncio.Event()
+
+    async def keep(*_: object) -> None:
+        try:
+            await asyncio.sleep(600)
+        finally:
+            ending.set()
+            await asyncio.sleep(0.1)
+
+    async def doing(_: object) -> endings.Ending:
+        return endings.Ending("ok")
+
+    async def main() -> None:
+        performing = asyncio.create_task(work.perform(place, begun, doing))
+        await ending.wait()
+        performing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await performing
+
+    monkeypatch.setattr(work, "_keep", keep)
+    asyncio.run(main())
+    assert runs.get(place.store, run.id).state == "ok"
+
+
+def test_a_known_error_of_work_that_was_stopped_is_no_internal_error(
+    placed: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = placed(MANUAL)
+    run = runs.queue(place.store, runs.new_id(), "pull:quick", "manual")
+    begun = runs.begin(place.store, run.id, place.worker)
+    assert begun is not None
+    started = asyncio.Event()
+
+    async def doing(_: object) -> endings.Ending:
+        started.set()
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            raise errors.WarehouseError("The warehouse went away.") from None
+        return endings.Ending("ok")
+
+    async def main() -> None:
+        performing = asyncio.create_task(work.perform(place, begun, doing))
+        await started.wait()
+        performing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await performing
+
+    asyncio.run(main())
+    assert runs.get(place.store, run.id).state == "interrupted"
+    assert [each for each in caplog.records if each.exc_info] == []

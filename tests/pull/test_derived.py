@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +18,7 @@ from tidegate import catalog, config, errors
 from tidegate.privacy import personal
 from tidegate.pull import derived, scope, shaping
 from tidegate.rows import decode
+from tidegate.shape import bounded, computed
 from tidegate.warehouse import base
 
 STREAMS = catalog.load().streams
@@ -264,7 +265,8 @@ def test_an_expression_that_takes_too_long_is_given_up_and_the_rows_come_all_the
     def answers(*_: object) -> object:
         nonlocal asked
         asked += 1
-        raise errors.TidegateError("The pull cannot make charges.slow: its SQL took longer than 60 s.")
+        said = "The pull cannot make charges.slow: its SQL took longer than 60 s."
+        raise computed.TooMuch(said, "charges.slow")
 
     monkeypatch.setattr(derived._engine(), "answers", answers)
     for _ in range(2):
@@ -274,6 +276,43 @@ def test_an_expression_that_takes_too_long_is_given_up_and_the_rows_come_all_the
     assert pulled.notes == [
         "charges: slow is NULL in 4 rows: The pull cannot make charges.slow: its SQL took longer than 60 s."
     ]
+
+
+def test_what_takes_too_long_keeps_no_other_column_from_its_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    pulled = Pulled({"slow": {"sql": "amount + 1"}, "net": {"sql": "amount - 1"}})
+    real = derived._engine().answers
+
+    def answers(asked: Sequence[computed.Expression], *more: Any) -> list[computed.Answer]:
+        if any(each.name == "charges.slow" for each in asked):
+            raise computed.TooMuch("It took longer than 60 s.", "charges.slow")
+        return real(asked, *more)
+
+    monkeypatch.setattr(derived._engine(), "answers", answers)
+    for _ in range(2):
+        (load,) = pulled.loads({"amount": 1}, {"amount": 2})
+        assert load.rows.select(["slow", "net"]).to_pylist() == [
+            {"slow": None, "net": 0},
+            {"slow": None, "net": 1},
+        ]
+    assert pulled.notes == ["charges: slow is NULL in 4 rows: It took longer than 60 s."]
+
+
+def test_where_no_process_can_be_had_no_row_is_stored_without_its_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is no fault of the expression's, and the rows would not be read again."""
+    pulled = Pulled({"net": {"sql": "amount - 1"}})
+
+    def refused(*_: object) -> bounded.Child:
+        raise OSError(12, "Cannot allocate memory")
+
+    with monkeypatch.context() as without:
+        derived._engine().close()
+        without.setattr(bounded, "Child", refused)
+        with pytest.raises(errors.TidegateError, match="No process could be started for the SQL of the pull"):
+            pulled.loads({"amount": 1})
+    assert pulled.column("net", {"amount": 1}) == [0]
+    assert pulled.notes == []
 
 
 @settings(max_examples=40, deadline=None)

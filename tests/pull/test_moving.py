@@ -15,7 +15,7 @@ import pytest
 from following import Merchant, agrees, follow
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pulling import query
+from pulling import pull, query
 
 from tidegate import catalog, config, sandbox
 from tidegate.pull import moving, report, run, scope, shaping
@@ -150,6 +150,21 @@ def forget(file: Path) -> None:
         warehouse.load([], {name: None})
     finally:
         warehouse.close()
+
+
+def test_a_list_that_is_read_on_later_has_rows_judged_when_it_began(shop: Merchant, file: Path) -> None:
+    """Another filter has the whole list read; what was read before it broke off was asked as of that day."""
+    pulled(shop, file, parsed(**LAST_YEAR), at(shop))
+    where = parsed(field="created", op="is on or after", value="200 days ago")
+    shop.later()
+    shop.faults({"kind": "error", "path": "/v1/charges", "skip": 2})
+    broken = pull(shop, file, "charges", choices={"charges": scope.Choice(where=where)}, now=at(shop))
+    assert broken.status != "ok"
+    shop.faults()
+    shop.later()
+    for days in (60, 61, 62):
+        pulled(shop, file, where, at(shop, days))
+    right(shop, file, where, at(shop, 62))
 
 
 def test_all_rows_of_one_pull_are_asked_at_one_moment() -> None:

@@ -275,7 +275,9 @@ async def _taken(place: places.Place, own: str, holder: str) -> bool:
     try:
         return await asyncio.shield(taking)
     except asyncio.CancelledError:
-        await asyncio.wait({taking})
+        while not taking.done():  # however often it is cancelled
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({taking})
         if taking.exception() is None and taking.result():
             await asyncio.to_thread(leases.leave, place.store, own, holder)
         raise

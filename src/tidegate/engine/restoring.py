@@ -106,9 +106,10 @@ def _replaced(file: config.Config, config_file: Path, found: Restored, wanted: M
 
 
 def write(restored: Restored) -> None:
-    """Write the files, each by one rename.
+    """Write the files, each by one rename, once all that is to be in them is on the disk.
 
-    Raises ConfigError, before anything is written, where it is blocked, or a file was changed meanwhile.
+    Raises ConfigError, before anything is written, where it is blocked, a file was changed meanwhile, or one has no
+    room.
     """
     if restored.blocked:
         raise errors.ConfigError(restored.blocked)
@@ -117,14 +118,23 @@ def write(restored: Restored) -> None:
             raise errors.ConfigError(
                 f"{each.file.name} was just changed by somebody else; give the command again."
             )
-    for each in restored.changes:
-        target = each.file.resolve()
-        draft = _draft(target, each.after)
-        if target.exists():
-            shutil.copymode(target, draft)
-        else:
-            draft.chmod(0o644)
-        os.replace(draft, target)
+    drafts: dict[Path, Path] = {}
+    try:
+        for each in restored.changes:
+            target = each.file.resolve()
+            drafts[target] = _draft(target, each.after)
+            if target.exists():
+                shutil.copymode(target, drafts[target])
+            else:
+                drafts[target].chmod(0o644)
+        for target, draft in drafts.items():
+            try:
+                os.replace(draft, target)
+            except OSError as reason:
+                raise _unwritable(target, reason) from None
+    finally:
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
 
 
 def _told(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,13 +266,28 @@ def _others(file: config.Config, name: str) -> config.Config:
 
 
 def _draft(file: Path, text: str) -> Path:
-    """A file beside another, on the disk, with what is to be in it."""
-    handle, name = tempfile.mkstemp(dir=file.absolute().parent, prefix=f".{file.stem}-", suffix=file.suffix)
-    with os.fdopen(handle, "wb") as written:
-        written.write(text.encode())
-        written.flush()
-        os.fsync(written.fileno())
-    return Path(name)
+    """A file beside another, on the disk, with what is to be in it; raises ConfigError where there can be none."""
+    draft: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(
+            dir=file.absolute().parent, prefix=f".{file.stem}-", suffix=file.suffix
+        )
+        draft = Path(name)
+        with os.fdopen(handle, "wb") as written:
+            written.write(text.encode())
+            written.flush()
+            os.fsync(written.fileno())
+    except OSError as reason:
+        if draft is not None:
+            draft.unlink(missing_ok=True)
+        raise _unwritable(file, reason) from None
+    return draft
+
+
+def _unwritable(file: Path, reason: OSError) -> errors.ConfigError:
+    return errors.ConfigError(
+        f"{file.name} cannot be written ({reason.strerror}); see that its folder can be, or change it by hand."
+    )
 
 
 def _read(file: Path) -> str:

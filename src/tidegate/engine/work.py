@@ -54,21 +54,27 @@ async def perform(
         raise
     finally:
         keeper.cancel()
-        await _to_its_end(keeper)
-        await _to_its_end(asyncio.create_task(asyncio.to_thread(_note, place, begun, record, ending)))
+        try:
+            await _to_its_end(keeper)
+        finally:
+            await _to_its_end(asyncio.create_task(asyncio.to_thread(_note, place, begun, record, ending)))
     return ending
 
 
 async def _to_its_end(task: asyncio.Task[Any]) -> None:
-    """Wait until a task is over, also where this one is cancelled meanwhile; that is raised afterwards."""
+    """Wait until a task is over, also where this one is cancelled meanwhile; that is raised afterwards.
+
+    What the task raises ends here; a bug is logged.
+    """
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
             await asyncio.wait({task})
         except asyncio.CancelledError as error:
             cancelled = error
-    if not task.cancelled() and (failure := task.exception()) is not None:
-        log.error("A run could not be noted.", exc_info=failure)
+    failure = None if task.cancelled() else task.exception()
+    if failure is not None and errors.inside(failure, errors.TidegateError) is None:
+        log.error("A run came to its end with an internal error.", exc_info=failure)
     if cancelled is not None:
         raise cancelled
 

@@ -35,8 +35,8 @@ class Tally:
     """How often a value could not be made, by column and reason; one thread adds, another takes."""
 
     def __init__(self) -> None:
-        self.given_up = ""
-        """Why no expression is asked any more."""
+        self.given_up: dict[str, str] = {}
+        """Expressions that are not asked any more, by column, and why."""
         self._lock = threading.Lock()
         self._counts: collections.Counter[tuple[str, str]] = collections.Counter()
 
@@ -101,23 +101,22 @@ class Derived:
         ]
 
     def _computed(self, rows: pa.Table) -> dict[str, pa.ChunkedArray]:
-        """The columns that expressions make; without them once they have proved to take too long or too much."""
-        if not self._sql:
-            return {}
-        answers: list[computed.Answer] = []
-        if not self._tally.given_up:
+        """The columns that expressions make; without those that have proved to take too long or too much."""
+        given_up, made = self._tally.given_up, dict[str, pa.ChunkedArray]()
+        while asked := [each for each in self._sql if each.name not in given_up]:
             try:
-                answers = _engine().answers([each.asked for each in self._sql], rows, self._seen)
-            except errors.TidegateError as error:
-                self._tally.given_up = str(error)
-        if not answers:
-            for each in self._sql:
-                self._tally.add(each.name, self._tally.given_up, rows.num_rows)
-            return {
-                each.name: pa.chunked_array([pa.nulls(rows.num_rows, targets.ARROW[each.target.type])])
-                for each in self._sql
-            }
-        return {each.name: self._typed(each, answer) for each, answer in zip(self._sql, answers, strict=True)}
+                answers = _engine().answers([each.asked for each in asked], rows, self._seen)
+            except computed.TooMuch as error:
+                given_up[next(each.name for each in asked if each.asked.name == error.name)] = str(error)
+                continue
+            made = {each.name: self._typed(each, answer) for each, answer in zip(asked, answers, strict=True)}
+            break
+        for each in self._sql:
+            if each.name not in made:
+                self._tally.add(each.name, given_up[each.name], rows.num_rows)
+                nulls = pa.nulls(rows.num_rows, targets.ARROW[each.target.type])
+                made[each.name] = pa.chunked_array([nulls])
+        return made
 
     def _typed(self, column: _Sql, answer: computed.Answer) -> pa.ChunkedArray:
         """What an expression gives, in the type of its column."""

@@ -60,7 +60,9 @@ def due(
             entry = _entry(shared, saved, target, walks, since, now)
         if entry is not None:
             relist.add(entries, [name], entry)
-            found[name] = moment
+            # What an earlier pull began only goes on, and its rows were judged as of then.
+            if entries[name].since >= now:
+                found[name] = moment
     text = msgspec.json.encode(dict(sorted(found.items()))).decode() if found else None
     return {key(shared.account): text} if text != saved.get(key(shared.account)) else {}
 

@@ -74,6 +74,14 @@ class Answer:
     failed: Mapping[int, str]
 
 
+class TooMuch(errors.TidegateError):
+    """It is the expression `name` that takes too long, or too much memory: it does so over too many rows."""
+
+    def __init__(self, message: str, name: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
 class _Ended(Exception):
     """The process is no more: what it did, such as `took longer than 60 s`."""
 
@@ -121,7 +129,8 @@ class Engine:
     def answers(self, asked: Sequence[Expression], table: pa.Table, schema: pa.Schema) -> list[Answer]:
         """What each expression gives for the rows of a table that has the columns of the schema.
 
-        Raises TidegateError where it is the expression that takes too long, or too much memory.
+        Raises TooMuch where it is an expression that takes too long, or too much memory, and TidegateError where
+        no process can be had.
         """
         if not asked:
             return []
@@ -240,10 +249,11 @@ class _Pass:
         """What was too much at once, in parts, down to the rows that are too much by themselves."""
         engine, count = self._engine, rows.num_rows
         if self._spent > engine.limits.seconds or engine.restarts > engine.limits.restarts:
-            raise errors.TidegateError(
+            raise TooMuch(
                 f"The {engine.named} cannot make {asked.name}: its SQL {end} over "
                 f"{f'{count:,} rows' if count > 1 else 'a row'}, and over too many others; make it simpler, or "
-                "write a function."
+                "write a function.",
+                asked.name,
             )
         if count <= 1:
             failed = dict.fromkeys(range(count), f"its SQL {end} on this row")
