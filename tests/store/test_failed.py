@@ -21,6 +21,33 @@ def test_a_row_stands_once_and_counts_its_attempts(store: database.Database) -> 
     assert len(failed.listed(store, "eu", 10, after=1)) == 1
 
 
+def test_rows_are_looked_for_by_id_property_and_reason(store: database.Database) -> None:
+    failed.keep(
+        store,
+        [
+            ROW,
+            dataclasses.replace(ROW, source_id="cus_2", property="phone"),
+            dataclasses.replace(ROW, source_id="cus_3", why="100% Wrong"),
+            dataclasses.replace(ROW, pipeline="us"),
+        ],
+    )
+
+    def found(search: str) -> set[str]:
+        rows = failed.listed(store, "eu", 10, search=search)
+        assert failed.count(store, "eu", search) == len(rows)
+        return {each.source_id for each in rows}
+
+    assert found("") == {"cus_1", "cus_2", "cus_3"}
+    assert found("cus_1") == {"cus_1"}
+    assert found("phone") == {"cus_2"}
+    assert found("100% wrong") == {"cus_3"}
+    assert found("cus_") == set()
+    one = failed.get(store, "eu", "acct_1", "cus_2")
+    assert one is not None
+    assert one.property == "phone"
+    assert failed.get(store, "eu", "acct_2", "cus_2") is None
+
+
 def test_what_does_not_fail_any_more_is_taken_out(store: database.Database) -> None:
     failed.keep(store, [dataclasses.replace(ROW, source_id=f"cus_{n}") for n in range(1_200)])
     failed.keep(store, [dataclasses.replace(ROW, pipeline="us")])
@@ -72,3 +99,31 @@ def test_definitions_are_numbered_and_one_that_stays_is_one(store: database.Data
     assert second is not None
     assert second.body == "body b"
     assert definitions.get(store, "eu", 4) is None
+
+
+def test_rows_that_failed_are_listed_over_all_pipelines_without_what_was_given(
+    store: database.Database,
+) -> None:
+    some = [("orders", "or_1"), ("people", "cus_1"), ("people", "cus_2")]
+    given = {
+        "version": 1,
+        "shape": "s",
+        "property": "email",
+        "why": "Is no e-mail.",
+        "said": "x",
+        "line": None,
+    }
+    failed.keep(
+        store, [failed.Failed(of, "acct_1", id, payload="{}", run="run_1", **given) for of, id in some]
+    )
+    store.execute("UPDATE failed_records SET first_at = 5")
+    found = failed.oldest(store, limit=2)
+    assert [(each.source_id, each.said, each.payload) for each in found] == [
+        ("or_1", "", ""),
+        ("cus_1", "", ""),
+    ]
+    place = (5.0, found[-1].pipeline, found[-1].account, found[-1].source_id)
+    assert [each.source_id for each in failed.oldest(store, after=place)] == ["cus_2"]
+    assert [each.source_id for each in failed.oldest(store, "people", search="cus_2")] == ["cus_2"]
+    assert len(failed.oldest(store, search="no E-MAIL")) == 3
+    assert failed.oldest(store, search="%") == []

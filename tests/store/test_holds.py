@@ -271,3 +271,28 @@ def test_all_of_a_push_come_in_pages(store: database.Database) -> None:
     }
     assert (rows[7]["state"], rows[7]["choice"]) == ("chosen", "cus_7")
     assert rows[7]["next_at"] <= store.now()
+
+
+def test_many_rows_are_decided_on_at_once(store: database.Database) -> None:
+    fence = pushing.fence(store)
+    several = {"kind": "ambiguous", "candidates": ("cus_1", "cus_2")}
+    holds.open(store, fence, [opening("1"), opening("2", **several), opening("3", **several)])
+    assert holds.decide(store, "accounts", {"2": "cus_1", "3": "cus_9", "4": "cus_1"}, "chosen") == 1
+    assert states(store) == {"1": "held", "2": "chosen", "3": "held"}
+    assert hold(store, "2").choice == "cus_1"
+    assert holds.decide(store, "accounts", {"1": "", "3": ""}, "skipped") == 2
+    assert holds.decide(store, "accounts", {}, "skipped") == 0
+    assert (hold(store, "3").state, hold(store, "3").next_at) == ("skipped", None)
+
+
+def test_holds_are_searched_counted_and_gone_on_after(store: database.Database) -> None:
+    fence = pushing.fence(store)
+    holds.open(store, fence, [opening(f"K{n}", text=f"It is {n}% wrong.") for n in range(4)])
+    assert [each.key for each in holds.listed(store, search="k2")] == ["K2"]
+    assert [each.key for each in holds.listed(store, search="3% WRONG")] == ["K3"]
+    assert holds.listed(store, search="_% wrong") == []
+    assert (holds.count(store, search="wrong"), holds.count(store, "others")) == (4, 0)
+    assert holds.totals(store) == {"refused": 4}
+    first = holds.listed(store)[0]
+    after = holds.at(first.opened_at, first.push, first.key)
+    assert len(holds.listed(store, after=after)) == 3

@@ -61,3 +61,39 @@ def test_of_too_many_the_first_and_the_last_are_kept(
         *map(str, range(5)),
         *map(str, range(35, 40)),
     ]
+
+
+def test_each_line_says_what_is_seen_after_it(store: database.Database, run: runs.Run) -> None:
+    logs.write(store, run.id, "a", 0, lines("a0", "a1", at=0.0))
+    logs.write(store, run.id, "b", 0, lines("b0", at=0.5))
+    found = logs.numbered(store, run.id)
+    assert [(line.text, seen) for line, seen in found] == [
+        ("a0", {"a": 0}),
+        ("b0", {"a": 0, "b": 0}),
+        ("a1", {"a": 1, "b": 0}),
+    ]
+    for count, (_, seen) in enumerate(found, 1):
+        assert logs.numbered(store, run.id, seen=seen) == found[count:]
+
+
+def test_the_last_ones_and_those_before(store: database.Database, run: runs.Run) -> None:
+    logs.write(store, run.id, "a", 0, lines("a0", "a1", "a2", at=0.0))
+    logs.write(store, run.id, "b", 0, lines("b0", "b1", "b2", at=0.5))
+    pages, before = [], None
+    while True:
+        page, before = logs.tail(store, run.id, before=before, limit=4)
+        if not page:
+            break
+        pages.append([line.text for line in page])
+    assert pages == [["a1", "b1", "a2", "b2"], ["a0", "b0"]]
+    assert logs.tail(store, "run_2")[0] == []
+
+
+def test_some_levels_alone(store: database.Database, run: runs.Run) -> None:
+    levels = ["info", "warning", "info", "error", "info"]
+    logs.write(store, run.id, "a", 0, [logs.Line(float(n), level, str(n)) for n, level in enumerate(levels)])
+    for look in (logs.read, logs.tail):
+        assert [line.text for line in look(store, run.id, levels=("warning", "error"))[0]] == ["1", "3"]
+        assert [line.text for line in look(store, run.id, levels=("error",), limit=1)[0]] == ["3"]
+        with pytest.raises(AssertionError):
+            look(store, run.id, levels=("loud",))

@@ -25,6 +25,10 @@ TURNS = 10
 """Looks at a flow whose runs begin and end meanwhile."""
 
 
+class KeyUsed(errors.StoreConflict):
+    """A key names another call already."""
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """What a caller names a call by, so that it may be made again; keys of other tokens are other keys."""
@@ -61,7 +65,7 @@ def begin(
 ) -> Call:
     """Have a flow run once more; the same key within `KEPT` seconds is the same call.
 
-    Raises StoreConflict for a key of another call, and for a flow that cannot be due again.
+    Raises KeyUsed for a key of another call, StoreConflict for a flow that cannot be due again.
     """
     run_id = runs.new_id()
     options = options or {}
@@ -84,6 +88,37 @@ def begin(
         _forget(store)
     found = store.transact(work)
     return Call(runs.get(store, found.run), found.new, found.waits)
+
+
+def again(
+    store: database.Database,
+    run: runs.Run,
+    cause: runs.Cause,
+    *,
+    options: Mapping[str, Any] | None = None,
+    key: Key | None = None,
+) -> Call:
+    """Queue a run that does again what one was to do; the same key within `KEPT` seconds is the same call.
+
+    Raises KeyUsed for a key of another call, StoreConflict where the flow has a run.
+    """
+    run_id = runs.new_id()
+    asked = hashlib.sha256(msgspec.json.encode(["again", run.id])).hexdigest()
+
+    def work(session: database.Session) -> _Place | None:
+        known = None if key is None else _known(session, key, asked, run_id)
+        if known is not None:
+            return known
+        made = runs.queued(session, run_id, run.flow, cause, options=options)
+        if made is None and key is not None:
+            named = {"token": key.token, "key": key.text}
+            session.execute("DELETE FROM calls WHERE token = :token AND key = :key", named)
+        return None if made is None else _Place(run_id, new=True)
+
+    found = store.transact(work)
+    if found is None:
+        raise runs.busy(store, run.flow)
+    return Call(runs.get(store, found.run), found.new)
 
 
 def run(store: database.Database, run_id: str) -> runs.Run | None:
@@ -124,7 +159,7 @@ def _known(session: database.Session, key: Key, asked: str, run_id: str) -> _Pla
     row = session.one("SELECT asked, run, waits FROM calls WHERE token = :token AND key = :key", named)
     assert row is not None, "It kept the new one out."
     if row["asked"] != asked:
-        raise errors.StoreConflict(
+        raise KeyUsed(
             "This key was used for another call within the last 24 hours; give each call a key of its own."
         )
     return _Place(row["run"], waits=bool(row["waits"]))

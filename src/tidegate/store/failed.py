@@ -77,12 +77,75 @@ def settle(store: database.Database, pipeline: str, still: Collection[tuple[str,
     return len(gone)
 
 
-def listed(store: database.Database, pipeline: str, limit: int, after: int = 0) -> list[Failed]:
-    """Rows that failed, the latest first, `after` so many."""
+def listed(
+    store: database.Database, pipeline: str, limit: int, after: int = 0, search: str = ""
+) -> list[Failed]:
+    """Rows that failed, the latest first, `after` so many; see `count` for `search`."""
+    where, parameters = _where(pipeline, search)
     rows = store.execute(
-        "SELECT * FROM failed_records WHERE pipeline = :pipeline "
+        f"SELECT * FROM failed_records WHERE {where} "
         "ORDER BY last_at DESC, account, source_id LIMIT :limit OFFSET :after",
-        {"pipeline": pipeline, "limit": limit, "after": after},
+        {**parameters, "limit": limit, "after": after},
+    )
+    return [Failed(**row) for row in rows]
+
+
+def get(store: database.Database, pipeline: str, account: str, source_id: str) -> Failed | None:
+    """One row."""
+    row = store.one(
+        "SELECT * FROM failed_records WHERE pipeline = :pipeline AND account = :account AND source_id = :id",
+        {"pipeline": pipeline, "account": account, "id": source_id},
+    )
+    return None if row is None else Failed(**row)
+
+
+def count(store: database.Database, pipeline: str, search: str = "") -> int:
+    """How many rows of a pipeline failed; with `search`, of this id or property, or for this reason."""
+    where, parameters = _where(pipeline, search)
+    row = store.one(f"SELECT count(*) AS n FROM failed_records WHERE {where}", parameters)
+    assert row is not None, "An aggregate has a row."
+    return int(row["n"])
+
+
+def _where(pipeline: str, search: str) -> tuple[str, dict[str, object]]:
+    if not search:
+        return "pipeline = :pipeline", {"pipeline": pipeline}
+    text = search.lower().replace("!", "!!").replace("%", "!%").replace("_", "!_")
+    return (
+        "pipeline = :pipeline AND (source_id = :exact OR property = :exact OR lower(why) LIKE :part ESCAPE '!')",
+        {"pipeline": pipeline, "exact": search, "part": f"%{text}%"},
+    )
+
+
+def oldest(
+    store: database.Database,
+    pipeline: str = "",
+    *,
+    search: str = "",
+    limit: int = 100,
+    after: tuple[float, str, str, str] | None = None,
+) -> list[Failed]:
+    """Rows that failed, of one pipeline or of all, in the order in which they did the first time.
+
+    `after` is the first_at, pipeline, account and source_id of the last one seen; `search` is how an id begins, or
+    in the reason. What was given, and what was said of it, stays away.
+    """
+    where, given = ["1 = 1"], dict[str, object](limit=limit)
+    if pipeline:
+        where.append("pipeline = :pipeline")
+        given["pipeline"] = pipeline
+    if search:
+        where.append("(substr(source_id, 1, :length) = :search OR lower(why) LIKE :like ESCAPE '!')")
+        like = "".join(f"!{each}" if each in "!%_" else each for each in search.lower())
+        given |= {"search": search, "length": len(search), "like": f"%{like}%"}
+    if after is not None:
+        where.append("(first_at, pipeline, account, source_id) > (:at, :of, :account, :id)")
+        given |= {"at": after[0], "of": after[1], "account": after[2], "id": after[3]}
+    rows = store.execute(
+        "SELECT pipeline, account, source_id, version, shape, property, why, '' AS said, line, '' AS payload, run, "
+        f"attempts, first_at, last_at FROM failed_records WHERE {' AND '.join(where)} "
+        "ORDER BY first_at, pipeline, account, source_id LIMIT :limit",
+        given,
     )
     return [Failed(**row) for row in rows]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from tidegate.store import database, operations
+from tidegate.store import database, operations, plans
 
 CUSTOMER = "customer"
 STEP = 400
@@ -125,6 +125,7 @@ def _row(
         session.execute(f"UPDATE pushed SET fields = '{{}}' WHERE {mine}", wanted)
     session.execute(f"UPDATE holds SET candidates = '[]', choice = '' WHERE {mine}", wanted)
     session.execute(f"UPDATE row_notes SET text = '' WHERE {mine}", wanted)
+    plans.forget(session, push, key)
     return found
 
 

@@ -36,6 +36,7 @@ Kind = Literal[
     "watched",  # left out of a few runs, to see whether it changes by itself
     "looping",  # what is written comes back as another value
 ]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 State = Literal["waiting", "held", "skipped", "chosen"]
 """`waiting` is tried again at `next_at`; `skipped` is left as it is until it changes; `chosen` is tried at once."""
 STATES: tuple[State, ...] = get_args(State)
@@ -53,6 +54,7 @@ FIRST, LONGEST = 60.0, 6 * 3600.0
 """Seconds until a row that failed once is tried again, and at most; twice as long each time."""
 STEP = 500
 """Rows of one transaction at most."""
+_LIKE = re.compile(r"([!%_])")
 _ID = re.compile(r"[A-Za-z0-9]\S{0,254}")
 """An id of Stripe's making, or one that who created the object chose."""
 
@@ -251,6 +253,36 @@ def _decided(store: database.Database, push: str, key: str, state: State, what: 
     return store.transact(work)
 
 
+def decide(store: database.Database, push: str, rows: Mapping[str, str], decision: State) -> int:
+    """Decide on rows of a push at once: `rows` says by key what was chosen, or nothing. Says on how many.
+
+    Those that are not held any more, or for which that cannot be chosen, stay as they are.
+    """
+    assert len(rows) <= STEP, f"{STEP} rows at one go at most."
+    what = {"waiting": "retried", "skipped": "skipped"}.get(decision, "chosen")
+    named = {key: notes.new_id() for key in rows}
+
+    def work(session: database.Session) -> int:
+        found = [_hold(row) for row in _rows(session, push, list(rows))]
+        some = [each for each in found if not (rows[each.key] and refusal(each, rows[each.key]))]
+        session.each(
+            "UPDATE holds SET state = :state, choice = :choice, "
+            "failures = CASE WHEN :state = 'waiting' THEN 0 ELSE failures END, "
+            "next_at = CASE WHEN :state = 'skipped' THEN NULL ELSE {now} END "
+            "WHERE push = :push AND key = :key",
+            [
+                {"push": push, "key": each.key, "state": decision, "choice": rows[each.key]}
+                for each in sorted(some, key=lambda each: each.key)
+            ],
+        )
+        notes.keep(
+            session, [notes.Note(named[each.key], push, each.key, what, rows[each.key]) for each in some]
+        )
+        return len(some)
+
+    return store.transact(work) if rows else 0
+
+
 def reopen(store: database.Database, fence: fences.Fence, rows: Mapping[str, tuple[str, str]]) -> list[str]:
     """Have rows tried at once of which hash or mapping changed; `rows` are both as they are now, by key.
 
@@ -325,25 +357,64 @@ def listed(
     states: Collection[str] = (),
     limit: int = 100,
     after: Hold | None = None,
+    search: str = "",
 ) -> list[Hold]:
-    """Holds, oldest first; `after` is the last of the page before."""
+    """Holds, oldest first; `after` is the last of the page before, `search` is in the key or in the text."""
+    where, parameters = _where(push, kinds, states, search)
+    if after is not None:
+        where += " AND (opened_at, push, key) > (:at, :after_push, :after_key)"
+        parameters |= {"at": after.opened_at, "after_push": after.push, "after_key": after.key}
+    rows = store.execute(
+        f"SELECT {_COLUMNS} FROM holds WHERE {where} ORDER BY opened_at, push, key LIMIT :limit",
+        {**parameters, "limit": limit},
+    )
+    return [_hold(row) for row in rows]
+
+
+def count(
+    store: database.Database,
+    push: str | None = None,
+    *,
+    kinds: Collection[str] = (),
+    states: Collection[str] = (),
+    search: str = "",
+) -> int:
+    """How many `listed` would find."""
+    where, parameters = _where(push, kinds, states, search)
+    row = store.one(f"SELECT count(*) AS n FROM holds WHERE {where}", parameters)
+    assert row is not None, "An aggregate has a row."
+    return int(row["n"])
+
+
+def totals(store: database.Database) -> dict[str, int]:
+    """How many holds there are of each kind, over all pushes."""
+    rows = store.execute("SELECT kind, count(*) AS n FROM holds GROUP BY kind")
+    return {row["kind"]: int(row["n"]) for row in rows}
+
+
+def at(opened_at: float, push: str, key: str) -> Hold:
+    """A place in the list of holds, to go on after."""
+    return Hold(push, key, "invalid", "held", "", "", "", "", "", (), "", "", 0, opened_at, opened_at, None)
+
+
+def _where(
+    push: str | None, kinds: Collection[str], states: Collection[str], search: str
+) -> tuple[str, dict[str, object]]:
     where = ["1 = 1"]
-    parameters: dict[str, object] = {"limit": limit, "push": push}
+    parameters: dict[str, object] = {}
     if push is not None:
         where.append("push = :push")
+        parameters["push"] = push
     for column, wanted in (("kind", kinds), ("state", states)):
         names = [f":{column}_{each}" for each in sorted(wanted)]
         if names:
             where.append(f"{column} IN ({', '.join(names)})")
             parameters |= {f"{column}_{each}": each for each in wanted}
-    if after is not None:
-        where.append("(opened_at, push, key) > (:at, :after_push, :after_key)")
-        parameters |= {"at": after.opened_at, "after_push": after.push, "after_key": after.key}
-    rows = store.execute(
-        f"SELECT {_COLUMNS} FROM holds WHERE {' AND '.join(where)} ORDER BY opened_at, push, key LIMIT :limit",
-        parameters,
-    )
-    return [_hold(row) for row in rows]
+    if search:
+        where.append("(lower(key) LIKE :search ESCAPE '!' OR lower(text) LIKE :search ESCAPE '!')")
+        text = _LIKE.sub(r"!\1", search.lower())
+        parameters["search"] = f"%{text}%"
+    return " AND ".join(where), parameters
 
 
 def each(store: database.Database, push: str, batch: int = 20_000) -> Iterator[pyarrow.RecordBatch]:

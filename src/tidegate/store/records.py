@@ -110,6 +110,28 @@ def done(
             yield [each for each in found if each.run == found[-1].run]
 
 
+def keys(
+    store: database.Database, push: str, *, search: str = "", after: str = "", limit: int = 50
+) -> list[str]:
+    """Rows of a push that have an object or are held, by key, after the one seen last; `search` is how
+    a key begins, or an object's id."""
+    found: set[str] = set()
+    if search:  # an object's id is as good as the key of its row
+        rows = store.execute(
+            "SELECT key FROM links WHERE push = :push AND target = :target AND key > :after",
+            {"push": push, "target": search, "after": after},
+        )
+        found |= {row["key"] for row in rows}
+    for table in ("links", "holds"):
+        rows = store.execute(
+            f"SELECT key FROM {table} WHERE push = :push AND key > :after "
+            "AND substr(key, 1, :length) = :search ORDER BY key LIMIT :limit",
+            {"push": push, "after": after, "search": search, "length": len(search), "limit": limit},
+        )
+        found |= {row["key"] for row in rows}
+    return sorted(found)[:limit]
+
+
 def prune(store: database.Database, older: float = KEPT) -> int:
     """Remove operations that ended more than `older` seconds ago, and notes as old; says how many rows.
 

@@ -24,13 +24,15 @@ STATES: tuple[State, ...] = ("queued", "running", "ok", "partial", "failed", "ca
 ALIVE = ("queued", "running")
 """States in which a run keeps others of its flow out."""
 Cause = Literal["schedule", "manual", "api", "trigger", "after", "retry", "continuous"]
+CAUSES: tuple[Cause, ...] = ("schedule", "manual", "api", "trigger", "after", "retry", "continuous")
 
 _LIVING = "state IN ('queued', 'running')"
 
-_COLUMNS = (
+COLUMNS = (
     "id, flow, state, cause, options, due_at, queued_at, started_at, finished_at, worker, seen_at, attempts, "
     "cancelled_by, claim, progress, totals, error"
 )
+"""What is read of a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +85,17 @@ def queue(
 
     found = store.transact(work)
     if found is None:
-        other = alive(store, flow)
-        name = f" ({other.id})" if other else ""
-        raise errors.StoreConflict(
-            f"{flow} has a run already{name}; wait until it is done, or `tidegate cancel` it."
-        )
+        raise busy(store, flow)
     return found
+
+
+def busy(store: database.Database, flow: str) -> errors.StoreConflict:
+    """What to raise where a flow has a run already."""
+    other = alive(store, flow)
+    name = f" ({other.id})" if other else ""
+    return errors.StoreConflict(
+        f"{flow} has a run already{name}; wait until it is done, or `tidegate cancel` it."
+    )
 
 
 def queued(
@@ -101,12 +108,12 @@ def queued(
     due_at: float | None = None,
 ) -> Run | None:
     """The same inside a transaction; None where the flow has a run."""
-    found = session.one(f"SELECT {_COLUMNS} FROM runs WHERE id = :id", {"id": run_id})
+    found = session.one(f"SELECT {COLUMNS} FROM runs WHERE id = :id", {"id": run_id})
     if found is None:
         found = session.one(
             "INSERT INTO runs (id, flow, state, cause, options, due_at, queued_at) "
             "VALUES (:id, :flow, 'queued', :cause, :options, coalesce(:due_at, {now}), {now}) "
-            f"ON CONFLICT DO NOTHING RETURNING {_COLUMNS}",
+            f"ON CONFLICT DO NOTHING RETURNING {COLUMNS}",
             {
                 "id": run_id,
                 "flow": flow,
@@ -115,7 +122,7 @@ def queued(
                 "due_at": due_at,
             },
         )
-    return None if found is None else _run(found)
+    return None if found is None else of_row(found)
 
 
 def begin(store: database.Database, run_id: str, worker: str) -> Run | None:
@@ -129,20 +136,20 @@ def begun(session: database.Session, run_id: str, worker: str) -> Run | None:
         "UPDATE runs SET state = 'running', worker = :worker, started_at = coalesce(started_at, {now}), "
         "seen_at = {now}, attempts = attempts + CASE WHEN worker = :worker THEN 0 ELSE 1 END "
         "WHERE id = :id AND (state = 'queued' OR (state = 'running' AND worker = :worker)) "
-        f"RETURNING {_COLUMNS}",
+        f"RETURNING {COLUMNS}",
         {"id": run_id, "worker": worker},
     )
-    return None if row is None else _run(row)
+    return None if row is None else of_row(row)
 
 
 def beat(store: database.Database, run_id: str, worker: str, progress: Mapping[str, Any]) -> Run | None:
     """Say that the run lives and how far it is; None where it is not the worker's any more."""
     row = store.one(
         "UPDATE runs SET seen_at = {now}, progress = :progress "
-        f"WHERE id = :id AND state = 'running' AND worker = :worker RETURNING {_COLUMNS}",
+        f"WHERE id = :id AND state = 'running' AND worker = :worker RETURNING {COLUMNS}",
         {"id": run_id, "worker": worker, "progress": _json(progress)},
     )
-    return None if row is None else _run(row)
+    return None if row is None else of_row(row)
 
 
 def claimed(store: database.Database, run_id: str, worker: str, claim: Mapping[str, Any]) -> None:
@@ -209,10 +216,10 @@ def cancel(store: database.Database, run_id: str, by: str) -> Run:
             "state = CASE WHEN state = 'queued' THEN 'cancelled' ELSE state END, "
             "finished_at = CASE WHEN state = 'queued' THEN {now} ELSE finished_at END "
             "WHERE id = :id AND (state IN ('queued', 'running') OR (state = 'cancelled' AND cancelled_by = :by)) "
-            f"RETURNING {_COLUMNS}",
+            f"RETURNING {COLUMNS}",
             {"id": run_id, "by": by},
         )
-        return None if row is None else _run(row)
+        return None if row is None else of_row(row)
 
     found = store.transact(work)
     if found is None:
@@ -252,12 +259,12 @@ def _interrupted(store: database.Database, run_id: str, flow: str, silent: float
             "finished_at = {now}, error = 'The process that ran it is gone; what it committed stays"
             "' || CASE WHEN cancelled_by = '' THEN ', and the next run goes on from there.' ELSE '.' END "
             "WHERE id = :id AND state = 'running' AND seen_at < {now} - :silent "
-            f"RETURNING {_COLUMNS}",
+            f"RETURNING {COLUMNS}",
             {"id": run_id, "silent": silent},
         )
         if row is not None and row["state"] == "interrupted":
             _resume(session, row)
-        return None if row is None else _run(row)
+        return None if row is None else of_row(row)
 
     return store.transact(work)
 
@@ -277,11 +284,11 @@ def _resume(session: database.Session, run: database.Row) -> None:
 
 def get(store: database.Database, run_id: str) -> Run:
     """A run by its id, or by the beginning of it where that is enough; raises ConfigError."""
-    rows = store.execute(f"SELECT {_COLUMNS} FROM runs WHERE id = :id", {"id": run_id})
+    rows = store.execute(f"SELECT {COLUMNS} FROM runs WHERE id = :id", {"id": run_id})
     if not rows:
         # Ids are hexadecimal: whatever begins so stands before the same with a `z`.
         rows = store.execute(
-            f"SELECT {_COLUMNS} FROM runs WHERE id >= :id AND id < :end AND substr(id, 1, :length) = :id "
+            f"SELECT {COLUMNS} FROM runs WHERE id >= :id AND id < :end AND substr(id, 1, :length) = :id "
             "ORDER BY id LIMIT 2",
             {"id": run_id, "end": run_id + "z", "length": len(run_id)},
         )
@@ -289,13 +296,13 @@ def get(store: database.Database, run_id: str) -> Run:
         raise errors.ConfigError(f"Several runs begin with {run_id}; give more of the id.")
     if not rows:
         raise errors.ConfigError(f"There is no run {run_id}; `tidegate runs` lists them.")
-    return _run(rows[0])
+    return of_row(rows[0])
 
 
 def alive(store: database.Database, flow: str) -> Run | None:
     """The run of a flow that is queued or running."""
-    row = store.one(f"SELECT {_COLUMNS} FROM runs WHERE flow = :flow AND {_LIVING}", {"flow": flow})
-    return None if row is None else _run(row)
+    row = store.one(f"SELECT {COLUMNS} FROM runs WHERE flow = :flow AND {_LIVING}", {"flow": flow})
+    return None if row is None else of_row(row)
 
 
 def listed(
@@ -319,13 +326,14 @@ def listed(
         mine = [*where, f"state = '{state}'", *([_LIVING] if state in ALIVE else [])] if state else where
         text = f" WHERE {' AND '.join(mine)}" if mine else ""
         found += store.execute(
-            f"SELECT {_COLUMNS} FROM runs{text} ORDER BY queued_at DESC, id DESC LIMIT :limit", parameters
+            f"SELECT {COLUMNS} FROM runs{text} ORDER BY queued_at DESC, id DESC LIMIT :limit", parameters
         )
     found.sort(key=lambda row: (row["queued_at"], row["id"]), reverse=True)
-    return [_run(row) for row in found[:limit]]
+    return [of_row(row) for row in found[:limit]]
 
 
-def _run(row: database.Row) -> Run:
+def of_row(row: database.Row) -> Run:
+    """A run, of its `COLUMNS`."""
     found = dict(row)
     for name in ("options", "claim", "progress", "totals"):
         found[name] = msgspec.json.decode(found[name])

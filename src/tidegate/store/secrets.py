@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidegate import errors
-from tidegate.store import database
+from tidegate.store import database, objects
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
@@ -34,11 +34,20 @@ class Vault:
         _fernet(self._keys())
 
     def put(self, name: str, value: str) -> None:
-        """Keep a secret under a name, in place of what was there."""
+        """Keep a secret under a name, in place of what was there; whoever runs notices."""
+
+        def work(session: database.Session) -> None:
+            self.keep(session, name, value)
+            objects.bump(session)
+
+        self._store.transact(work)
+
+    def keep(self, session: database.Session, name: str, value: str) -> None:
+        """The same inside of a transaction, which counts the change itself."""
         keys = ""
         while keys != self._keys():  # or else it was rotated meanwhile
             keys = self._keys()
-            self._store.execute(
+            session.execute(
                 "INSERT INTO secrets (name, value, changed_at) VALUES (:name, :value, {now}) "
                 "ON CONFLICT (name) DO UPDATE SET value = excluded.value, changed_at = excluded.changed_at",
                 {"name": name, "value": _fernet(keys).encrypt(value.encode()).decode()},
@@ -51,14 +60,18 @@ class Vault:
 
     def names(self) -> dict[str, float]:
         """The names of all secrets, and when each was changed."""
-        rows = self._store.execute("SELECT name, changed_at FROM secrets ORDER BY name")
-        return {row["name"]: row["changed_at"] for row in rows}
+        return names(self._store)
 
     def remove(self, name: str) -> bool:
         """Forget a secret; was it there?"""
-        there = self._store.one("SELECT name FROM secrets WHERE name = :name", {"name": name}) is not None
-        self._store.execute("DELETE FROM secrets WHERE name = :name", {"name": name})
-        return there
+
+        def work(session: database.Session) -> bool:
+            there = session.execute("DELETE FROM secrets WHERE name = :name RETURNING name", {"name": name})
+            if there:
+                objects.bump(session)
+            return bool(there)
+
+        return self._store.transact(work)
 
     def rotate(self) -> int:
         """Encrypt every secret with the newest key; says how many. Killed inside: call it again.
@@ -85,6 +98,12 @@ class Vault:
                 f"The secret {name} was written with another key; give that key too in {VARIABLE}, after a "
                 "comma, or set the secret again."
             ) from None
+
+
+def names(store: database.Database) -> dict[str, float]:
+    """The names of all secrets, and when each was changed; no key is needed for that."""
+    rows = store.execute("SELECT name, changed_at FROM secrets ORDER BY name")
+    return {row["name"]: row["changed_at"] for row in rows}
 
 
 def vault(store: database.Database, environ: Mapping[str, str] | None = None) -> Vault:

@@ -17,7 +17,7 @@ from typing import Literal
 import msgspec
 
 from tidegate import errors
-from tidegate.store import database
+from tidegate.store import database, trail
 
 Scope = Literal["read", "run", "write", "admin"]
 SCOPES: tuple[Scope, ...] = ("read", "run", "write", "admin")
@@ -62,8 +62,10 @@ def create(
     *,
     flows: Collection[str] = (),
     lasts: float | None = None,
+    who: str = "",
+    via: str = "",
 ) -> str:
-    """Make a token that lasts so many seconds, or until it is revoked, and return it.
+    """Make a token that lasts so many seconds, or until it is revoked, and return it; `who` is for the audit log.
 
     Raises ConfigError for a name that is taken.
     """
@@ -81,6 +83,8 @@ def create(
         "lasts": lasts,
     }
 
+    line = trail.new_id()
+
     def work(session: database.Session) -> bool:
         session.execute(
             "INSERT INTO tokens (name, start, hash, scope, flows, made_at, expires_at) VALUES (:name, :start, "
@@ -88,7 +92,11 @@ def create(
             parameters,
         )
         row = session.one("SELECT hash FROM tokens WHERE name = :name", {"name": name})
-        return row is not None and row["hash"] == parameters["hash"]
+        made = row is not None and row["hash"] == parameters["hash"]
+        if made and who:
+            after = {"scope": scope, "flows": sorted(set(flows)), "lasts": lasts}
+            trail.note(session, who, "create", f"tokens.{name}", None, after, via=via, line_id=line)
+        return made
 
     if not store.transact(work):
         raise errors.ConfigError(f"There is a token {name} already; revoke it first, or take another name.")
@@ -125,16 +133,20 @@ def listed(store: database.Database) -> list[Token]:
     return [_token(row) for row in store.execute(f"SELECT {_COLUMNS} FROM tokens ORDER BY name")]
 
 
-def revoke(store: database.Database, name: str) -> bool:
-    """Forget a token, which nobody can use from now on; was it there?"""
-    there = store.one("SELECT name FROM tokens WHERE name = :name", {"name": name}) is not None
+def revoke(store: database.Database, name: str, *, who: str = "", via: str = "") -> bool:
+    """Forget a token, which nobody can use from now on; was it there? `who` is for the audit log."""
+    found = store.one(f"SELECT {_COLUMNS} FROM tokens WHERE name = :name", {"name": name})
+    line = trail.new_id()
 
     def work(session: database.Session) -> None:
+        if found is not None and who:
+            before = {"scope": found["scope"]}
+            trail.note(session, who, "revoke", f"tokens.{name}", before, None, via=via, line_id=line)
         session.execute("DELETE FROM tokens WHERE name = :name", {"name": name})
         session.execute("DELETE FROM calls WHERE token = :name", {"name": name})
 
     store.transact(work)
-    return there
+    return found is not None
 
 
 def digest(secret: str) -> str:

@@ -1,0 +1,188 @@
+"""Who changed what, and how it was before: the audit log, written in the transaction of the change itself.
+
+Lines are added and read, never changed; they go after `KEPT`. No secret stands in them: who writes one gives the
+last four characters at most, and what looks like a key of Stripe is shortened here all the same.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tidegate.store import database
+
+KEPT = 730 * 86_400.0
+"""Seconds for which a line is kept: two years."""
+STEP = 500
+
+_KEY = re.compile(r"\b((?:sk|rk|pk|whsec|tg)_(?:live_|test_|org_)?)[A-Za-z0-9_-]{8,}?([A-Za-z0-9]{4})\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One change; `number` grows with every line."""
+
+    number: int
+    at: float
+    """Unix seconds."""
+    who: str
+    via: str
+    """`session`, `token`, `cli`, or how else it came."""
+    action: str
+    """Such as `create`, `change`, `delete`, `sign in`."""
+    what: str
+    """Such as `pulls.everything`."""
+    before: Any
+    after: Any
+    """What was and what became: documents, or None."""
+
+
+def new_id() -> str:
+    """An id for a line, to be made before the transaction that writes it."""
+    return secrets.token_hex(12)
+
+
+def note(
+    session: database.Session | database.Database,
+    who: str,
+    action: str,
+    what: str,
+    before: object = None,
+    after: object = None,
+    *,
+    via: str = "",
+    line_id: str | None = None,
+) -> None:
+    """Write a line, in the transaction of the change where a session is given.
+
+    With a `line_id` made before the transaction, work that is done again leaves one line.
+    """
+    session.execute(
+        "INSERT INTO trail (id, at, who, via, action, what, was, became) "
+        "VALUES (:id, {now}, :who, :via, :action, :what, :was, :became) ON CONFLICT (id) DO NOTHING",
+        {
+            "id": line_id or new_id(),
+            "who": who,
+            "via": via,
+            "action": action,
+            "what": what,
+            "was": _text(before),
+            "became": _text(after),
+        },
+    )
+
+
+def noted(session: database.Session, line_id: str) -> bool:
+    """Is a line written? Then the work that it belongs to was done, and its answer lost."""
+    return session.one("SELECT number FROM trail WHERE id = :id", {"id": line_id}) is not None
+
+
+def listed(
+    store: database.Database,
+    *,
+    who: str = "",
+    action: str = "",
+    what: str = "",
+    search: str = "",
+    since: float | None = None,
+    until: float | None = None,
+    before: int | None = None,
+    limit: int = 50,
+) -> list[Line]:
+    """Lines, the newest first; `before` is the number of the last one seen, for the next page.
+
+    `what` is an object (`pulls.everything`) or a kind (`pulls`, everything in it); `search` finds a part of who,
+    action and what, whatever its case.
+    """
+    conditions, given = ["1 = 1"], dict[str, object](limit=limit)
+    if who:
+        conditions.append("who = :who")
+        given["who"] = who
+    if action:
+        conditions.append("action = :action")
+        given["action"] = action
+    if what:
+        conditions.append("(what = :what OR what LIKE :inside ESCAPE '!')")
+        given |= {"what": what, "inside": _escaped(what) + ".%"}
+    if search:
+        conditions.append(
+            "(lower(who) LIKE :search ESCAPE '!' OR lower(action) LIKE :search ESCAPE '!' "
+            "OR lower(what) LIKE :search ESCAPE '!')"
+        )
+        given["search"] = f"%{_escaped(search.lower())}%"
+    if since is not None:
+        conditions.append("at >= :since")
+        given["since"] = since
+    if until is not None:
+        conditions.append("at < :until")
+        given["until"] = until
+    if before is not None:
+        conditions.append("number < :before")
+        given["before"] = before
+    rows = store.execute(
+        f"SELECT number, at, who, via, action, what, was, became FROM trail "
+        f"WHERE {' AND '.join(conditions)} ORDER BY number DESC LIMIT :limit",
+        given,
+    )
+    return [_line(row) for row in rows]
+
+
+def get(store: database.Database, number: int) -> Line | None:
+    """One line."""
+    row = store.one(
+        "SELECT number, at, who, via, action, what, was, became FROM trail WHERE number = :number",
+        {"number": number},
+    )
+    return None if row is None else _line(row)
+
+
+def actions(store: database.Database) -> list[str]:
+    """The actions that there are lines of."""
+    rows = store.execute("SELECT DISTINCT action FROM trail ORDER BY action")
+    return [row["action"] for row in rows]
+
+
+def each(store: database.Database, **filters: Any) -> Iterator[Line]:
+    """All lines that `listed` would find, the newest first, page by page."""
+    before: int | None = None
+    while page := listed(store, **filters, before=before, limit=STEP):
+        yield from page
+        before = page[-1].number
+
+
+def prune(store: database.Database, older: float = KEPT) -> int:
+    """Remove up to `STEP` lines that are older than so many seconds; says how many."""
+    return len(
+        store.execute(
+            "DELETE FROM trail WHERE number IN (SELECT number FROM trail WHERE at < (SELECT {now}) - :older "
+            "ORDER BY at LIMIT :step) RETURNING number",
+            {"older": older, "step": STEP},
+        )
+    )
+
+
+def _line(row: database.Row) -> Line:
+    was, became = (None if row[key] is None else json.loads(row[key]) for key in ("was", "became"))
+    return Line(row["number"], row["at"], row["who"], row["via"], row["action"], row["what"], was, became)
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([!%_])", r"!\1", text)
+
+
+def _text(document: object) -> str | None:
+    return None if document is None else json.dumps(_shortened(document))
+
+
+def _shortened(document: object) -> object:
+    if isinstance(document, str):
+        return _KEY.sub(r"\1...\2", document)
+    if isinstance(document, dict):
+        return {str(key): _shortened(value) for key, value in document.items()}
+    if isinstance(document, list | tuple):
+        return [_shortened(value) for value in document]
+    return document
