@@ -27,7 +27,8 @@ from __future__ import annotations
 
 import os
 import traceback
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 Kind = TypeVar("Kind", bound=BaseException)
 
@@ -65,9 +66,16 @@ def places(error: BaseException) -> list[str]:
 
 
 class ConfigError(TidegateError):
-    """The configuration, a flag or a path is wrong."""
+    """The configuration, a flag or a path is wrong.
+
+    `problems` are what is wrong with single values, where somebody can be shown them one by one.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str = "", problems: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
 
 
 class StripeError(TidegateError):

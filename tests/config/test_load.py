@@ -246,6 +246,18 @@ def test_every_mistake_is_told_at_once_in_the_order_of_the_file(folder: Path) ->
             "4:81: pulls.p.streams.charges.hash[0]: the stream has no such column; did you mean 'net'?",
         ),
         (
+            "pipelines: {p: {from: acme, to: local, function: {python: a.py, code: b}}}",
+            "pipelines.p.function: give one of `python`, `javascript` and `code`",
+        ),
+        (
+            "pipelines: {p: {from: acme, to: local, function: {}}}",
+            "pipelines.p.function: give one of `python`, `javascript` and `code`",
+        ),
+        (
+            "pipelines: {p: {from: acme, to: local, function: {python: a.py, language: python}}}",
+            "pipelines.p.function: `language` goes with `code`",
+        ),
+        (
             'pulls: {p: {from: acme, to: local, streams: {"*": {exclude: [zzz]}}}}',
             "4:62: pulls.p.streams.*.exclude[0]: the stream has no such column; `tidegate schema STREAM` lists",
         ),

@@ -5,8 +5,9 @@ describes the file for editors. The docstring under a field is its documentation
 `docs/configuration.md` alike. Relative paths count from the folder that holds the file.
 
 Rooms: `document` reads YAML and JSON and knows every value's position, `values` parses the notations,
-`warehouses`, `flows`, `pushes`, `conditions` and `alerts` are the models, `chains` knows which flow runs after
-which, `problems` phrases what is wrong.
+`warehouses`, `flows`, `pushes`, `conditions`, `alerts` and `server` are the models, `chains` knows which flow runs
+after which, `problems` phrases what is wrong. `merging` puts what the metadata database keeps beside the file's
+own, `hidden` finds the secrets in either, `writing` makes YAML of them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import pydantic
 from pydantic import Field, SecretStr
 
 from tidegate import catalog, errors
-from tidegate.config import chains, document, flows, problems, values, warehouses
+from tidegate.config import chains, document, flows, merging, problems, values, warehouses
 from tidegate.config.alerts import Alerts
 from tidegate.config.conditions import Filter
 from tidegate.config.flows import (
@@ -33,6 +34,7 @@ from tidegate.config.flows import (
 )
 from tidegate.config.pipelines import Case, CustomerModel, Function, MapValue, Pipeline, Property
 from tidegate.config.pushes import FieldValue, Guard, Match, Model, Push
+from tidegate.config.server import OpenID, Site
 from tidegate.config.values import After, Cron, Every, RateLimit
 from tidegate.config.warehouses import AnyWarehouse, ClickHouse, Databricks, DuckDB, Postgres, Warehouse
 
@@ -58,6 +60,7 @@ __all__ = [
     "MapValue",
     "Match",
     "Model",
+    "OpenID",
     "Pipeline",
     "Postgres",
     "Property",
@@ -65,10 +68,12 @@ __all__ = [
     "Push",
     "RateLimit",
     "Retention",
+    "Site",
     "StreamOptions",
     "Warehouse",
     "ad_hoc",
     "json_schema",
+    "judged",
     "load",
 ]
 
@@ -110,6 +115,8 @@ class Config(values.Base):
     """What is pushed into Stripe, by name."""
     alerts: Alerts | None = None
     """Who is told when something needs a person."""
+    server: Site | None = None
+    """How `tidegate run` is reached, and who may sign in."""
     database: flows.DatabaseUrl = Field(
         default_factory=lambda: SecretStr(f"sqlite:///{Path.cwd() / 'tidegate.db'}"),
         json_schema_extra={"default": "sqlite:///tidegate.db"},
@@ -123,24 +130,23 @@ def load(
     environ: Mapping[str, str] | None = None,
     secret: Callable[[str], str] | None = None,
     columns: Columns | None = None,
+    stored: Sequence[merging.Stored] = (),
+    missing: bool = False,
 ) -> Config:
     """Read and check a configuration; `columns` are the catalog's by default.
 
+    `stored` are the parts that the metadata database keeps: they are checked together with the file's, and where
+    both have one of a name, the file's counts. `missing` says that there may be no file.
+
     Raises ConfigError with every problem found, one line each: `FILE:LINE:COLUMN: key: what is wrong`.
     """
-    doc = document.read(path, environ=environ, secret=secret)
-    if doc.data is None or doc.data == {}:
+    doc = merging.read(path, environ=environ, secret=secret, missing=missing)
+    if not missing and not stored and (doc.data is None or doc.data == {}):
         raise errors.ConfigError(f"{doc.source} is empty; `tidegate init --force` writes one to start from")
-    if not isinstance(doc.data, dict):
-        raise errors.ConfigError(
-            f"{doc.source}:1:1: the file must be a mapping: `stripe:`, `warehouses:`, `pulls:`"
-        )
-    doc.data.setdefault("database", "sqlite:///tidegate.db")
-    config, wrong = _check(doc, Path(path).absolute().parent, columns)
+    doc = merging.merged(doc, stored, environ=environ, secret=secret)
+    config, wrong = judged(doc, Path(path).absolute().parent, columns)
     if config is None:
-        wrong.sort(key=lambda each: (doc.position(each[0]).line, doc.position(each[0]).column))
-        lines = [f"{doc.where(place)}: {problems.dotted(place)}: {what}" for place, what in wrong]
-        raise errors.ConfigError("\n".join(lines))
+        raise errors.ConfigError("\n".join(problems.lines(doc, wrong)))
     return config
 
 
@@ -194,7 +200,7 @@ def ad_hoc(
         },
     }
     doc = document.Document("the command line", data, {}, frozenset())
-    config, wrong = _check(doc, Path.cwd(), columns)
+    config, wrong = judged(doc, Path.cwd(), columns)
     if config is None:
         lines = []
         for place, what in wrong:
@@ -232,10 +238,10 @@ def _given(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _check(
-    doc: document.Document, folder: Path, columns: Columns | None
+def judged(
+    doc: document.Document, folder: Path, columns: Columns | None = None
 ) -> tuple[Config | None, list[problems.Problem]]:
-    """The configuration, or every problem in it."""
+    """The configuration that a document is, or every problem in it; relative paths count from `folder`."""
     context = values.Context(folder)
     wrong = list(doc.problems)
     config = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,8 @@ Step = str | int
 Place = tuple[Step, ...]
 """The way to a value: `("pulls", "everything", "streams", "charges")`."""
 
+MAX_DEPTH = 64
+"""Levels of values in values, where they do not come from a file."""
 MAX_VALUES = 100_000
 """Values in one document, aliases counted each time; more is a mistake or an attack, no configuration."""
 
@@ -60,9 +62,20 @@ class Document:
     """Values that came from the environment, a file or the secret store: never to be shown."""
     problems: tuple[tuple[Place, str], ...] = ()
     """What was wrong with single values: unknown variables, duplicate keys."""
+    stored: frozenset[Place] = frozenset()
+    """What was merged into it from the metadata database."""
+
+    def kept(self, place: Place) -> Place | None:
+        """What of the metadata database a value belongs to; None for the file's own."""
+        return next((place[:n] for n in (1, 2) if place[:n] in self.stored), None)
 
     def where(self, place: Place) -> str:
-        """`tidegate.yaml:12:5` of a value, or of the nearest thing around it that is written in the file."""
+        """`tidegate.yaml:12:5` of a value, or of the nearest thing around it that is written in the file.
+
+        Of what was merged into it: `pulls.everything in the metadata database`.
+        """
+        if (kept := self.kept(place)) is not None:
+            return f"{'.'.join(map(str, kept))} in the metadata database"
         position = self.position(place)
         return f"{self.source}:{position.line}:{position.column}"
 
@@ -78,8 +91,9 @@ def read(
     *,
     environ: Mapping[str, str] | None = None,
     secret: Callable[[str], str] | None = None,
+    as_written: bool = False,
 ) -> Document:
-    """Read a file; raises ConfigError when it cannot be read or is no YAML and no JSON."""
+    """Read a file as `parse` does its text; raises ConfigError when it cannot be read, or is no YAML."""
     source = os.fspath(path)
     try:
         text = Path(source).read_text(encoding="utf-8-sig")
@@ -97,7 +111,7 @@ def read(
         ) from None
     except OSError as error:
         raise errors.ConfigError(f"{source} cannot be read: {error.strerror or 'unknown reason'}") from None
-    return parse(text, source, environ=environ, secret=secret)
+    return parse(text, source, environ=environ, secret=secret, as_written=as_written)
 
 
 def parse(
@@ -106,12 +120,13 @@ def parse(
     *,
     environ: Mapping[str, str] | None = None,
     secret: Callable[[str], str] | None = None,
+    as_written: bool = False,
 ) -> Document:
     """Parse YAML or JSON text; wrong syntax raises ConfigError, wrong values stand in `problems`.
 
     `${NAME}` is the environment's, `${file:/path}` a file's text without its last line end, `${secret:name}`
     whatever `secret` answers (it raises ConfigError or KeyError for a name it does not know), `$${` a plain
-    `${`. What they give is text and never parsed again.
+    `${`. What they give is text and never parsed again. `as_written` leaves all of them as they are.
     """
     is_json = _is_json(text)
     try:
@@ -126,10 +141,50 @@ def parse(
         ) from None
     except RecursionError:
         raise errors.ConfigError(f"{source} is nested too deeply to be a configuration") from None
-    reading = _Reading(source, os.environ if environ is None else environ, secret, is_json)
+    reading = _Reading(source, os.environ if environ is None else environ, secret, is_json, as_written)
     data = reading.value(node, ()) if node is not None else None
     return Document(
         source, data, reading.positions, frozenset(reading.filled), tuple(dict.fromkeys(reading.problems))
+    )
+
+
+def references(text: str) -> list[str]:
+    """The names of all `${...}` in a text, in their order."""
+    return [found["name"] for found in _REFERENCE.finditer(text) if not found["escape"]]
+
+
+def merged(
+    doc: Document,
+    more: Sequence[tuple[Place, object]],
+    *,
+    environ: Mapping[str, str] | None = None,
+    secret: Callable[[str], str] | None = None,
+) -> Document:
+    """A document with more values, each at the place of a key of it or of a key below one, which it has not yet.
+
+    They are data as JSON has it, with `${...}` as in a file. A place inside of what is no mapping is left out: that
+    is wrong in the file itself.
+    """
+    reading = _Reading(doc.source, os.environ if environ is None else environ, secret)
+    data: dict[str, object] = dict(doc.data) if isinstance(doc.data, dict) else {}
+    stored: set[Place] = set()
+    for place, value in more:
+        into, key = data, str(place[0])
+        if len(place) == 2:
+            inner = data.get(key)
+            if inner is not None and not isinstance(inner, dict):
+                continue
+            into = data[key] = dict(inner or {})
+            key = str(place[1])
+        into[key] = reading.plain(value, place)
+        stored.add(place)
+    return Document(
+        doc.source,
+        data,
+        doc.positions,
+        doc.filled | reading.filled,
+        (*doc.problems, *dict.fromkeys(reading.problems)),
+        doc.stored | stored,
     )
 
 
@@ -184,7 +239,8 @@ class _Reading:
     source: str
     environ: Mapping[str, str]
     secret: Callable[[str], str] | None
-    is_json: bool
+    is_json: bool = False
+    as_written: bool = False
     positions: dict[Place, Position] = field(default_factory=dict)
     filled: set[Place] = field(default_factory=set)
     problems: list[tuple[Place, str]] = field(default_factory=list)
@@ -258,7 +314,18 @@ class _Reading:
         except ValueError:
             self.problems.append((place, "this is no number that can be read"))
             return None
-        return self.fill(text, place)
+        return text if self.as_written else self.fill(text, place)
+
+    def plain(self, data: object, place: Place) -> object:
+        """What is data already, a document of JSON, with its `${...}` filled in."""
+        self.count += 1
+        if self.count > MAX_VALUES or len(place) > MAX_DEPTH:
+            raise errors.ConfigError(f"{self.source}: more than {MAX_VALUES:,} values, or nested too deeply")
+        if isinstance(data, dict):
+            return {str(key): self.plain(value, (*place, str(key))) for key, value in data.items()}
+        if isinstance(data, list):
+            return [self.plain(value, (*place, n)) for n, value in enumerate(data)]
+        return self.fill(data, place) if isinstance(data, str) else data
 
     def text(self, text: str) -> str:
         """JSON writes characters beyond the BMP as two surrogates, which YAML leaves apart."""

@@ -84,6 +84,10 @@ class Function(values.Base):
     """A file with `def transform(customer: dict) -> dict`."""
     javascript: values.LocalPath | None = None
     """A file with `const transform = (customer) => ({...})`."""
+    code: Annotated[str, Field(min_length=1, max_length=200_000)] | None = None
+    """The function itself, instead of a file; what is `${` in it is written `$${`."""
+    language: Literal["python", "javascript"] = "python"
+    """In which language `code` is written."""
 
     timeout: Annotated[float, Field(gt=0, le=300)] = 5.0
     """Seconds that it may take over one record."""
@@ -92,8 +96,10 @@ class Function(values.Base):
 
     @pydantic.model_validator(mode="after")
     def _one_language(self) -> Self:
-        if (self.python is None) == (self.javascript is None):
-            raise ValueError("give either `python` or `javascript`")
+        if sum(each is not None for each in (self.python, self.javascript, self.code)) != 1:
+            raise ValueError("give one of `python`, `javascript` and `code`")
+        if self.code is None and "language" in self.model_fields_set:
+            raise ValueError("`language` goes with `code`; the file's own key says which language it is in")
         return self
 
 

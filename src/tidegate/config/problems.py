@@ -35,6 +35,24 @@ def found(error: pydantic.ValidationError, doc: document.Document, context: valu
     return list(problems.items())
 
 
+def line(doc: document.Document, problem: Problem) -> str:
+    """A problem as a line: `FILE:LINE:COLUMN: key: what`, or `pulls.x in the metadata database: what`."""
+    place, what = problem
+    kept = doc.kept(place)
+    rest = place if kept is None else place[len(kept) :]
+    return ": ".join(filter(None, (doc.where(place), dotted(rest), what)))
+
+
+def lines(doc: document.Document, wrong: Sequence[Problem]) -> list[str]:
+    """Problems as lines, those of the file first and in its order."""
+
+    def order(problem: Problem) -> tuple[str, int, int]:
+        at, kept = doc.position(problem[0]), doc.kept(problem[0])
+        return (dotted(kept) if kept else "", *((0, 0) if kept else (at.line, at.column)))
+
+    return [line(doc, problem) for problem in sorted(wrong, key=order)]
+
+
 def dotted(place: document.Place) -> str:
     """`pulls.everything.streams.charges`, or `filter.all[0]`."""
     text = ""

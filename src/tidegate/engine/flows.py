@@ -63,6 +63,21 @@ def named(known: Mapping[str, Flow], name: str) -> Flow:
     raise errors.ConfigError(f"There is no flow {name!r} in the configuration; it has {', '.join(known)}.")
 
 
+def definition(file: config.Config, name: str) -> tuple[object, ...]:
+    """What a configuration says of a flow, to be compared with what another one says; nothing where it is gone."""
+    kind, _, own = name.partition(":")
+    if kind == "pull" and (pull := file.pulls.get(own)) is not None:
+        return pull, file.stripe.get(pull.connection), file.warehouses.get(pull.warehouse)
+    if kind == "pipeline" and (pipe := file.pipelines.get(own)) is not None:
+        connection, warehouse = file.stripe.get(pipe.connection), file.warehouses.get(pipe.warehouse)
+        return pipe, connection, warehouse, file.customer_model
+    if kind == "push" and (push := file.pushes.get(own)) is not None:
+        model = file.models.get(push.model or "")
+        warehouse = file.warehouses.get(model.warehouse or "") if model is not None else None
+        return push, model, file.stripe.get(push.connection), warehouse
+    return ()
+
+
 def text(schedule: values.Schedule) -> str:
     """A schedule as text that changes whenever it is edited."""
     return _SCHEDULE.dump_json(schedule).decode()

@@ -93,7 +93,7 @@ def serve(place: places.Place, *, size: int = SIZE) -> None:
             if not begun:
                 clock.begin()
                 begun = True
-            if time.monotonic() >= due or wake.is_set():
+            if time.monotonic() >= due or wake.is_set() or place.look():
                 wake.clear()
                 due = time.monotonic() + clock.turn()
             pool.turn()

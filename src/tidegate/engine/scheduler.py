@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tidegate import errors
 from tidegate.engine import flows
@@ -35,9 +35,9 @@ class Scheduler:
 
     def __init__(self, place: places.Place) -> None:
         self._place = place
-        known = place.flows
-        self._wanted = {name: flows.text(flow.schedule) for name, flow in known.items()}
-        self._file = hashlib.sha256(repr(sorted(self._wanted.items())).encode()).hexdigest()
+        self._flows = place.flows
+        self._wanted = {name: flows.text(flow.schedule) for name, flow in self._flows.items()}
+        self._file = _digest(self._wanted)
         self._begun = False
         self._since = 0.0
         self._pruned_at = time.monotonic()
@@ -55,12 +55,24 @@ class Scheduler:
         store = self._place.store
         held = self._begun and leases.holder(store, "schedules") == self._file
         if leases.take(store, "schedules", self._file, COUNTED) and not held:
-            ticks.sync(store, self._wanted, flows.clock(self._place.flows))
+            ticks.sync(store, self._wanted, flows.clock(self._flows))
         self._begun = True
+
+    def _renew(self) -> None:
+        """Have another configuration count, where there is one now."""
+        known = self._place.flows
+        if known == self._flows:
+            return
+        self._flows = known
+        self._wanted = {name: flows.text(flow.schedule) for name, flow in known.items()}
+        self._file = _digest(self._wanted)
+        self.begin()
 
     def turn(self) -> float:
         """One look; returns the seconds until the next one."""
-        store, known = self._place.store, self._place.flows
+        self._place.look()
+        self._renew()
+        store, known = self._place.store, self._flows
         self._keep()
         for lost in runs.interrupt(store, places.SILENT):
             log.warning("%s of %s was interrupted: %s", lost.id, lost.flow, lost.error)
@@ -89,6 +101,10 @@ class Scheduler:
         with contextlib.suppress(errors.StoreConflict):  # another scheduler did
             runs.queue(store, runs.new_id(), flow.name, "continuous")
         return LONGEST
+
+
+def _digest(wanted: Mapping[str, str]) -> str:
+    return hashlib.sha256(repr(sorted(wanted.items())).encode()).hexdigest()
 
 
 def _rest(last: Sequence[runs.Run], now: float, since: float) -> float:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from tidegate import errors
 from tidegate.config import chains
-from tidegate.engine import alerts, endings, pulls, recorder
+from tidegate.engine import alerts, endings, flows, pulls, recorder
 from tidegate.engine import place as places
 from tidegate.store import reports, runs, ticks
 
@@ -39,11 +39,15 @@ async def perform(
 
     `doing` is what is done, by default what the configuration says of the flow. A run that is cancelled with the
     task that does it is `stopped`: one that is `interrupted` is due again, one that is `cancelled` is not.
+
+    A run keeps the configuration with which it began. A continuous one, which would keep it for ever, ends when
+    there is another for its flow, and the next begins with that.
     """
+    now, place = place, place.still()
     record = recorder.Recorder(place.store, begun, place.worker)
     stop: list[Stop] = [""]
     work = asyncio.create_task(_do(place, begun, record) if doing is None else doing(record))
-    keeper = asyncio.create_task(_keep(place, begun, record, work, stop))
+    keeper = asyncio.create_task(_keep(place, now, begun, record, work, stop))
     ending = endings.Ending(stopped, "It was stopped with its process; what it committed stays.")
     try:
         await asyncio.wait({work})
@@ -95,19 +99,23 @@ async def _do(place: places.Place, begun: runs.Run, record: recorder.Recorder) -
 
 async def _keep(
     place: places.Place,
+    now: places.Place,
     begun: runs.Run,
     record: recorder.Recorder,
     work: asyncio.Task[endings.Ending],
     stop: list[Stop],
 ) -> None:
-    """Say again and again that the run lives, and end it when it is to end."""
+    """Say again and again that the run lives, and end it when it is to end; `now` has the configuration of now."""
     deadline = asyncio.get_running_loop().time() + ROTATED
+    with_it = flows.definition(place.file, begun.flow)
     away = False
     while True:
         await asyncio.sleep(places.BEAT)
         if place.stopping.is_set():
             stop[0] = "stopping"
-        elif begun.cause == "continuous" and asyncio.get_running_loop().time() > deadline:
+        elif begun.cause == "continuous" and (
+            asyncio.get_running_loop().time() > deadline or flows.definition(now.file, begun.flow) != with_it
+        ):
             stop[0] = "rotated"
         else:
             try:

@@ -28,6 +28,8 @@ SIZE = 4
 """Runs and slices that one worker does at the same time, besides the continuous runs."""
 CONNECTIONS = 3
 """Connections to the database for the jobs of one worker, besides the one for what they note."""
+LOOKED = 1.0
+"""Seconds between two looks of a worker at whether the configuration is another one."""
 GRACE = 60.0
 """Seconds that are given to what is under way when a worker is told to stop."""
 SCHEMA_TURN = 7_364_201_934
@@ -150,6 +152,8 @@ def serve(place: places.Place, *, size: int = SIZE, schedule: bool = True) -> No
     clock = threading.Thread(target=_scheduling, args=[place], name="schedule") if schedule else None
     if clock is not None:
         clock.start()
+    else:
+        threading.Thread(target=_looking, args=[place], name="configuration", daemon=True).start()
     try:
         asyncio.run(_working(place, size))
     finally:
@@ -215,6 +219,13 @@ def _is_away(error: BaseException) -> bool:
             return all(map(_is_away, seen.exceptions))
         seen = seen.__cause__ or seen.__context__
     return isinstance(error, exceptions.ConnectorException)
+
+
+def _looking(place: places.Place) -> None:
+    """Notice another configuration, where no scheduler does, until the process is to stop."""
+    while not place.stopping.wait(LOOKED):
+        with contextlib.suppress(errors.StoreError):
+            place.look()
 
 
 def _scheduling(place: places.Place) -> None:

@@ -1,0 +1,346 @@
+"""What a change of the configuration comes to: planned and checked with everything else, and nothing is written."""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tidegate import config, errors
+from tidegate.config import document, hidden, merging, problems
+from tidegate.engine import concealing, configuration
+from tidegate.store import database, objects, secrets
+
+LARGEST = 500_000
+"""Characters of a body."""
+DEEPEST = 50
+"""Levels of values in values."""
+
+Action = Literal["create", "change", "delete", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong, and with which value of a body; the place is empty for all of it, or where it is elsewhere."""
+
+    place: document.Place
+    sentence: str
+    part: str = ""
+    """The part of the configuration whose body it is: `pulls.everything`."""
+
+    @property
+    def path(self) -> str:
+        """The place as it is written: `streams.charges.columns[2]`."""
+        return problems.dotted(self.place)
+
+    @property
+    def message(self) -> str:
+        """The sentence, as whatever answers requests calls it."""
+        return self.sentence
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, (self.part, self.path, self.sentence)))
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A change that is asked for: another body, or None to remove it.
+
+    `version` is the one that was seen, None where there was none.
+    """
+
+    kind: str
+    name: str
+    body: Mapping[str, Any] | None
+    version: int | None
+
+    @property
+    def part(self) -> str:
+        """`pulls.everything`, or `alerts`."""
+        return problems.dotted(merging.place(self.kind, self.name))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is to be done for an edit; bodies `before` and `after` are as people may see them."""
+
+    edit: Edit
+    action: Action
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+    body: Mapping[str, Any] | None
+    """What is to be kept."""
+    fresh: Mapping[str, str]
+    """Secrets to keep, by name."""
+    stale: frozenset[str]
+    """Secrets to forget."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """An edit, what it takes the place of, and its body without secrets."""
+
+    edit: Edit
+    old: objects.Object | None
+    new: concealing.Concealed | None
+
+
+def written(path: Path | None) -> document.Document:
+    """The file as it is written, `${...}` and all; nothing where there may be none."""
+    return merging.read(path or config.DEFAULT_FILE, missing=path is None, as_written=True)
+
+
+def planned(
+    path: Path | None,
+    store: database.Database,
+    state: objects.State,
+    edits: Sequence[Edit],
+    *,
+    admin: bool = False,
+) -> list[Step]:
+    """What the edits come to in this state; raises StoreConflict, and ConfigError with every `Problem`."""
+    doc, secret = written(path), configuration.opener(store)
+    taken = set(secrets.names(store))
+    wrong: list[Problem] = []
+    drafts: list[_Draft] = []
+    for edit in edits:
+        old, new = _seen(doc, state, edit), None
+        if edit.body is not None:
+            _storable(edit)
+            was = None if old is None else old.body
+            new = concealing.conceal(edit.kind, edit.name, edit.body, was, secret, taken)
+            taken |= set(new.fresh)
+            wrong += [Problem(place, what, edit.part) for place, what in new.problems]
+            wrong += [] if admin else [*_beyond(edit, new, was), *_lent(edit, was), *_read(path, edit, was)]
+        drafts.append(_Draft(edit, old, new))
+    after = _after(state, drafts)
+    fresh = {name: value for each in drafts if each.new for name, value in each.new.fresh.items()}
+    told = {(each.part, each.place) for each in wrong}
+    for each in _judged(path, store, state, after, edits, fresh):
+        if (each.part, each.place) not in told:
+            wrong.append(each)
+    if wrong:
+        raise errors.ConfigError("\n".join(map(str, wrong)), wrong)
+    used = hidden.references(doc.data) | hidden.references([dict(each.body) for each in after])
+    now = configuration.opener(store, fresh)
+    return [_step(each, secret, now, used) for each in drafts]
+
+
+def _seen(doc: document.Document, state: objects.State, edit: Edit) -> objects.Object | None:
+    """What an edit takes the place of; raises ConfigError and StoreConflict where it may not."""
+    if edit.kind not in merging.KINDS or (edit.kind in merging.SINGLE and edit.name):
+        raise errors.ConfigError(f"There is nothing like {edit.kind} {edit.name} to configure.")
+    old = state.get(edit.kind, edit.name)
+    if merging.has(doc, edit.kind, edit.name) and (edit.body is not None or old is None):
+        line = doc.position(merging.place(edit.kind, edit.name)).line
+        raise errors.ConfigError(f"{edit.part} is written in {doc.source} (line {line}); change it there.")
+    if old is None and edit.version is not None:
+        raise errors.StoreConflict(f"{edit.part} was removed meanwhile; look at it again.")
+    if old is not None and edit.version is None:
+        raise errors.StoreConflict(f"There is {edit.part} already; choose another name, or change that one.")
+    if old is not None and old.version != edit.version:
+        raise errors.StoreConflict(
+            f"{edit.part} was changed by {old.changed_by} since you looked at it; look at it again."
+        )
+    return old
+
+
+def _storable(edit: Edit) -> None:
+    """Raises ConfigError for what is no document of JSON, or too much of one."""
+    try:
+        text = json.dumps(edit.body, allow_nan=False, ensure_ascii=False)
+        text.encode()
+    except (ValueError, TypeError, RecursionError):
+        what = "this holds what JSON cannot: a number that is none, half a character, or values without end"
+        raise errors.ConfigError(f"{edit.part}: {what}", [Problem((), what, edit.part)]) from None
+    if len(text) > LARGEST or _depth(edit.body, 0) > DEEPEST:
+        what = f"more than {LARGEST:,} characters, or more than {DEEPEST} levels"
+        raise errors.ConfigError(f"{edit.part}: {what}", [Problem((), what, edit.part)])
+
+
+def _depth(value: object, so_far: int) -> int:
+    if so_far > DEEPEST or not isinstance(value, Mapping | list):
+        return so_far
+    inner = value.values() if isinstance(value, Mapping) else value
+    return max((_depth(each, so_far + 1) for each in inner), default=so_far + 1)
+
+
+def _beyond(edit: Edit, new: concealing.Concealed, old: Mapping[str, Any] | None) -> Iterator[Problem]:
+    """What only an admin may do.
+
+    A `${...}` reads what the environment, the files and the secrets of the server are, and may put it anywhere: one
+    that stands there already stays where it is, or moves whole from one secret's place to another's. And a secret
+    that is kept, or named, would be sent to whatever address is written beside it.
+    """
+    secret = frozenset(hidden.places(edit.kind, edit.body))
+    before = [hidden.at(old, place) for place in hidden.places(edit.kind, old)]
+    stays = set(new.kept)
+    for place, value in _texts(edit.body, ()):
+        names = document.references(value)
+        if place in secret and value in before and names:
+            stays.add(place)
+        elif value != hidden.at(old, place):
+            for name in names:
+                yield Problem(place, f"only an admin, or `tidegate apply`, may write ${{{name}}}", edit.part)
+    if stays and old is not None and _address(edit.kind, new.body) != _address(edit.kind, old):
+        yield Problem(
+            min(stays, key=str), "this would go to another address than before; give it again", edit.part
+        )
+
+
+def _lent(edit: Edit, old: Mapping[str, Any] | None) -> Iterator[Problem]:
+    """Where a warehouse is signed in to as the server itself: its token may go where only an admin says."""
+    if edit.kind != "warehouses" or edit.body is None:
+        return
+    at = _as_itself(edit.body)
+    if at and (
+        old is None or _as_itself(old) != at or _address(edit.kind, edit.body) != _address(edit.kind, old)
+    ):
+        yield Problem(
+            (at,),
+            "only an admin, or `tidegate apply`, may send a token of this machine's own identity to this address; "
+            "give an identity of its own",
+            edit.part,
+        )
+
+
+def _as_itself(body: Mapping[str, Any]) -> str:
+    """The key by which a warehouse is given a token of this machine's identity, and is not surely whose that is."""
+    kind, url = body.get("type"), body.get("url")
+    if kind in ("sqlserver", "synapse"):
+        own = body.get("authentication") in ("ActiveDirectoryDefault", "ActiveDirectoryMSI")
+        return "authentication" if own else ""
+    if kind != "bigquery" or body.get("credentials"):
+        return ""
+    try:
+        asked = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query)) if isinstance(url, str) else {}
+        base = urllib.parse.urlsplit(str(body.get("api_base") or asked.get("api_base") or ""))
+        # To what answers without TLS, an emulator, nobody signs in.
+        known = base.scheme in ("", "http") or (base.hostname or "").endswith(".googleapis.com")
+    except ValueError:
+        known = False
+    return "" if known else "api_base" if body.get("api_base") else "url"
+
+
+def _read(path: Path | None, edit: Edit, old: Mapping[str, Any] | None) -> Iterator[Problem]:
+    """Files of the server that only an admin may name, since what stands in them is shown.
+
+    The rows of a model are, so that its file is one of the configuration's folder. Of a function's file it is what
+    Python or JavaScript say against it, and no folder keeps files of code apart from others.
+    """
+    folder = Path(path or config.DEFAULT_FILE).absolute().parent
+    for place in (("file",), ("function", "python"), ("function", "javascript")):
+        value = hidden.at(edit.body, place)
+        if (
+            edit.kind not in _READERS[place[0]]
+            or not isinstance(value, str)
+            or value == hidden.at(old, place)
+        ):
+            continue
+        if place[0] == "function":
+            yield Problem(
+                place,
+                "only an admin, or `tidegate apply`, may name a file on the server; write the function as `code`",
+                edit.part,
+            )
+        elif not _is_in(folder, value.strip()):
+            yield Problem(
+                place,
+                f"only an admin, or `tidegate apply`, may name a file outside of {folder}",
+                edit.part,
+            )
+
+
+_READERS: Mapping[str, tuple[str, ...]] = {"file": ("models",), "function": ("pipelines", "pushes")}
+"""The kinds of parts whose body names a file that is read and shown."""
+
+
+def _is_in(folder: Path, path: str) -> bool:
+    """Is a file in a folder, wherever links lead?"""
+    try:
+        return Path(folder, Path(path).expanduser()).resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
+def _address(kind: str, body: Mapping[str, Any]) -> object:
+    """Of a body what says where its secrets are sent."""
+    if kind == "stripe":
+        return body.get("api_base")
+    return {key: value for key, value in body.items() if key != "schema"} if kind == "warehouses" else None
+
+
+def _texts(value: object, place: document.Place) -> Iterator[tuple[document.Place, str]]:
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _texts(each, (*place, key))
+    elif isinstance(value, list):
+        for n, each in enumerate(value):
+            yield from _texts(each, (*place, n))
+
+
+def _after(state: objects.State, drafts: Sequence[_Draft]) -> list[merging.Stored]:
+    """What the metadata database keeps afterwards."""
+    bodies = {(each.kind, each.name): each for each in configuration.parts(state)}
+    for each in drafts:
+        key = (each.edit.kind, each.edit.name)
+        if each.new is not None:
+            bodies[key] = merging.Stored(*key, each.new.body)
+        else:
+            bodies.pop(key, None)
+    return list(bodies.values())
+
+
+def _judged(
+    path: Path | None,
+    store: database.Database,
+    state: objects.State,
+    after: Sequence[merging.Stored],
+    edits: Sequence[Edit],
+    fresh: Mapping[str, str],
+) -> list[Problem]:
+    """What is wrong with the whole afterwards: everything inside of the edits, and elsewhere what is new."""
+    doc, wrong = configuration.wrong(path, after, configuration.opener(store, fresh))
+    if not wrong:
+        return []
+    parts = {merging.place(each.kind, each.name): each.part for each in edits if each.body is not None}
+    before, known = configuration.wrong(path, configuration.parts(state), configuration.opener(store))
+    lines = set(problems.lines(before, known))
+    found: list[Problem] = []
+    for place, what in wrong:
+        own = doc.kept(place)
+        if own in parts:
+            assert own is not None, "it is among them"
+            found.append(Problem(place[len(own) :], what, parts[own]))
+        elif problems.line(doc, (place, what)) not in lines:
+            found.append(Problem((), problems.line(doc, (place, what))))
+    return found
+
+
+def _step(draft: _Draft, before: concealing.Secret, after: concealing.Secret, used: frozenset[str]) -> Step:
+    edit, old, new = draft.edit, draft.old, draft.new
+    stale = frozenset[str]()
+    if old is not None:
+        kept = concealing.named(edit.kind, edit.name, old.body)
+        stale = frozenset(name for name in kept if f"secret:{name}" not in used)
+    action: Action = "change"
+    if new is None:
+        action = "none" if old is None else "delete"
+    elif old is None:
+        action = "create"
+    elif old.body == new.body and not new.fresh:
+        action = "none"
+    return Step(
+        edit,
+        action,
+        None if old is None else concealing.shown(edit.kind, old.body, before),
+        None if new is None else concealing.shown(edit.kind, new.body, after),
+        None if new is None else new.body,
+        {} if new is None else new.fresh,
+        stale,
+    )
