@@ -669,7 +669,7 @@ def test_serving_tells_until_it_is_stopped(
         return 200, {}, b""
 
     hook.answer = arrived
-    thread = threading.Thread(target=alerts.serve, args=[store, file, stopping])
+    thread = threading.Thread(target=alerts.serve, args=[store, lambda: file, stopping])
     thread.start()
     try:
         with contextlib.ExitStack() as stack:

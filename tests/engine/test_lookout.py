@@ -32,7 +32,7 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def looking(place: places.Place) -> contextlib.AbstractContextManager[None]:
     """A thread that looks."""
-    return alongside(place, alerts.serve, place.store, place.file, place.stopping)
+    return alongside(place, alerts.serve, place.store, lambda: place.file, place.stopping)
 
 
 def changed(place: places.Place, **more: Any) -> places.Place:

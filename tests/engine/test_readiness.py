@@ -219,8 +219,8 @@ def test_stripe_that_cannot_be_reached_is_said(tmp_path: Path) -> None:
 
 
 def test_the_documents_of_both_are_json(shop: Merchant, tmp_path: Path) -> None:
-    from tidegate.cli import check_pushes
+    from tidegate.views import checks
 
     configured(tmp_path, shop, LEAST)
-    found = check_pushes.document(report(tmp_path))
+    found = checks.push_document(report(tmp_path))
     assert json.loads(json.dumps(found))["account"] == shop.get("/v1/account")["id"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -232,3 +233,30 @@ def test_a_version_is_chosen_by_its_number(folder: Folder) -> None:
     assert restoring.chosen(newest_first, "eu", "1").number == 1
     with pytest.raises(errors.ConfigError, match="it has 1, 2"):
         restoring.chosen(newest_first, "eu", None)
+
+
+def test_a_function_in_the_configuration_itself_is_left_where_it_says_the_same(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    inline = "    function: {language: python, code: " + json.dumps(CODE) + "}\n"
+    folder.ran(PLAIN + inline)
+    folder.ran(PLAIN + inline + "    map: {name: name}\n")
+    found = folder.restored(1)
+    assert found.blocked == ""
+    assert [each.file for each in found.changes] == [folder.file]
+    restoring.write(found)
+    kept = config.load(folder.file).pipelines["eu"]
+    assert kept.function is not None
+    assert kept.function.code == CODE
+    assert not kept.map
+
+
+def test_an_old_function_of_a_file_takes_the_place_of_one_in_the_configuration(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.ran(PLAIN + "    function: {python: shape.py}\n", shape_py=CODE)
+    other = CODE.replace("'id'", "'name'")
+    folder.ran(PLAIN + "    function: {language: python, code: " + json.dumps(other) + ", timeout: 9}\n")
+    restoring.write(folder.restored(1))
+    function = config.load(folder.file).pipelines["eu"].function
+    assert function is not None
+    assert (function.code, function.timeout) == (None, 9)
+    assert Path(str(function.python)).read_text() == CODE

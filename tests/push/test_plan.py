@@ -343,3 +343,12 @@ def test_every_row_is_counted_once(rows: list[dict[str, Any]], behavior: str, fi
 
 def test_a_change_is_before_and_after() -> None:
     assert compare.Change(None, "x") != compare.Change("", "x")
+
+
+def test_a_row_that_says_little_is_read_as_it_was_written() -> None:
+    for entry in (
+        plan.Entry("", "", "over"),
+        plan.Entry("1", "h", "update", "update", "cus_1", changes={"name": compare.Change("a", None)}),
+        plan.Entry("2", "h", "held", kind="ambiguous", text="2 match.", candidates=("cus_1", "cus_2")),
+    ):
+        assert plan.loaded(json.loads(json.dumps(plan.dumped(entry)))) == entry

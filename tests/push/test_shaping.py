@@ -398,6 +398,6 @@ def test_the_moment_of_a_filter_is_that_of_the_snapshot(tmp_path: Path) -> None:
 
 
 def test_a_push_takes_a_function_of_one_language() -> None:
-    with pytest.raises(ValueError, match="either `python` or `javascript`"):
+    with pytest.raises(ValueError, match="one of `python`, `javascript` and `code`"):
         modelled.push(function={})
     assert isinstance(modelled.push(function={"python": "/f.py"}).function, config.Function)

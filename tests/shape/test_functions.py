@@ -861,3 +861,17 @@ def test_without_the_kernel_python_and_limits_still_refuse() -> None:
 def test_a_system_that_guards_functions_has_nothing_to_tell() -> None:
     with functions.opened(AS_IT_IS["python"]) as run:
         assert run.confined is (run.unguarded == "")
+
+
+@pytest.mark.parametrize(
+    ("language", "code"),
+    [
+        ("python", "def transform(customer):\n    return {'name': customer['name']}\n"),
+        ("javascript", "const transform = (customer) => ({name: `${customer.name}`});\n"),
+    ],
+)
+def test_a_function_may_stand_in_the_configuration_itself(language: str, code: str) -> None:
+    function = config.Function.model_validate({"language": language, "code": code, "timeout": 2})
+    with functions.opened(function) as run:
+        assert run.limits.seconds == 2
+        assert run.one({"name": "Jane"}) == Made({"name": "Jane"})

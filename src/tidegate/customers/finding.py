@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from tidegate import errors
 from tidegate.customers import decisions, inside, merging, normalising, parties, records, run, why
-from tidegate.warehouse import ddl, scripts
+from tidegate.warehouse import base, ddl, scripts
 
 NAMING = ("name", "email", "phone", "customer_id")
 """Properties by which people call customers, where the model has them."""
@@ -160,7 +160,13 @@ def customer(model: run.Model, asked: str) -> Customer:
         )
 
     found = inside.scripted(model, work)
-    row = _profiles(model, [found.profile], list(model.profile.names)).get(found.profile)
+    own, said = model.warehouse.find_all(
+        [
+            _wanted_profiles(model, [found.profile], list(model.profile.names)),
+            _wanted_records(model, [each.record for each in found.records]),
+        ]
+    )
+    row = _living(own, merging.table(model.names, model.profile).schema).get(found.profile)
     if row is None:
         raise errors.ConfigError(
             f"The profile of {asked} is not written yet; a run of a pipeline of the model writes it."
@@ -172,7 +178,7 @@ def customer(model: run.Model, asked: str) -> Customer:
         int(row["accounts"] or 0),
         row["first_seen_at"],
         row["updated_at"],
-        _records(model, found.records),
+        _records(model, found.records, said),
         found.identifiers,
         found.aliases,
         found.decisions,
@@ -207,20 +213,33 @@ def _meant(script: scripts.Script, model: run.Model, text: str) -> str:
 
 def _profiles(model: run.Model, ids: Sequence[str], properties: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Profiles that there are, by their ids."""
+    if not ids:
+        return {}
+    [found] = model.warehouse.find_all([_wanted_profiles(model, ids, properties)])
+    return _living(found, merging.table(model.names, model.profile).schema)
+
+
+def _wanted_profiles(model: run.Model, ids: Sequence[str], properties: Sequence[str]) -> base.Wanted:
     table = merging.table(model.names, model.profile)
     keys = pa.table({"profile_id": pa.array(ids, pa.string())})
-    own = ["sources", "accounts", "first_seen_at", "updated_at"]
-    found = model.warehouse.find(table, keys, [*properties, *own]) if ids else keys
-    rows = (_plain(row, table.schema) for row in found.to_pylist())
+    return base.Wanted(table, keys, [*properties, "sources", "accounts", "first_seen_at", "updated_at"])
+
+
+def _living(found: pa.Table, schema: pa.Schema) -> dict[str, dict[str, Any]]:
+    rows = (_plain(row, schema) for row in found.to_pylist())
     return {row["profile_id"]: row for row in rows if row["_deleted_at"] is None}
 
 
-def _records(model: run.Model, members: Sequence[Record]) -> tuple[Record, ...]:
+def _wanted_records(model: run.Model, members: Sequence[str]) -> base.Wanted:
+    keys = pa.table({"record": pa.array(members, pa.string())})
+    columns = ["pipeline", "_account_id", "source_id", *model.profile.names]
+    return base.Wanted(records.table(model.names, model.profile), keys, columns)
+
+
+def _records(model: run.Model, members: Sequence[Record], found: pa.Table) -> tuple[Record, ...]:
     """Members with what their records say."""
-    table, names = records.table(model.names, model.profile), model.profile.names
-    keys = pa.table({"record": pa.array([each.record for each in members], pa.string())})
-    found = model.warehouse.find(table, keys, ["pipeline", "_account_id", "source_id", *names])
-    rows = {row["record"]: _plain(row, table.schema) for row in found.to_pylist()}
+    schema, names = records.table(model.names, model.profile).schema, model.profile.names
+    rows = {row["record"]: _plain(row, schema) for row in found.to_pylist()}
     return tuple(
         Record(
             each.record,

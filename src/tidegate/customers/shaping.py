@@ -125,7 +125,7 @@ class Shaper:
         if self._function is not None:
             source = chosen if given is None else given
             fit = _walkable(source, places, reasons)
-            given, places = self._transformed(_records(source.filter(fit)), places.filter(fit), reasons)
+            given, places = self._transformed(as_given(source.filter(fit)), places.filter(fit), reasons)
         assert given is not None, "A pipeline has a mapping or a function."
         outcomes = pc.if_else(pc.is_in(every, value_set=places), "matched", "filtered").to_pylist()
         for row in reasons:
@@ -239,12 +239,12 @@ def _noted(reasons: dict[int, _Reason], failed: Sequence[profile.Failure], place
 def _failure(table: pa.Table, row: int, reason: _Reason) -> Failure:
     told = table.slice(row, 1)
     account, source, version = (told[name][0].as_py() for name in _NARROW)
-    [payload] = _records(told)
+    [payload] = as_given(told)
     text = msgspec.json.encode(payload, enc_hook=str, order="deterministic").decode()
     return Failure(account, source, version or 0, reason.property, reason.why, reason.said, reason.line, text)
 
 
-def _records(table: pa.Table) -> list[dict[str, Any]]:
+def as_given(table: pa.Table) -> list[dict[str, Any]]:
     """Rows as a function sees them: columns of Tidegate's own left out, JSON as what it says, numbers exact."""
     shown = [field for field in table.schema if not field.name.startswith("_") and field.name != "source_id"]
     columns = [_values(table[field.name], field) for field in shown]

@@ -11,12 +11,12 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from tidegate import config, errors
-from tidegate.engine import flows, lookout, matters, outbox, unwritten
+from tidegate.engine import consents, flows, lookout, matters, outbox, unwritten
 from tidegate.pull import report
 from tidegate.store import database, holds, leases, notices, positions, reports, runs
 from tidegate.store import waits as stored
@@ -97,6 +97,7 @@ def _look(
 ) -> None:
     known, now = flows.flows(file), store.now()
     notices.leave(store, known)
+    consents.tidy(file, store)
     for name in known:
         last = next(iter(runs.listed(store, flow=name, limit=1)), None)
         gone = last is not None and last.state == "interrupted"
@@ -281,17 +282,17 @@ class Watch:
         self._settled = settled
 
 
-def serve(store: database.Database, file: config.Config, stopping: threading.Event) -> None:
+def serve(store: database.Database, now: Callable[[], config.Config], stopping: threading.Event) -> None:
     """Look, judge and tell, again and again, until `stopping` is set; for a thread of its own.
 
-    Of several processes one looks, and one tells on each channel; another goes on where it is killed. Each tells
-    for how long its own requests wait.
+    `now` answers with the configuration as it is then. Of several processes one looks, and one tells on each
+    channel; another goes on where it is killed. Each tells for how long its own requests wait.
     """
     holder, since, judged, ask = secrets.token_hex(8), 0.0, -JUDGED, 0.0
     own = lookout.Waits(store, holder)
     while not stopping.is_set():
         try:
-            since = since or store.now()
+            file, since = now(), since or store.now()
             own.note()
             if leases.take(store, LEASE, holder, 3 * LOOKED):
                 said = None

@@ -13,7 +13,7 @@ import fnmatch
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -37,6 +37,7 @@ Kind = Literal[
     "rows",
     "quarantine",
     "unknown",
+    "consent",
 ]
 OF_RUNS: tuple[Kind, ...] = ("failed", "no_permission", "stream", "gap", "budget", "approval", "rows")
 """The kinds of which a run that came to its end tells all."""
@@ -70,6 +71,22 @@ class Stand:
 
     at: float
     streams: tuple[held.Held, ...]
+
+
+class Aging(Protocol):
+    """What is known of a stream that says how old it may be."""
+
+    @property
+    def stream(self) -> str:
+        """Its name."""
+
+    @property
+    def staleness_s(self) -> int | None:
+        """Seconds within which every change is noticed while pulls follow one another."""
+
+    @property
+    def complete(self) -> bool:
+        """Was it read whole once?"""
 
 
 def stand(rows: Iterable[positions.Position], at: float) -> Stand:
@@ -166,14 +183,14 @@ def of_stand(
     what was known at `stand.at` counts.
     """
     found = []
-    pace = _pace(flow, now)
+    pace = spacing(flow, now)
     clock = stand.at if flow.continuous and alive else now
     for each in stand.streams:
         place = f"{flow.name}/{{}}/{each.account}/{each.stream}"
         if each.held:
             text = f"{flow.name}, {each.account}: {_sentence(scrubbed(each.held))}"
             found.append(notices.Matter(place.format("held"), "held", flow.name, text))
-        bound = _bound(each, bounds, pace)
+        bound = allowed(each, bounds, pace)
         if bound is None or each.as_of is None or clock - each.as_of.timestamp() <= bound:
             continue
         text = (
@@ -182,6 +199,32 @@ def of_stand(
         )
         found.append(notices.Matter(place.format("freshness"), "freshness", flow.name, text))
     return found
+
+
+def allowed(stood: Aging, bounds: Mapping[str, dt.timedelta], pace: float | None) -> float | None:
+    """The age in seconds that a stream may have; None where it may have any.
+
+    `bounds` as for `of_stand`, `pace` as of `spacing`.
+    """
+    named = [name for name in bounds if fnmatch.fnmatchcase(stood.stream, name)]
+    if named:
+        exact = max(named, key=lambda name: (name == stood.stream, name != "*", len(name)))
+        return bounds[exact].total_seconds()
+    if pace is None or stood.staleness_s is None or not stood.complete:
+        return None
+    return 2 * (stood.staleness_s + pace) + SLACK
+
+
+def spacing(flow: flows.Flow, now: float) -> float | None:
+    """Seconds between two runs of a flow, None where no clock drives it."""
+    if flow.continuous:
+        return 0.0
+    try:
+        first = schedules.following(flow.schedule, now)
+        second = None if first is None else schedules.following(flow.schedule, first, first)
+    except errors.ConfigError:
+        return None
+    return None if first is None or second is None else second - first
 
 
 def of_waits(waits: Mapping[str, float]) -> list[notices.Matter]:
@@ -271,6 +314,8 @@ def title(notice: notices.Notice) -> str:
             return f"Stripe does not deliver to {last}'s webhook endpoint"
         case "silence":
             return f"Stripe's events for {last} do not come"
+        case "consent":
+            return f"{last} is disconnected at Stripe"
     return notice.flow or notice.matter
 
 
@@ -329,29 +374,6 @@ def _more(run_id: str) -> str:
 
 def _unique(found: Iterable[notices.Matter]) -> list[notices.Matter]:
     return list({each.name: each for each in found}.values())
-
-
-def _bound(stood: held.Held, bounds: Mapping[str, dt.timedelta], pace: float | None) -> float | None:
-    """The age in seconds that a stream may have; None where it may have any."""
-    named = [name for name in bounds if fnmatch.fnmatchcase(stood.stream, name)]
-    if named:
-        exact = max(named, key=lambda name: (name == stood.stream, name != "*", len(name)))
-        return bounds[exact].total_seconds()
-    if pace is None or stood.staleness_s is None or not stood.complete:
-        return None
-    return 2 * (stood.staleness_s + pace) + SLACK
-
-
-def _pace(flow: flows.Flow, now: float) -> float | None:
-    """Seconds between two runs of a flow, None where no clock drives it."""
-    if flow.continuous:
-        return 0.0
-    try:
-        first = schedules.following(flow.schedule, now)
-        second = None if first is None else schedules.following(flow.schedule, first, first)
-    except errors.ConfigError:
-        return None
-    return None if first is None or second is None else second - first
 
 
 def _sentence(text: str) -> str:

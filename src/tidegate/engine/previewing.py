@@ -67,8 +67,13 @@ def preview(file: config.Config, name: str, *, limit: int = 10, ids: Sequence[st
     Raises ConfigError for what can never work and for an id that is nowhere, and what Stripe says where it is
     asked.
     """
+    found, table = rows(file, name, limit=limit, ids=ids)
+    return of_rows(file, name, found, table)
+
+
+def of_rows(file: config.Config, name: str, rows: pa.Table, table: str = "") -> Preview:
+    """The same of rows that were read before, from `table`."""
     pipeline, of = file.pipelines[name], profile.of(piping.model(file, name))
-    rows, table = _rows(file, name, limit, list(dict.fromkeys(ids)))
     columns = pa.schema([field for field in rows.schema if field.name != "source_id"])
     with shaping.opened(name, pipeline, of, columns, dt.datetime.now(dt.UTC)) as shaper:
         shaped = shaper.shape(rows)
@@ -88,8 +93,9 @@ def preview(file: config.Config, name: str, *, limit: int = 10, ids: Sequence[st
     return Preview(seen, *counts, table, printed, unmapped)
 
 
-def _rows(file: config.Config, name: str, limit: int, ids: Sequence[str]) -> tuple[pa.Table, str]:
-    """Rows as a run reads them, and the table that they are from."""
+def rows(file: config.Config, name: str, *, limit: int = 10, ids: Sequence[str] = ()) -> tuple[pa.Table, str]:
+    """Rows as a run reads them, and the table that they are from; raises as `preview` does."""
+    ids = list(dict.fromkeys(ids))
     pipeline, table = file.pipelines[name], piping.stored(file, name)
     with contextlib.closing(warehouse.open_warehouse(file.warehouses[pipeline.warehouse])) as stored:
         if stored.columns(table.name):

@@ -192,7 +192,7 @@ async def agreed(
     seen: Seen, found: plan.Plan, book: workbook.Workbook, approved: Approved | None = None
 ) -> bool:
     """Show a plan, or what is still so of an approved one, to whoever is to see it; does it go on?"""
-    said = seen(found, lambda *verdicts: _agreed(plan.entries(book, *verdicts), approved))
+    said = seen(found, lambda *verdicts: only(plan.entries(book, *verdicts), approved))
     return await said if inspect.isawaitable(said) else said
 
 
@@ -227,7 +227,7 @@ async def _write(
         return
     stripe, sender = ways
     unfinished = await asyncio.to_thread(replacing.unfinished, held.store, job.name)
-    entries = _agreed(plan.entries(book, *plan.WRITES), wish.approved)
+    entries = only(plan.entries(book, *plan.WRITES), wish.approved)
     watching = watch.Watch(stripe, job.push, job.of, job.name, made.mirror_at)
     if watch.needed(job.push, job.of):
         work = replace(work, appeared=watching.appeared)
@@ -290,7 +290,7 @@ def _narrow(result: Result, book: workbook.Workbook, approved: Approved | None) 
     made = result.made
     others = collections.Counter[str]()
     for each in plan.entries(book, *plan.WRITES):
-        if not _same(each, approved.get(each.key)):
+        if not same(each, approved.get(each.key)):
             others[each.verdict] += 1
     if not others:
         return
@@ -312,14 +312,15 @@ def _narrow(result: Result, book: workbook.Workbook, approved: Approved | None) 
     )
 
 
-def _agreed(entries: Iterable[plan.Entry], approved: Approved | None) -> Iterator[plan.Entry]:
+def only(entries: Iterable[plan.Entry], approved: Approved | None) -> Iterator[plan.Entry]:
     """A plan's rows without those writes that a person did not approve, or that are not the same any more."""
     for each in entries:
-        if approved is None or each.verdict not in plan.WRITES or _same(each, approved.get(each.key)):
+        if approved is None or each.verdict not in plan.WRITES or same(each, approved.get(each.key)):
             yield each
 
 
-def _same(entry: plan.Entry, approved: plan.Entry | None) -> bool:
+def same(entry: plan.Entry, approved: plan.Entry | None) -> bool:
+    """Is a write the one that was approved: the same action on the same object, from and to the same values?"""
     told = [
         None if each is None else (each.verdict, each.action, each.target, dict(each.changes))
         for each in (entry, approved)

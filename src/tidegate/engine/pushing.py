@@ -19,6 +19,8 @@ from tidegate.store import fences, runs
 
 BY_HAND = "by_hand"
 """The option of a run that a person does from the command line."""
+PLAN = "plan"
+"""The option of a run that does a plan which a person approved: the plan's id."""
 SAID = 20
 """Reasons for which rows were not written that a run's log names."""
 LOOKED = 0.5
@@ -42,6 +44,10 @@ async def follow(
     place: places.Place, flow: flows.Flow, begun: runs.Run, record: recorder.Recorder
 ) -> endings.Ending:
     """Do a run of a push that a schedule, another flow, a program or a person asked for."""
+    if isinstance(approved := begun.options.get(PLAN), str):
+        from tidegate.engine import approvals
+
+        return await approvals.follow(place, flow.own, begun, record, approved)
     abandoned = bool(begun.options.get(BY_HAND)) and flow.schedule == "manual"
     limit = begun.options.get("limit")
     wish = pushes.Wish(write=not abandoned, limit=limit if isinstance(limit, int) else None)
@@ -167,6 +173,8 @@ class _Told:
         self._record.note(f"{made.counts.source:,} rows of the model: {parts or 'nothing to do'}")
         for guard in made.guards:
             how = "approved by --approve" if self._wish.approve else "waits for approval"
+            if self._wish.approved is not None:
+                how = "approved with the plan"
             self._record.say(f"{how}: {guard}", level="warning")
         self._record.started(made.object, made.account)
         self._record.advanced(made.object, estimate=_writes(made))

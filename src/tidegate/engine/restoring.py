@@ -165,6 +165,8 @@ def _function_now(file: config.Config, config_file: Path, name: str) -> dict[str
     if function is None:
         return None
     told = function.model_dump(mode="json", exclude_unset=True)
+    if function.code is not None:
+        return {**told, "code": function.code.replace("${", "$${")}
     path = function.python or function.javascript or ""
     return {**told, _language(function): _relative(Path(path), config_file)}
 
@@ -187,13 +189,15 @@ def _function(
     if language is None:
         return None, None
     now, function = _function_now(file, config_file, name), file.pipelines[name].function
+    if function is not None and (function.language, function.code) == (language, text):
+        return now, None
     if function is not None and now is not None and language in now:
         path = Path(function.python or function.javascript or "")
         if _is(path, text):
             return now, None
         if _users(file, path) < 2:
             return now, _code(path, text)
-    limits = {key: each for key, each in (now or {}).items() if key not in SUFFIXES}
+    limits = {key: each for key, each in (now or {}).items() if key not in (*SUFFIXES, "code", "language")}
     for stem in (name, f"{name}_v{number}"):
         path = config_file.absolute().parent / f"{stem}{SUFFIXES[language]}"
         told = {language: path.name, **limits}
@@ -241,7 +245,7 @@ def _check(
                 "would change with it; change it by hand."
             )
         pipeline, of = file.pipelines[name], profile.of(piping.model(file, name))
-        if pipeline.function is not None:
+        if pipeline.function is not None and pipeline.function.code is None:
             language = _language(pipeline.function)
             path = Path(getattr(pipeline.function, language))
             told = {language: str(drafts.get(path, path))}

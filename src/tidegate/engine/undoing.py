@@ -7,6 +7,8 @@ and shown, and what is approved goes through the same ledger.
 from __future__ import annotations
 
 import asyncio
+import collections
+import dataclasses
 import functools
 import time
 from collections.abc import Mapping, Sequence
@@ -47,6 +49,8 @@ class Wish:
     write: bool = False
     approve: bool = False
     limit: int | None = None
+    approved: pushes.Approved | None = None
+    """The writes of a plan that a person saw, by key: only these."""
 
 
 @dataclass(slots=True)
@@ -137,7 +141,8 @@ async def run(
                 )
                 if not result.rows:
                     raise errors.ConfigError(_nothing(job.name, wish))
-                goes_on = await pushes.agreed(seen, result.made, book)
+                await stopping.apart(book, lambda: _narrow(result, book, wish.approved))
+                goes_on = await pushes.agreed(seen, result.made, book, wish.approved)
                 if not wish.write:
                     return result
                 if not goes_on or (result.made.guards and not wish.approve):
@@ -240,6 +245,28 @@ def _counted(
     )
 
 
+def _narrow(result: Result, book: workbook.Workbook, approved: pushes.Approved | None) -> None:
+    """Of an approved plan only those writes are to be done that are the same still; the others are left."""
+    if approved is None:
+        return
+    others = collections.Counter[str]()
+    for each in plan.entries(book, *plan.WRITES):
+        if not pushes.same(each, approved.get(each.key)):
+            others[each.verdict] += 1
+    if not others:
+        return
+    counts = result.made.counts
+    fewer = dataclasses.replace(
+        counts,
+        updated=counts.updated - others["update"],
+        removed=counts.removed - others["remove"],
+        unchanged=counts.unchanged + others["update"],
+    )
+    result.made = dataclasses.replace(result.made, counts=fewer)
+    result.left += others.total()
+    result.why = {pushes.CHANGED: others.total()}
+
+
 async def _write(
     job: preparing.Job,
     book: workbook.Workbook,
@@ -257,7 +284,8 @@ async def _write(
     applier = apply.Applier(work, stripe, held, sender)
     try:
         tally = await stopping.gently(
-            applier.apply(plan.entries(book, *plan.WRITES), wish.limit, progress), sender.breaker
+            applier.apply(pushes.only(plan.entries(book, *plan.WRITES), wish.approved), wish.limit, progress),
+            sender.breaker,
         )
     finally:
         if progress is not None:
@@ -268,10 +296,14 @@ async def _write(
     result.left += tally.left + limited
     result.held += tally.held + tally.quarantined
     result.failed, result.unknown = tally.failed + tally.not_removed - limited, tally.unknown
-    result.requests, result.why, result.error = tally.requests, dict(tally.why), sender.breaker.stopped
+    changed = bool(result.why)
+    result.why = {**result.why, **tally.why}
+    result.requests, result.error = tally.requests, sender.breaker.stopped
     done = tally.updated + tally.removed + tally.equal
     bad = result.failed + tally.unknown + tally.quarantined + tally.held
     if sender.breaker.stopped:
         result.status = "failed"
     elif bad:
         result.status = "partial" if done else "failed"
+    elif changed:
+        result.status = "partial"

@@ -187,15 +187,23 @@ def document(plan: Plan, rows: Iterable[Entry]) -> Iterator[str]:
     yield json.dumps({**asdict(plan), "version": 1})[:-1] + ', "rows": ['
     comma = "\n"
     for each in rows:
-        yield comma + json.dumps(_dumped(each), ensure_ascii=False)
+        yield comma + json.dumps(dumped(each), ensure_ascii=False)
         comma = ",\n"
     yield "\n]}\n"
 
 
-def _dumped(entry: Entry) -> dict[str, Any]:
+def dumped(entry: Entry) -> dict[str, Any]:
+    """A row of a plan as JSON has it, without what it does not say; `loaded` takes it back."""
     changes = {path: [change.before, change.after] for path, change in entry.changes.items()}
     told = {**asdict(entry), "changes": changes}
     return {name: value for name, value in told.items() if value not in ("", {}, (), [])}
+
+
+def loaded(row: Mapping[str, Any]) -> Entry:
+    """A row of a plan as `dumped` gave it; raises TypeError for what is none."""
+    changes = {path: compare.Change(*pair) for path, pair in row.get("changes", {}).items()}
+    told = {"key": "", "hash": "", **row}
+    return Entry(**{**told, "changes": changes, "candidates": tuple(row.get("candidates", ()))})
 
 
 def _entry(row: Mapping[str, Any]) -> Entry:

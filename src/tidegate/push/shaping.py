@@ -13,7 +13,6 @@ import datetime as dt
 import decimal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -56,13 +55,7 @@ class Shaped:
 
 def code(function: config.Function) -> Code:
     """The text of a function; raises ConfigError when it cannot be read."""
-    file = Path(str(function.python or function.javascript))
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as reason:
-        what = reason.strerror if isinstance(reason, OSError) else "it is not UTF-8 text"
-        raise errors.ConfigError(f"the function {file} cannot be read: {what}") from None
-    return Code("python" if function.python else "javascript", text, file.name)
+    return functions.read(function)
 
 
 def shape(

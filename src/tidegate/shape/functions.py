@@ -91,7 +91,7 @@ def opened(function: config.Function | Code, limits: Limits | None = None) -> Ru
     """
     if isinstance(function, config.Function):
         limits = limits or Limits(function.timeout, function.memory)
-        function = _read(function)
+        function = read(function)
     if function.language == "javascript" and importlib.util.find_spec("py_mini_racer") is None:
         raise errors.ConfigError(
             f"the function {function.name} is JavaScript, which is not installed; "
@@ -388,10 +388,12 @@ _SAFE = re.compile(r"(line \d{1,9}: )?[\w ]{1,60}")
 """What an exception may be called in a log: its name is made up by the function, too."""
 
 
-def _read(function: config.Function) -> Code:
-    """The text of a function's file."""
+def read(function: config.Function) -> Code:
+    """The text of a configured function; raises ConfigError for a file that cannot be read."""
+    if function.code is not None:
+        return Code(function.language, function.code)
     path = function.python or function.javascript
-    assert path is not None
+    assert path is not None, "A function has a file or code."
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as reason:

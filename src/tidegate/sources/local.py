@@ -52,7 +52,7 @@ class Local:
             "SELECT table_schema AS a, table_name AS b FROM information_schema.tables "
             "WHERE table_catalog NOT IN ('system', 'temp') ORDER BY ALL"
         )
-        rows = pa.Table.from_batches(list(self._rows(text))).to_pylist()
+        rows = (row for batch in self._rows(text) for row in batch.to_pylist())
         return [guard.spelled([row["a"], row["b"]], "duckdb", "a") for row in rows]
 
     def columns(self, query: base.Query | str) -> pa.Schema:
