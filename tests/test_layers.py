@@ -10,7 +10,10 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "tidegate"
 FLOORS = (
     ("cli",),
+    ("web",),
+    ("api",),
     ("server",),
+    ("views",),
     ("engine",),
     ("audit",),
     ("customers", "pull", "push"),

@@ -10,10 +10,17 @@ from pathlib import Path
 import delivering
 import pytest
 import servers
+import signing
 
 from tidegate.engine import feed
+from tidegate.engine import place as places
 from tidegate.server import app, deliveries
 from tidegate.store import database
+
+FLOWS = """\
+warehouses: {one: {type: duckdb, path: one.duckdb}}
+pulls: {everything: {from: acme, to: one, streams: {customers: {}}}}
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +64,16 @@ def serve(url: str, store: database.Database, tmp_path: Path) -> Iterator[Serve]
             return Served(open_ones.enter_context(app.serving(file, arrivals)), arrivals)
 
         yield start
+
+
+@pytest.fixture(autouse=True)
+def _unbundled(monkeypatch: pytest.MonkeyPatch) -> None:
+    signing.unbundled(monkeypatch)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[places.Place]:
+    """Where `signed`, `tokened` and `stranger` ask: a connection, a pull and a push, on a SQLite file."""
+    file = delivering.loaded(tmp_path, f"sqlite:///{tmp_path}/desk.db", more=FLOWS)
+    with contextlib.closing(database.open_database(file.database.get_secret_value())) as opened:
+        yield places.Place(file, opened)

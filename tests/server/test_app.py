@@ -67,6 +67,15 @@ def test_it_is_not_ready_on_tables_of_another_version(
     assert get(f"{url}/ready")[0] == 503
 
 
+def test_no_answer_waits_for_an_acknowledgement() -> None:
+    with (
+        app._bound("127.0.0.1", 0) as listening,
+        socket.create_connection(listening.getsockname()),
+        listening.accept()[0] as taken,
+    ):
+        assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_a_stranger_finds_nothing_else(serve: Any) -> None:
     url = serve().url
     for path in ("/", "/docs", "/redoc", "/openapi.json", "/webhooks", "/webhooks/stripe/"):

@@ -13,6 +13,7 @@ import concurrent.futures
 import ipaddress
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -36,8 +37,8 @@ EVERY = 6.0
 ADDRESSES = 10_000
 """Addresses, and tokens, that are remembered."""
 
-_TOKEN = re.compile(rf"{tokens.PREFIX}[A-Za-z0-9_-]{{16,200}}")
-_REALM = 'Bearer realm="tidegate"'
+TOKEN = re.compile(rf"{tokens.PREFIX}[A-Za-z0-9_-]{{16,200}}")
+REALM = 'Bearer realm="tidegate"'
 
 log = logging.getLogger(__name__)
 
@@ -95,14 +96,44 @@ class Throttle:
         return max(0.0, level - (self._clock() - at) / EVERY)
 
 
+class Watch:
+    """Remembers which tokens were right, and which addresses present wrong ones; threads may share it."""
+
+    def __init__(self, throttle: Throttle | None = None) -> None:
+        self._throttle = throttle or Throttle()
+        self._known: collections.OrderedDict[str, None] = collections.OrderedDict()
+        """Digests of tokens that were right before: wrong ones from the same proxy do not keep them out."""
+        self._lock = threading.Lock()
+
+    def look(self, secret: str, asking: str) -> None:
+        """Raises Problem for a token of an address that has presented too many wrong ones."""
+        with self._lock:
+            wait = 0.0 if tokens.digest(secret) in self._known else self._throttle.wait(asking)
+        if wait:
+            raise problems.Problem(
+                429,
+                "Too many wrong tokens came from this address; try again later.",
+                {"Retry-After": str(int(wait) + 1)},
+            )
+
+    def note(self, secret: str, asking: str, *, right: bool) -> None:
+        """What a token turned out to be."""
+        known = tokens.digest(secret)
+        with self._lock:
+            if right:
+                self._known[known] = None
+                while len(self._known) > ADDRESSES:
+                    self._known.popitem(last=False)
+            elif self._known.pop(known, "unknown") == "unknown":
+                self._throttle.fail(asking)
+
+
 class Access:
     """Lets requests in; used on one event loop."""
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
-        self._throttle = Throttle()
-        self._known: collections.OrderedDict[str, None] = collections.OrderedDict()
-        """Digests of tokens that were right before: wrong ones from the same proxy do not keep them out."""
+        self._watch = Watch()
         self._wrong = problems.Rarely(log)
 
     async def admit(
@@ -114,7 +145,7 @@ class Access:
             raise problems.Problem(
                 401,
                 "Give a token: Authorization: Bearer tg_...; `tidegate token create` makes one.",
-                {"WWW-Authenticate": _REALM},
+                {"WWW-Authenticate": REALM},
             )
         token = await self._find(secret, address(request))
         if token is None:
@@ -124,39 +155,23 @@ class Access:
             raise problems.Problem(
                 401,
                 "This token is not valid; `tidegate token list` shows those that are.",
-                {"WWW-Authenticate": f'{_REALM}, error="invalid_token"'},
+                {"WWW-Authenticate": f'{REALM}, error="invalid_token"'},
             )
         if not token.may(scope):
             raise problems.Problem(
                 403,
                 f"This needs a token with the scope {scope}; this one has {token.scope}.",
-                {"WWW-Authenticate": f'{_REALM}, error="insufficient_scope", scope="{scope}"'},
+                {"WWW-Authenticate": f'{REALM}, error="insufficient_scope", scope="{scope}"'},
             )
         return token
 
     async def _find(self, secret: str, asking: str) -> tokens.Token | None:
         """The token, or None; raises Problem for an address that has presented too many wrong ones."""
-        known = tokens.digest(secret)
-        if known in self._known:
-            token = await self._turns.do(lambda store: tokens.find(store, secret))
-            if token is None:
-                self._known.pop(known, None)
-            return token
-        if wait := self._throttle.wait(asking):
-            raise problems.Problem(
-                429,
-                "Too many wrong tokens came from this address; try again later.",
-                {"Retry-After": str(int(wait) + 1)},
-            )
+        self._watch.look(secret, asking)
         token = None
-        if _TOKEN.fullmatch(secret):
+        if TOKEN.fullmatch(secret):
             token = await self._turns.do(lambda store: tokens.find(store, secret))
-        if token is None:
-            self._throttle.fail(asking)
-        else:
-            self._known[known] = None
-            while len(self._known) > ADDRESSES:
-                self._known.popitem(last=False)
+        self._watch.note(secret, asking, right=token is not None)
         return token
 
 

@@ -1,25 +1,29 @@
 """The application: which routes there are, and the thread that serves them.
 
 Anybody may ask `/health` (the process answers) and `/ready` (its metadata database does, too). What `triggers` has
-needs a token.
+needs a token. Pages and the API stand behind `shield` and `asking`, and are there where a desk is.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import fastapi
 import uvicorn
+from fastapi import exceptions
+from starlette import exceptions as http_exceptions
 from starlette import requests, types
 
 from tidegate import config, errors
 from tidegate.engine import feed
-from tidegate.server import deliveries, triggers
+from tidegate.server import asking, deliveries, problems, shield, triggers
+from tidegate.server import desk as desks
 from tidegate.store import database
 
 GRACE = 15
@@ -32,19 +36,32 @@ DELIVERED = "/webhooks/stripe/"
 MOST = 1000
 """Connections at a time; beyond, they are told to come again."""
 
+Failed = Callable[[requests.Request, Exception], fastapi.Response]
+"""What is answered to a request that ended with an error."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Front:
+    """What people and programs see who sign in: its desk, its routes, and how errors look."""
+
+    desk: desks.Desk
+    routers: Sequence[fastapi.APIRouter]
+    failed: Failed
+
 
 def make(
     file: config.Config,
     store: database.Database,
     arrivals: feed.Arrivals,
     more: Sequence[fastapi.APIRouter] = (),
+    front: Front | None = None,
 ) -> fastapi.FastAPI:
-    """The application, with more routes where others have some.
+    """The application, with more routes where others have some: those of the front only for who is signed in.
 
     The database should be this application's own, opened with `wait=deliveries.WAIT`: whoever else waits for it
     would have Stripe wait.
     """
-    receiver = deliveries.Receiver(file, store, arrivals)
+    receiver = deliveries.Receiver(_now(file, front), store, arrivals)
     readiness = _Readiness(store)
 
     @contextlib.asynccontextmanager
@@ -67,10 +84,18 @@ def make(
 
     application.add_api_route(f"{DELIVERED}{{connection}}", receive, methods=["POST"])
     application.add_middleware(_Door, receiver=receiver)
+    if front is not None:
+        application.state.desk = front.desk
+        application.add_middleware(shield.Shield, desk=front.desk, failed=front.failed)
+        for kind in (problems.Problem, errors.TidegateError, *_REFUSED):
+            application.add_exception_handler(kind, front.failed)
     application.add_api_route("/health", health, methods=["GET", "HEAD"])
     application.add_api_route("/ready", ready, methods=["GET", "HEAD"])
     for router in more:
         application.include_router(router)
+    if front is not None:
+        for router in front.routers:
+            application.include_router(router, dependencies=[fastapi.Depends(asking.guarded)])
     return application
 
 
@@ -122,15 +147,25 @@ def serving(
     host: str = "127.0.0.1",
     port: int = 0,
     more: Sequence[fastapi.APIRouter] = (),
+    front: Front | None = None,
 ) -> Iterator[str]:
     """Make and serve the application, with connections of its own to the metadata database."""
     opened = database.open_database(file.database.get_secret_value(), wait=deliveries.WAIT)
     with (
         contextlib.closing(opened) as store,
-        triggers.routes(file) as called,
-        serve(make(file, store, arrivals, [called, *more]), host, port) as url,
+        triggers.routes(_now(file, front)) as called,
+        serve(make(file, store, arrivals, [called, *more], front), host, port) as url,
     ):
         yield url
+
+
+def _now(file: config.Config, front: Front | None) -> Callable[[], config.Config]:
+    """What answers with the configuration as it is then; without a desk it is always the same."""
+    return (lambda: file) if front is None else (lambda: front.desk.place.file)
+
+
+_REFUSED = (http_exceptions.HTTPException, exceptions.RequestValidationError)
+"""What routing, and the reading of a request, raise."""
 
 
 class _Door:
@@ -186,7 +221,11 @@ class _Readiness:
 def _bound(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=1024)
+        listening = socket.create_server((host, port), family=family, backlog=1024)
+        # asyncio sets this for sockets that it opens itself only; without it a kept connection waits 40 ms for the
+        # acknowledgement of each answer's head. What is accepted inherits it.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
     except OSError as error:
         raise errors.ConfigError(
             f"The server cannot listen on {host}:{port} ({error.strerror}); give another --host or --port."

@@ -18,7 +18,7 @@ import msgspec
 from starlette import requests
 
 from tidegate import config, errors
-from tidegate.engine import endpoints, feed, traffic
+from tidegate.engine import consents, endpoints, feed, traffic
 from tidegate.store import database, deliveries
 from tidegate.stripe import keys, webhooks
 
@@ -118,7 +118,7 @@ class Door:
     """What is known of one connection: which events it wants, and who may have signed them."""
 
     def __init__(self, file: config.Config, store: database.Database, name: str) -> None:
-        self._file, self._store, self._name = file, store, name
+        self.file, self._store, self._name = file, store, name
         found = file.stripe[name]
         key = found.api_key or (found.oauth.client_secret if found.oauth is not None else None)
         text = "" if key is None else key.get_secret_value()
@@ -179,7 +179,7 @@ class Door:
 
     async def _look(self) -> errors.TidegateError | None:
         try:
-            self._secrets = await asyncio.to_thread(endpoints.secrets, self._file, self._store, self._name)
+            self._secrets = await asyncio.to_thread(endpoints.secrets, self.file, self._store, self._name)
         except errors.TidegateError as error:
             return error
         else:
@@ -191,9 +191,12 @@ class Door:
 class Receiver:
     """Answers deliveries; entered while they are served."""
 
-    def __init__(self, file: config.Config, store: database.Database, arrivals: feed.Arrivals) -> None:
-        self._doors = {name: Door(file, store, name) for name in file.stripe}
-        self._store = store
+    def __init__(
+        self, now: Callable[[], config.Config], store: database.Database, arrivals: feed.Arrivals
+    ) -> None:
+        """`now` answers with the configuration as it is then."""
+        self._now, self._store = now, store
+        self._doors: dict[str, Door] = {}
         self._keeper = Keeper(store, arrivals)
         self._bytes = 0
         self._told: dict[tuple[str, str], float] = {}
@@ -206,7 +209,7 @@ class Receiver:
 
     async def receive(self, name: str, request: requests.Request) -> fastapi.Response:
         """One delivery."""
-        door = self._doors.get(name)
+        door = self._door(name)
         if door is None:
             return fastapi.responses.JSONResponse({"detail": "Not Found"}, status_code=404)
         header = request.headers.get("stripe-signature")
@@ -233,6 +236,20 @@ class Receiver:
             self._say(name, "store", f"{said} What Stripe delivers is to come again.")
             return _later()
 
+    def _door(self, name: str) -> Door | None:
+        """The door of a connection, another one when the configuration says something else of it; None for none."""
+        file, known = self._now(), self._doors.get(name)
+        if known is not None and known.file is file:
+            return known
+        if name not in file.stripe:
+            self._doors.pop(name, None)
+            return None
+        if known is not None and known.file.stripe[name] == file.stripe[name]:
+            known.file = file
+        else:
+            self._doors[name] = Door(file, self._store, name)
+        return self._doors[name]
+
     async def _keep(self, door: Door, name: str, body: bytes) -> fastapi.Response:
         """Keep a delivery that Stripe has signed."""
         event = _event(body)
@@ -246,6 +263,9 @@ class Receiver:
             async with asyncio.timeout(ANSWERED):
                 await asyncio.to_thread(self._store.now)
             return fastapi.Response(status_code=200)
+        if event.type == consents.EVENT:
+            async with asyncio.timeout(ANSWERED):
+                await asyncio.to_thread(consents.withdrawn, door.file, self._store, body)
         account = door.account(event)
         if account is not None:
             await self._keeper.keep(
