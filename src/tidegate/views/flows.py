@@ -1,0 +1,237 @@
+"""Flows: what there is to run, how each stands, and having one run.
+
+A flow that is begun is a run that is queued; whoever runs flows begins it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tidegate import errors, views
+from tidegate.engine import flows, schedules
+from tidegate.engine import place as places
+from tidegate.store import calls, database, history, runs, trail
+from tidegate.views import standing
+
+State = Literal["fresh", "behind", "failed", "running", "off"]
+"""How a flow is: `running` the first time, `off` where it never ran."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A flow and how it stands; times are unix seconds, `age` and `bound` seconds."""
+
+    name: str
+    kind: str
+    own: str
+    connection: str
+    schedule: str
+    """In words."""
+    continuous: bool
+    state: State
+    waiting: str
+    """Why it is due without a tick: `schedule`, `after`, `retry`, `api`, `trigger`; empty where it is not."""
+    next_at: float | None
+    running: runs.Run | None
+    """The run that is queued or running."""
+    last: runs.Run | None
+    """The newest run that has ended."""
+    age: float | None
+    """How old the oldest of its tables is; of what is not a pull, how long ago its newest good run began."""
+    bound: float | None
+    """What `age` may be; None where nothing bounds it."""
+
+
+def listed(place: places.Place) -> list[Standing]:
+    """All flows of the configuration in its order, each as it stands now."""
+    known = place.flows
+    ticks, going, ended, well, now = place.store.transact(lambda session: _rows(session, known))
+    worst = _worst(standing.tables(place))
+    return [
+        _standing(
+            flow, ticks.get(name), going.get(name), ended.get(name), well.get(name), worst.get(name), now
+        )
+        for name, flow in known.items()
+    ]
+
+
+def one(place: places.Place, name: str) -> Standing:
+    """One flow by its full name, or by its own where one flow only has that; raises Unknown."""
+    flow = named(place, name)
+    ticks, going, ended, well, now = place.store.transact(lambda session: _rows(session, [flow.name]))
+    worst = _worst(standing.tables(place, flow.name))
+    it = flow.name
+    return _standing(flow, ticks.get(it), going.get(it), ended.get(it), well.get(it), worst.get(it), now)
+
+
+def named(place: places.Place, name: str) -> flows.Flow:
+    """A flow by its full name, or by its own where one flow only has that; raises Unknown."""
+    try:
+        return flows.named(place.flows, name)
+    except errors.ConfigError as error:
+        raise views.Unknown(str(error)) from None
+
+
+def begin(place: places.Place, who: views.Who, name: str, *, full_refresh: bool = False) -> runs.Run:
+    """Queue a run of a flow by hand; raises StoreConflict where it has one that is queued or running."""
+    flow, options = named(place, name), dict[str, Any]()
+    if full_refresh:
+        options = _full(flow)
+    cause: runs.Cause = "continuous" if flow.continuous else "manual"
+    run = runs.queue(place.store, runs.new_id(), flow.name, cause, options=options)
+    _note(place.store, who, "start", run, options)
+    return run
+
+
+def ask(
+    place: places.Place,
+    who: views.Who,
+    name: str,
+    *,
+    full_refresh: bool = False,
+    cause: runs.Cause = "api",
+    key: str | None = None,
+) -> calls.Call:
+    """Have a flow run once more, together with whoever asks meanwhile: see `store.calls`.
+
+    The same `key` of the same asker within a day is the same call. Raises StoreConflict for a flow that cannot be
+    due again, KeyUsed for a key of another call.
+    """
+    flow = named(place, name)
+    options = _full(flow) if full_refresh else {}
+    why: runs.Cause = "continuous" if flow.continuous else cause
+    named_by = (
+        None if key is None else calls.Key(f"{who.via}:{who.name}" if who.via != "token" else who.name, key)
+    )
+    call = calls.begin(place.store, flow.name, why, options=options, key=named_by)
+    if call.new:
+        _note(place.store, who, "start", call.run, options)
+    return call
+
+
+def following(place: places.Place, run: runs.Run) -> runs.Run | None:
+    """The run of the same flow after this one; None while it is due and not queued. Raises Unknown."""
+    found, due = calls.following(place.store, run)
+    if found is None and not due:
+        raise views.Unknown(f"No run of {run.flow} is due after {run.id}.")
+    return found
+
+
+def again(place: places.Place, who: views.Who, run: runs.Run, *, key: str | None = None) -> runs.Run:
+    """Queue what a run was to do once more, from where the tables stand now; the same `key` does it once.
+
+    An approval of its plan is not given again. Raises Refused for a run that goes on, for one whose flow is gone,
+    and for a push that somebody began by hand; StoreConflict where the flow has a run.
+    """
+    from tidegate.engine import piping  # which needs much that a command beside it does not
+
+    if run.alive:
+        raise views.Refused(f"{run.id} is {run.state}; `tidegate cancel` ends it.")
+    flow = place.flows.get(run.flow)
+    if flow is None:
+        raise views.Refused(f"{run.flow} is not in the configuration any more.")
+    if flow.kind == "push" and run.options.get("by_hand") and flow.schedule == "manual":
+        raise views.Refused(f"{run.id} was begun by hand; `tidegate push {flow.own}` plans it anew and asks.")
+    cause: runs.Cause = "continuous" if run.cause == "continuous" else "retry"
+    options = {name: value for name, value in run.options.items() if name != piping.APPROVE}
+    call = calls.again(place.store, run, cause, options=options, key=_key(who, key))
+    if call.new:
+        _note(place.store, who, "retry", call.run, {"of": run.id, **options})
+    return call.run
+
+
+def _key(who: views.Who, key: str | None) -> calls.Key | None:
+    """A key of whoever asks; `session:ann` is no name of a token."""
+    asker = who.name if who.via == "token" else f"{who.via}:{who.name}"
+    return None if key is None else calls.Key(asker, key)
+
+
+def _full(flow: flows.Flow) -> dict[str, Any]:
+    if flow.kind == "push":
+        raise errors.ConfigError(
+            f"{flow.name} reads its whole model each time; a full refresh is for pulls and pipelines."
+        )
+    return {"full_refresh": True}
+
+
+def _note(
+    store: database.Database, who: views.Who, action: str, run: runs.Run, said: Mapping[str, Any]
+) -> None:
+    trail.note(store, who.name, action, run.flow, after={"run": run.id, **said}, via=who.via)
+
+
+_Rows = tuple[dict[str, database.Row], dict[str, runs.Run], dict[str, runs.Run], dict[str, float], float]
+
+
+def _rows(session: database.Session, names: Iterable[str]) -> _Rows:
+    """The ticks, what runs, what ended last and when the last good run began, by flow; and the time."""
+    wanted = list(names)
+    ticks = {
+        row["flow"]: row for row in session.execute("SELECT flow, next_at, retry_at, waiting FROM ticks")
+    }
+    going = {run.flow: run for run in history.going(session)}
+    ended, well = dict[str, runs.Run](), dict[str, float]()
+    for name in wanted:
+        if (last := history.last(session, name)) is None:
+            continue
+        ended[name] = last
+        good = last if last.state == "ok" else history.last(session, name, state="ok")
+        if good is not None and good.started_at is not None:
+            well[name] = good.started_at
+    return ticks, going, ended, well, session.now()
+
+
+def _worst(tables: Iterable[standing.Table]) -> dict[str, standing.Table]:
+    """Of every flow the table that stands worst; one that is behind before those that failed."""
+    found: dict[str, standing.Table] = {}
+    for each in tables:
+        known = found.get(each.flow)
+        if known is None or _lateness(each) < _lateness(known):
+            found[each.flow] = each
+    return found
+
+
+def _lateness(table: standing.Table) -> tuple[bool, tuple[int, float]]:
+    return table.state != "behind", table.badness
+
+
+def _standing(
+    flow: flows.Flow,
+    tick: database.Row | None,
+    running: runs.Run | None,
+    last: runs.Run | None,
+    well: float | None,
+    worst: standing.Table | None,
+    now: float,
+) -> Standing:
+    due = [at for at in (tick["next_at"], tick["retry_at"]) if at is not None] if tick else []
+    age = worst.age if worst is not None else None if well is None else max(0.0, now - well)
+    return Standing(
+        flow.name,
+        flow.kind,
+        flow.own,
+        flow.connection,
+        schedules.words(flow.schedule),
+        flow.continuous,
+        _state(flow, running, last, worst),
+        "" if tick is None else tick["waiting"],
+        min(due, default=None),
+        running,
+        last,
+        age,
+        None if worst is None else worst.bound,
+    )
+
+
+def _state(
+    flow: flows.Flow, running: runs.Run | None, last: runs.Run | None, worst: standing.Table | None
+) -> State:
+    if last is not None and last.state in ("failed", "interrupted") and not (running and flow.continuous):
+        return "failed"
+    if worst is not None and worst.state == "behind":
+        return "behind"
+    if last is None:
+        return "running" if running is not None else "off"
+    return "fresh"

@@ -1,0 +1,165 @@
+"""Flows as they stand, and having one run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import delivering
+import pytest
+import running
+
+from tidegate import errors, views
+from tidegate.engine import flows as engine
+from tidegate.engine import place as places
+from tidegate.store import calls, database, positions, runs, ticks, trail
+from tidegate.views import flows
+
+FLOWS = """\
+warehouses: {one: {type: duckdb, path: one.duckdb}}
+pulls:
+  everything: {from: acme, to: one, streams: {customers: {}}, schedule: every 1h}
+  steady: {from: acme, to: one, schedule: continuous, streams: {charges: {}}}
+models: {accounts: {warehouse: one, table: accounts, key: id}}
+pushes:
+  accounts: {model: accounts, to: acme, object: customer, match: {email: email}, fields: {name: name}}
+"""
+ANN = views.Person("ann@example.com", "session")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[places.Place]:
+    file = delivering.loaded(tmp_path, f"sqlite:///{tmp_path}/flows.db", more=FLOWS)
+    with contextlib.closing(database.open_database(file.database.get_secret_value())) as opened:
+        made = places.Place(file, opened)
+        known = made.flows
+        wanted = {name: engine.text(flow.schedule) for name, flow in known.items()}
+        ticks.sync(opened, wanted, engine.clock(known))
+        yield made
+
+
+class TestStanding:
+    def test_one_that_never_ran_is_off(self, place: places.Place) -> None:
+        found = flows.one(place, "everything")
+        assert (found.name, found.schedule, found.state, found.age) == (
+            "pull:everything",
+            "every hour",
+            "off",
+            None,
+        )
+        assert found.next_at is not None
+        assert flows.one(place, "push:accounts").next_at is None
+
+    def test_the_first_run_goes_on(self, place: places.Place) -> None:
+        run = running.begun(place.store)
+        found = flows.one(place, "everything")
+        assert found.running is not None
+        assert (found.state, found.running.id, found.last) == ("running", run.id, None)
+
+    def test_what_failed_last_is_failed_but_where_it_goes_on_for_ever(self, place: places.Place) -> None:
+        running.ended(place.store, state="failed")
+        running.ended(place.store, "pull:steady", "interrupted")
+        assert {each.own: each.state for each in flows.listed(place)} == {
+            "everything": "failed",
+            "steady": "failed",
+            "accounts": "off",
+        }
+        running.begun(place.store)
+        running.begun(place.store, "pull:steady")
+        assert {each.own: each.state for each in flows.listed(place)} == {
+            "everything": "failed",
+            "steady": "fresh",
+            "accounts": "off",
+        }
+
+    def test_a_push_is_as_old_as_its_newest_good_run(self, place: places.Place) -> None:
+        running.ended(place.store, "push:accounts", ago=500.0)
+        running.ended(place.store, "push:accounts", "partial", ago=100.0)
+        found = flows.one(place, "accounts")
+        assert found.last is not None
+        assert (found.state, found.last.state, found.bound) == ("fresh", "partial", None)
+        assert found.age == pytest.approx(500.0, abs=30.0)
+
+    def test_a_pull_is_as_old_as_its_worst_table(self, place: places.Place) -> None:
+        running.ended(place.store)
+        row = {"account": "acct_1", "complete": True, "status": "ok", "staleness_s": 60}
+        read = {"customers": "2020-01-01T00:00:00Z", "charges": "2026-01-01T00:00:00Z"}
+        known = [
+            positions.Position(stream, "acct_1", {**row, "stream": stream, "as_of": as_of})
+            for stream, as_of in read.items()
+        ]
+        positions.replace(place.store, "pull:everything", known)
+        found = flows.one(place, "everything")
+        assert found.state == "behind"
+        assert found.age is not None
+        assert found.age > 86_400 * 365
+        assert found.bound is not None
+
+
+class TestBegin:
+    def test_it_is_queued_and_noted(self, place: places.Place) -> None:
+        run = flows.begin(place, ANN, "everything", full_refresh=True)
+        assert (run.flow, run.state, run.cause, run.options) == (
+            "pull:everything",
+            "queued",
+            "manual",
+            {"full_refresh": True},
+        )
+        assert flows.begin(place, ANN, "steady").cause == "continuous"
+        with pytest.raises(errors.StoreConflict, match="pull:everything has a run already"):
+            flows.begin(place, ANN, "everything")
+        assert [(line.who, line.what) for line in trail.listed(place.store)] == [
+            ("ann@example.com", "pull:steady"),
+            ("ann@example.com", "pull:everything"),
+        ]
+
+    def test_what_cannot_be_begun(self, place: places.Place) -> None:
+        with pytest.raises(errors.ConfigError, match="reads its whole model each time"):
+            flows.begin(place, ANN, "accounts", full_refresh=True)
+        with pytest.raises(views.Unknown, match="There is no flow 'nothing'"):
+            flows.begin(place, ANN, "nothing")
+        assert runs.listed(place.store) == []
+
+
+class TestAsk:
+    def test_who_asks_meanwhile_shares(self, place: places.Place) -> None:
+        first, second = (flows.ask(place, ANN, "everything") for _ in range(2))
+        assert (first.new, second.new, second.run.id) == (True, False, first.run.id)
+        assert runs.begin(place.store, first.run.id, running.WORKER) is not None
+        third = flows.ask(place, ANN, "everything", full_refresh=True)
+        assert third.waits
+        assert flows.following(place, first.run) is None
+        assert len(trail.listed(place.store)) == 1, "what began nothing is no change"
+
+    def test_keys_belong_to_who_gave_them(self, place: places.Place) -> None:
+        program = views.Person("ann@example.com", "token")
+        first = flows.ask(place, ANN, "everything", key="k")
+        assert flows.ask(place, ANN, "everything", key="k").run.id == first.run.id
+        with pytest.raises(calls.KeyUsed):
+            flows.ask(place, ANN, "steady", key="k")
+        assert flows.ask(place, program, "steady", key="k").new
+
+    def test_nothing_follows_where_nothing_is_due(self, place: places.Place) -> None:
+        with pytest.raises(views.Unknown, match="No run of pull:everything is due after run_"):
+            flows.following(place, running.ended(place.store))
+
+
+class TestAgain:
+    def test_with_the_same_options_but_what_was_approved(self, place: places.Place) -> None:
+        run = running.begun(place.store, full_refresh=True, approve=True, accept_deletes=["charges"])
+        with pytest.raises(views.Refused, match="is running; `tidegate cancel` ends it"):
+            flows.again(place, ANN, run)
+        runs.end(place.store, run.id, running.WORKER, "failed")
+        again = flows.again(place, ANN, runs.get(place.store, run.id))
+        assert (again.cause, again.options) == (
+            "retry",
+            {"full_refresh": True, "accept_deletes": ["charges"]},
+        )
+        [line] = trail.listed(place.store)
+        assert line.after == {"run": again.id, "of": run.id, **again.options}
+
+    def test_one_that_went_on_for_ever_does_so_again(self, place: places.Place) -> None:
+        run = flows.begin(place, ANN, "steady")
+        runs.cancel(place.store, run.id, "ann")
+        assert flows.again(place, ANN, runs.get(place.store, run.id)).cause == "continuous"

@@ -1,0 +1,190 @@
+"""Everything that waits for a person: one order over all sources, page by page, and decisions on many rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+import seen
+from hypothesis import strategies
+
+from tidegate import errors, views
+from tidegate.engine import place as places
+from tidegate.store import failed, holds, notes, notices, trail
+from tidegate.views import issues
+
+ANN = views.Person("ann@example.com", "session")
+MORE = """
+customer_model: {warehouse: local}
+pipelines: {people: {from: acme, to: local, stream: customers, map: {email: {from: email}}}}
+models: {accounts: {warehouse: local, table: accounts, key: id}}
+pushes:
+  accounts: {model: accounts, to: acme, object: customer, match: {email: email}, fields: {name: name}}
+  others: {model: accounts, to: acme, object: customer, match: {email: email}, fields: {name: name}}
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[places.Place]:
+    with seen.place(seen.written(tmp_path, more=MORE)) as found:
+        yield found
+
+
+def held(place: places.Place, push: str, *openings: holds.Opening, at: float | None = None) -> None:
+    place.store.transact(lambda session: holds.opened(session, push, openings))
+    for each in openings if at is not None else ():
+        place.store.execute(
+            "UPDATE holds SET opened_at = :at WHERE push = :push AND key = :key",
+            {"at": at, "push": push, "key": each.key},
+        )
+
+
+def opening(key: str, kind: holds.Kind = "refused", **more: object) -> holds.Opening:
+    return holds.Opening(key, kind, f"{kind} for a reason.", **more)  # type: ignore[arg-type]
+
+
+def shaped_badly(place: places.Place, key: str, at: float) -> None:
+    failed.keep(
+        place.store,
+        [failed.Failed("people", "acct_1", key, 1, "s", "email", "is no e-mail", "", None, "{}", "run_1")],
+    )
+    place.store.execute(
+        "UPDATE failed_records SET first_at = :at WHERE source_id = :id", {"at": at, "id": key}
+    )
+
+
+def alerted(place: places.Place, matter: str, kind: str, flow: str, at: float) -> None:
+    found = notices.Matter(matter, kind, flow, f"{flow}: something is wrong.")
+    notices.settle(place.store, flow, [found])
+    place.store.execute(
+        "UPDATE alerts SET opened_at = :at WHERE matter = :matter", {"at": at, "matter": matter}
+    )
+
+
+def walked(place: places.Place, only: issues.Only, limit: int) -> list[issues.Issue]:
+    found: list[issues.Issue] = []
+    after: issues.Place | None = None
+    while True:
+        page = issues.listed(place, only, limit=limit, after=after)
+        assert len(page.items) <= limit
+        found += page.items
+        if (after := page.next) is None:
+            return found
+
+
+@hypothesis.settings(max_examples=25, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.given(
+    moments=strategies.lists(
+        strategies.tuples(
+            strategies.sampled_from(["accounts", "others", "people"]), strategies.integers(1, 4)
+        ),
+        max_size=14,
+    ),
+    limit=strategies.integers(1, 5),
+)
+def test_pages_of_any_size_show_each_issue_once_the_oldest_first(
+    place: places.Place, moments: list[tuple[str, int]], limit: int
+) -> None:
+    for table in ("holds", "failed_records"):
+        place.store.execute(f"DELETE FROM {table}")
+    for number, (of, at) in enumerate(moments):
+        if of == "people":
+            shaped_badly(place, f"cus_{number}", float(at))
+        else:
+            held(place, of, opening(f"k{number}"), at=float(at))
+    found = walked(place, issues.Only(), limit)
+    assert len(found) == len(moments)
+    assert len({each.place for each in found}) == len(moments)
+    assert [each.place for each in found] == sorted(each.place for each in found)
+    assert found == list(issues.each(place, issues.Only()))
+    assert sum(issues.counts(place).values()) == len(moments)
+
+
+def test_a_filter_leaves_what_it_says(place: places.Place) -> None:
+    held(place, "accounts", opening("a1", "ambiguous", candidates=("cus_1", "cus_2")), opening("a2"))
+    held(place, "others", opening("o1"))
+    shaped_badly(place, "cus_9", 1.0)
+
+    def keys(**only: str) -> list[str]:
+        return [each.key for each in walked(place, issues.Only(**only), 10)]
+
+    assert keys() == ["cus_9", "a1", "a2", "o1"]
+    assert keys(kind="ambiguous") == ["a1"]
+    assert keys(kind=issues.FAILED) == ["cus_9"]
+    assert keys(flow="push:others") == ["o1"]
+    assert keys(flow="pipeline:people") == ["cus_9"]
+    assert keys(search="A2") == ["a2"]
+    assert keys(search="no e-mail") == ["cus_9"]
+    assert keys(search="%") == []
+    assert keys(state="skipped") == []
+    assert keys(state="held") == ["a1", "a2", "o1"]
+    assert issues.decidable(place.store, issues.Only(kind="refused")) == 2
+    assert issues.decidable(place.store, issues.Only(kind=issues.FAILED)) == 0
+
+
+def test_alerts_stand_in_it_but_those_that_only_say_that_there_are_rows(place: places.Place) -> None:
+    alerted(place, "push:accounts/held", "held", "push:accounts", 1.0)
+    alerted(place, "push:accounts/approval", "approval", "push:accounts", 2.0)
+    alerted(place, "pull:everything/no_permission", "no_permission", "pull:everything", 3.0)
+    alerted(place, "pull:everything/held", "held", "pull:everything", 4.0)
+    held(place, "accounts", opening("a"), at=2.5)
+    found = walked(place, issues.Only(), 2)
+    assert [(each.kind, each.flow) for each in found] == [
+        ("approval", "push:accounts"),
+        ("refused", "push:accounts"),
+        ("no_permission", "pull:everything"),
+        ("alert", "pull:everything"),
+    ]
+    assert issues.counts(place) == {"refused": 1, "approval": 1, "no_permission": 1, "alert": 1}
+    assert [each.since for each in walked(place, issues.Only("no_permission"), 2)] == [3.0]
+
+
+def test_all_rows_of_a_filter_are_decided_on_and_noted(place: places.Place) -> None:
+    held(
+        place,
+        "accounts",
+        *(opening(f"a{n}", "ambiguous", candidates=(f"cus_{n}", "cus_x")) for n in range(3)),
+        opening("b"),
+    )
+    held(place, "others", opening("o", "ambiguous", candidates=("cus_7",)))
+    issues.decide(place, ANN, "accounts", "a0", "skipped")
+    told = issues.decide_all(place, ANN, issues.Only("ambiguous"), "chosen", issues.FIRST)
+    assert told == {"decided": 3, "left": 1}
+    found = {each.key: (each.state, each.choice) for each in holds.listed(place.store)}
+    assert found == {
+        "a0": ("skipped", ""),
+        "a1": ("chosen", "cus_1"),
+        "a2": ("chosen", "cus_2"),
+        "b": ("held", ""),
+        "o": ("chosen", "cus_7"),
+    }
+    assert [each.what for each in notes.listed(place.store, "accounts", "a1")] == ["held", "chosen"]
+    line = trail.listed(place.store)[0]
+    assert (line.who, line.action, line.after["decided"]) == (ANN.name, "decide", 3)
+
+
+def test_what_cannot_be_chosen_is_refused_with_what_can_be_done(place: places.Place) -> None:
+    held(place, "accounts", opening("a", "ambiguous", candidates=("cus_1", "cus_2")), opening("b"))
+    with pytest.raises(errors.ConfigError, match="cannot be chosen for a row that is refused"):
+        issues.decide(place, ANN, "accounts", "b", "chosen", "cus_1")
+    with pytest.raises(errors.ConfigError, match="none of its candidates"):
+        issues.decide(place, ANN, "accounts", "a", "chosen", "cus_3")
+    with pytest.raises(views.Unknown, match="not held any more"):
+        issues.decide(place, ANN, "accounts", "c", "waiting")
+    with pytest.raises(errors.ConfigError, match="one object"):
+        issues.decide_all(place, ANN, issues.Only("ambiguous"), "chosen", "cus_1")
+    with pytest.raises(errors.ConfigError, match="Only rows of syncs"):
+        issues.decide_all(place, ANN, issues.Only(issues.FAILED), "waiting")
+
+
+def test_a_row_shows_its_candidates_and_choices(place: places.Place) -> None:
+    held(place, "accounts", opening("a", "ambiguous", candidates=("cus_1", "cus_2")))
+    found = issues.held(place, "accounts", "a")
+    assert [each.id for each in found.candidates] == ["cus_1", "cus_2"]
+    assert found.candidates[0].page == "https://dashboard.stripe.com/test/customers/cus_1"
+    assert [choice for choice, _ in found.choices] == ["cus_1", "cus_2", "create"]
+    assert not found.any
+    held(place, "accounts", opening("u", "unknown"))
+    assert issues.held(place, "accounts", "u").any
