@@ -1,0 +1,56 @@
+"""REST under `/api/v1`: everything the command line can do, for programs.
+
+Rooms: `base` (what all routes share), `faults` (what is answered where something is wrong), `streaming` (events
+that go on), `shapes` (runs, as several rooms tell of them), `description` (the OpenAPI description, and what there
+is no route for), and one room per domain.
+
+A room has `router(desk) -> fastapi.APIRouter`; `ROUTERS` are those of all rooms, `description` the last: it answers
+whatever no other does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import fastapi
+
+from tidegate.api import (
+    accounts,
+    alerts,
+    checks,
+    customers,
+    description,
+    flows,
+    issues,
+    members,
+    models,
+    objects,
+    overview,
+    pipelines,
+    pushes,
+    runs,
+    settings,
+    streams,
+    warehouses,
+)
+from tidegate.server import desk as desks
+
+ROUTERS: tuple[Callable[[desks.Desk], fastapi.APIRouter], ...] = (
+    flows.router,
+    runs.router,
+    members.router,
+    objects.router,
+    overview.router,
+    accounts.router,
+    warehouses.router,
+    streams.router,
+    alerts.router,
+    settings.router,
+    checks.router,
+    pipelines.router,
+    customers.router,
+    models.router,
+    pushes.router,
+    issues.router,
+    description.router,  # the last one
+)

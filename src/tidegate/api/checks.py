@@ -1,0 +1,51 @@
+"""Checks over HTTP: whether models, pipelines and pushes work, before anything is moved."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import fastapi
+
+from tidegate.api import base
+from tidegate.server import asking
+from tidegate.server import desk as desks
+from tidegate.views import checks as views
+from tidegate.warehouse import base as seam
+
+Name = Annotated[str, fastapi.Path(max_length=63, description="A name of the configuration.")]
+
+
+class Step(base.Model):
+    """What was tried, whether it worked, and what to do if not."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+class Checked(base.Model):
+    """The steps of a check in their order; `without` are guarantees that a push cannot give."""
+
+    ok: bool
+    steps: list[Step]
+    without: tuple[str, ...] = ()
+
+
+def router(desk: desks.Desk) -> fastapi.APIRouter:
+    """The routes."""
+    made, place = base.router("checks"), desk.place
+
+    @made.post("/checks/{kind}/{name}", operation_id="check", summary="Check a model, a pipeline or a push")
+    def check(kind: Literal["models", "pipelines", "pushes"], name: Name, asker: asking.Operator) -> Checked:
+        """Of a model its source and query, of a pipeline its definition and cases, of a push its key too."""
+        del asker
+        found, without = views.one(place, kind, name)
+        return Checked(
+            ok=all(each.ok for each in found), steps=[_step(each) for each in found], without=tuple(without)
+        )
+
+    return made
+
+
+def _step(it: seam.Check) -> Step:
+    return Step(name=it.name, ok=it.ok, detail=it.detail)

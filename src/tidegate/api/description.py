@@ -1,0 +1,162 @@
+"""The OpenAPI description of all routes under `/api/v1`, and an answer where there is none of them.
+
+It is made of the routes themselves, once: what each takes and answers, which scope it needs, and every status that
+it may answer with problem details.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import fastapi
+from fastapi import routing
+from fastapi.openapi import utils
+from starlette import requests
+
+import tidegate
+from tidegate.api import base, faults
+from tidegate.server import asking, problems
+from tidegate.server import desk as desks
+
+TITLE = "Tidegate"
+ABOUT = (
+    "Everything the command line can do. Errors are problem details (RFC 9457); lists come page by page, `next` "
+    "of one is `after` of the following; times are RFC 3339 in UTC; money is whole minor units; nothing of an "
+    "answer may be cached. docs/api.md says more."
+)
+REFUSALS: Mapping[int, str] = {
+    400: "The request cannot be read.",
+    401: "There is no token, or none that is valid.",
+    403: "The token's scope, or its flows, do not include this.",
+    404: "There is nothing of this name.",
+    408: "The body did not come in time.",
+    409: "As things stand it cannot be done.",
+    412: "What is to be changed is not as If-Match says.",
+    413: "The body is too large.",
+    422: "A parameter or the body is not valid; `errors` says where.",
+    429: "Too many requests came; wait for Retry-After seconds.",
+    502: "Stripe or a warehouse refused.",
+    503: "Something that is needed is away; try again after Retry-After seconds.",
+}
+"""What may be answered with problem details, by status."""
+ALWAYS = (401, 403, 429, 502, 503)
+CHANGING = (409, 412)
+BODY = (400, 408, 413)
+
+_PROBLEM = {
+    "type": "object",
+    "title": "Problem",
+    "description": "What is wrong (RFC 9457).",
+    "required": ["type", "title", "status", "detail"],
+    "additionalProperties": False,
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string", "description": "What the status means."},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What is wrong and what to do, in one sentence."},
+        "errors": {
+            "type": "array",
+            "description": "What is wrong where.",
+            "items": {
+                "type": "object",
+                "required": ["path", "message"],
+                "additionalProperties": False,
+                "properties": {"path": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+    },
+}
+
+
+def router(_: desks.Desk) -> fastapi.APIRouter:
+    """The description, and an answer to whatever no other router has; to be included after all others."""
+    made = base.router("description")
+    known: list[dict[str, Any]] = []
+
+    @made.get(
+        "/openapi.json", operation_id="describeApi", summary="This description", response_model=dict[str, Any]
+    )
+    def describe(request: requests.Request, asker: asking.Reader) -> fastapi.Response:
+        """The OpenAPI description of this API."""
+        del asker
+        if not known:
+            known.append(document(request.app))
+        return fastapi.responses.JSONResponse(known[0])
+
+    async def nothing(request: requests.Request) -> fastapi.Response:
+        try:
+            await asking.who(request)
+        except problems.Problem as refused:
+            return refused.response()
+        allowed = sorted(_methods(request))
+        if not allowed:
+            return faults.problem(404, "The API has nothing at this address.").response()
+        headers = {"Allow": ", ".join(allowed)}
+        if request.method == "OPTIONS":
+            return fastapi.Response(status_code=204, headers={**headers, "Cache-Control": "no-store"})
+        return faults.problem(405, f"This address takes {headers['Allow']} only.", headers=headers).response()
+
+    made.add_route(f"{base.PREFIX}/{{rest:path}}", nothing, methods=[], include_in_schema=False)
+    return made
+
+
+def document(application: fastapi.FastAPI) -> dict[str, Any]:
+    """The OpenAPI description of the routes of an application under `/api/v1`."""
+    with warnings.catch_warnings():
+        # HEAD is answered like GET and has its name; it is taken out below.
+        warnings.filterwarnings("ignore", "Duplicate Operation ID", UserWarning)
+        made = utils.get_openapi(
+            title=TITLE,
+            version=tidegate.__version__,
+            description=ABOUT,
+            routes=list(_contexts(application)),
+        )
+    schemas = made["components"].setdefault("schemas", {})
+    schemas["Problem"] = _PROBLEM
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    for operations in made["paths"].values():
+        operations.pop("head", None)
+        for method, operation in operations.items():
+            for status in _refusals(operation, method):
+                operation["responses"][str(status)] = _refusal(status)
+            operation["responses"] = dict(sorted(operation["responses"].items()))
+    return made
+
+
+def _contexts(application: fastapi.FastAPI) -> Iterator[routing.RouteContext]:
+    for each in routing.iter_route_contexts(application.routes):
+        if (each.path or "").startswith(f"{base.PREFIX}/") and isinstance(
+            each.original_route, routing.APIRoute
+        ):
+            yield each
+
+
+def _refusals(operation: Mapping[str, Any], method: str) -> list[int]:
+    found = set(ALWAYS)
+    if operation.get("parameters") or "requestBody" in operation:
+        found |= {404, 422}
+    if "requestBody" in operation:
+        found |= set(BODY)
+    if method != "get":
+        found |= {404, 422, *CHANGING}
+    return sorted(found)
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    content = {faults.MEDIA: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    told: dict[str, Any] = {"description": REFUSALS[status], "content": content}
+    if status in (429, 503):
+        told["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
+    return told
+
+
+def _methods(request: requests.Request) -> set[str]:
+    """What the API's routes take at the address of a request."""
+    found: set[str] = set()
+    for each in _contexts(request.app):
+        if each.path_regex.match(request.url.path):
+            found |= set(each.methods or ())
+    return found

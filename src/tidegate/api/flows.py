@@ -1,0 +1,155 @@
+"""Flows over HTTP: what there is to run, how each stands, and having one run."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+import fastapi
+
+from tidegate import errors
+from tidegate.api import base, shapes
+from tidegate.server import asking
+from tidegate.server import desk as desks
+from tidegate.store import calls
+from tidegate.store import runs as stored
+from tidegate.views import flows as views
+
+Name = Annotated[
+    str,
+    fastapi.Path(
+        description="Its full name, or its own where one flow only has that.",
+        max_length=300,
+        examples=["pull:everything"],
+    ),
+]
+
+log = logging.getLogger(__name__)
+
+
+class Flow(base.Model):
+    """A flow and how it stands; `age` is in seconds how old its worst table is, `bound` what that may be.
+
+    Of a push or a pipeline `age` is the time since its newest good run began. `waiting` says why it is due without
+    a tick of its schedule.
+    """
+
+    name: str
+    kind: shapes.Kind
+    connection: str
+    schedule: str
+    continuous: bool
+    state: views.State
+    waiting: str
+    next_at: base.Moment | None
+    running: shapes.Run | None
+    last: shapes.Run | None
+    age: float | None
+    bound: float | None
+
+
+class Order(base.Model):
+    """What a run is to do; `full_refresh` is for pulls and pipelines."""
+
+    full_refresh: Annotated[bool, fastapi.Body(strict=True)] = False
+
+
+class Queued(base.Model):
+    """A run that was asked for."""
+
+    id: str
+    flow: str
+    state: shapes.State
+    cause: shapes.Cause
+    url: str
+
+
+def router(desk: desks.Desk) -> fastapi.APIRouter:
+    """The routes."""
+    made, place = base.router("flows"), desk.place
+
+    @made.get("/flows", operation_id="listFlows", summary="List flows, in the configuration's order")
+    def listed(
+        asker: asking.FlowReader,
+        paging: base.Paging,
+        kind: shapes.Kind | None = None,
+        search: Annotated[str, fastapi.Query(max_length=200, description="A part of the name.")] = "",
+    ) -> base.Page[Flow]:
+        found = [
+            each
+            for each in views.listed(place)
+            if asker.knows(each.name) and kind in (None, each.kind) and search.lower() in each.name.lower()
+        ]
+        after = paging.place(str)
+        names = [each.name for each in found]
+        start = 0 if after is None or after[0] not in names else names.index(after[0]) + 1
+        shown = found[start : start + paging.limit]
+        more = start + len(shown) < len(found)
+        return base.Page(
+            items=[_flow(each) for each in shown], next=base.cursor(shown[-1].name) if more else None
+        )
+
+    @made.get("/flows/{flow}", operation_id="getFlow", summary="How a flow stands")
+    def get(flow: Name, asker: asking.FlowReader) -> Flow:
+        return _flow(views.one(place, _chosen(desk, asker, flow)))
+
+    @made.post(
+        "/flows/{flow}/runs",
+        operation_id="startFlow",
+        status_code=202,
+        summary="Have a flow run now",
+        responses={
+            200: {"model": Queued, "description": "The run that does what was asked was there already."}
+        },
+    )
+    def start(
+        flow: Name,
+        asker: asking.FlowOperator,
+        key: base.Key,
+        response: fastapi.Response,
+        order: Order | None = None,
+    ) -> Queued | shapes.Waiting:
+        """A flow that has no run gets one; who asks while one is queued gets that; while one runs, the next.
+
+        The queued run does what each has asked for. A push that is begun so writes what no guard holds.
+        """
+        name = _chosen(desk, asker, flow)
+        call = views.ask(place, asker, name, full_refresh=bool(order and order.full_refresh), key=key)
+        found: stored.Run | None = call.run
+        if call.waits:
+            found, _ = calls.following(place.store, call.run)
+        response.status_code = 202 if call.new or found is None else 200
+        if found is None:
+            told: Queued | shapes.Waiting = shapes.waiting(call.run, "api")
+        else:
+            told = Queued(
+                id=found.id, flow=found.flow, state=found.state, cause=found.cause, url=shapes.url(found.id)
+            )
+        response.headers["Location"] = told.url
+        if call.new:
+            log.info(
+                "%s of %s was asked for by %s", call.run.id, name, asker.name, extra={"run": call.run.id}
+            )
+        return told
+
+    return made
+
+
+def _flow(it: views.Standing) -> Flow:
+    fields = {name: getattr(it, name) for name in Flow.model_fields}
+    runs = {name: each and shapes.run(each) for name, each in (("running", it.running), ("last", it.last))}
+    return Flow.model_validate({**fields, **runs})
+
+
+def _chosen(desk: desks.Desk, asker: asking.Asker, name: str) -> str:
+    """The full name of the flow of an address; what a token is not for, it does not tell of either."""
+    try:
+        found: str | None = views.named(desk.place, name).name
+        why = ""
+    except errors.ConfigError as error:
+        found, why = None, str(error)
+    if asker.flows and (found is None or not asker.knows(found)):
+        raise base.problem(403, "This token is not for this flow.")
+    if found is None:
+        raise base.problem(404, why)
+    return found

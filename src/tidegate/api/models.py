@@ -1,0 +1,110 @@
+"""Models over HTTP: which there are, their first rows, and whether their key is one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import fastapi
+
+from tidegate.api import base
+from tidegate.server import asking
+from tidegate.server import desk as desks
+from tidegate.views import models as views
+
+Name = Annotated[str, fastapi.Path(max_length=100, description="The model's name in the configuration.")]
+
+
+class Model(base.Model):
+    """What can be sent to Stripe, and the pushes that do."""
+
+    name: str
+    warehouse: str | None
+    kind: str
+    text: str
+    key: list[str]
+    pushes: list[str]
+
+
+class ModelColumn(base.Model):
+    """A column and its type."""
+
+    name: str
+    type: str
+
+
+class ModelRows(base.Model):
+    """The first rows, with the key of each; null where it has none that is usable."""
+
+    columns: list[ModelColumn]
+    rows: list[list[str | None]]
+    keys: list[str | None]
+    invalid: dict[str, int]
+    doubled: list[str]
+
+
+class ModelKey(base.Model):
+    """What all rows say of the key: `invalid` have none, by reason; `doubled` rows share one of `doubles` keys."""
+
+    fine: bool
+    rows: int
+    invalid: dict[str, int]
+    doubled: int
+    doubles: int
+    first: list[str]
+
+
+def router(desk: desks.Desk) -> fastapi.APIRouter:
+    """The routes."""
+    made, place = base.router("models"), desk.place
+
+    @made.get("/models", operation_id="listModels", summary="List models")
+    def listed(asker: asking.Reader) -> list[Model]:
+        del asker
+        return [_model(each) for each in views.listed(place)]
+
+    @made.get("/models/{model}", operation_id="getModel", summary="A model")
+    def one(model: Name, asker: asking.Reader) -> Model:
+        del asker
+        return _model(views.one(place, model))
+
+    @made.get("/models/{model}/rows", operation_id="previewModel", summary="The first rows of a model")
+    def rows(
+        model: Name, asker: asking.Operator, limit: Annotated[int, fastapi.Query(ge=1, le=100)] = views.SHOWN
+    ) -> ModelRows:
+        del asker
+        found = views.look(place, model, limit=limit)
+        return ModelRows(
+            columns=[ModelColumn(name=name, type=kind) for name, kind in found.columns],
+            rows=[list(each) for each in found.rows],
+            keys=list(found.keys),
+            invalid=dict(found.invalid),
+            doubled=list(found.doubled),
+        )
+
+    @made.post(
+        "/models/{model}/check-key", operation_id="checkModelKey", summary="Read it whole, and check its key"
+    )
+    def key(model: Name, asker: asking.Operator) -> ModelKey:
+        del asker
+        found = views.check_key(place, model)
+        return ModelKey(
+            fine=found.fine,
+            rows=found.rows,
+            invalid=dict(found.invalid),
+            doubled=found.doubled,
+            doubles=found.doubles,
+            first=list(found.first),
+        )
+
+    return made
+
+
+def _model(each: views.Model) -> Model:
+    return Model(
+        name=each.name,
+        warehouse=each.model.warehouse,
+        kind=each.way,
+        text=each.text,
+        key=list(each.model.keys),
+        pushes=list(each.pushes),
+    )

@@ -1,0 +1,415 @@
+"""The configuration over HTTP: its parts one by one, the whole as YAML, secrets, and who changed what."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+import fastapi
+from fastapi import responses
+
+from tidegate import errors, views
+from tidegate.api import base
+from tidegate.engine import editing
+from tidegate.server import asking
+from tidegate.server import desk as desks
+from tidegate.store import trail
+from tidegate.views import configuration, vault
+
+Kind = Literal["stripe", "warehouses", "pulls", "customer_model", "pipelines", "models", "pushes", "alerts"]
+Named = Literal["stripe", "warehouses", "pulls", "pipelines", "models", "pushes"]
+Single = Literal["customer_model", "alerts"]
+Name = Annotated[str, fastapi.Path(description="Its name.", max_length=63)]
+Action = Literal["create", "change", "delete", "none"]
+
+BODY = (
+    "What would be written in the file under its name. A secret that is given is kept encrypted; the mark that is "
+    "shown for one keeps it as it is."
+)
+
+
+class Part(base.Model):
+    """A part of the configuration; secrets in its body are `{"secret": true, "last4": "...", "name": "..."}`.
+
+    What `origin` has in the file can be changed there only; `line` says where. `name` is empty where there is one
+    of its kind. What is `shadowed` does not count, since the file has a part of its name.
+    """
+
+    kind: Kind
+    name: str
+    origin: Literal["file", "store"]
+    version: int
+    body: dict[str, Any]
+    line: int
+    changed_at: base.Moment | None
+    changed_by: str
+    shadowed: bool
+
+
+class Wish(base.Model):
+    """A part as it shall be; `version` is the one that was seen, null for a new one. If-Match says the same."""
+
+    body: Annotated[dict[str, Any], fastapi.Body(description=BODY)]
+    version: Annotated[int | None, fastapi.Body(ge=0, le=base.EXACT, strict=True)] = None
+
+
+class Draft(base.Model):
+    """A body to be checked."""
+
+    body: Annotated[dict[str, Any], fastapi.Body(description=BODY)]
+
+
+class Fault(base.Model):
+    """One thing that is wrong, and where in the body."""
+
+    path: str
+    message: str
+
+
+class Verdict(base.Model):
+    """What is wrong with a body; nothing was changed."""
+
+    valid: bool
+    problems: list[Fault]
+
+
+class Made(base.Model):
+    """A change of a part: what was and what became of it, as people may see it."""
+
+    kind: Kind
+    name: str
+    action: Action
+    version: int
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class Sheet(base.Model):
+    """A configuration as YAML to be taken in; with `prune`, what it does not have is removed."""
+
+    yaml: Annotated[str, fastapi.Body(max_length=500_000)]
+    prune: Annotated[bool, fastapi.Body(strict=True)] = False
+    dry_run: Annotated[bool, fastapi.Body(strict=True)] = False
+
+
+class Taken(base.Model):
+    """What taking it in changed, or would have; `left_out` are sections that belong to the file alone."""
+
+    changed: bool
+    changes: list[Made]
+    unchanged: int
+    left_out: list[str]
+    unpruned: list[str]
+
+
+class Secret(base.Model):
+    """A secret that is kept, and what names it."""
+
+    name: str
+    changed_at: base.Moment
+    used_by: list[str]
+
+
+class Value(base.Model):
+    """The value of a secret."""
+
+    value: Annotated[str, fastapi.Body(min_length=1, max_length=vault.LONGEST)]
+
+
+class Line(base.Model):
+    """A line of the audit log: who changed what, and how it was before."""
+
+    number: int
+    at: base.Moment
+    who: str
+    via: str
+    action: str
+    what: str
+    before: Any
+    after: Any
+
+
+def router(desk: desks.Desk) -> fastapi.APIRouter:
+    """The routes."""
+    made, place = base.router("configuration"), desk.place
+
+    def one(kind: str, name: str) -> editing.Object:
+        found = editing.get(place, kind, name)
+        if found is None:
+            raise views.Unknown(f"There is no {kind} {name}.".replace(" .", "."))
+        return found
+
+    def answered(found: editing.Object, response: fastapi.Response) -> Part:
+        response.headers["ETag"] = base.etag(found.version)
+        return _part(found, editing.shown(place, found))
+
+    def changed(
+        asker: asking.Asker,
+        kind: str,
+        name: str,
+        body: dict[str, Any] | None,
+        seen: int | None,
+        match: int | None,
+    ) -> editing.Change:
+        with _matched(match):
+            return editing.change(
+                place,
+                asker.name,
+                kind,
+                name,
+                body,
+                seen if match is None else match,
+                via=asker.via,
+                admin=asker.may("admin"),
+            )
+
+    def put(
+        asker: asking.Asker, kind: str, name: str, wish: Wish, match: int | None, response: fastapi.Response
+    ) -> Part:
+        _ours(place, kind, name)
+        done = changed(asker, kind, name, wish.body, wish.version, match)
+        response.status_code = 201 if done.action == "create" else 200
+        return answered(one(kind, name), response)
+
+    def delete(asker: asking.Asker, kind: str, name: str, version: int | None, match: int | None) -> None:
+        found = next(
+            (
+                each
+                for each in editing.objects(place)
+                if (each.kind, each.name, each.origin) == (kind, name, "store")
+            ),
+            None,
+        )
+        if found is None:
+            _ours(place, kind, name)
+            one(kind, name)
+        changed(asker, kind, name, None, version, match)
+
+    def check(asker: asking.Asker, kind: str, name: str, draft: Draft) -> Verdict:
+        found = editing.check(place, kind, name, draft.body, admin=asker.may("admin"))
+        return Verdict(
+            valid=not found, problems=[Fault(path=each.path, message=each.sentence) for each in found]
+        )
+
+    @made.get("/configuration", operation_id="listConfiguration", summary="List what is configured")
+    def listed(
+        asker: asking.Reader,
+        paging: base.Paging,
+        kind: Kind | None = None,
+        origin: Literal["file", "store"] | None = None,
+        search: Annotated[str, fastapi.Query(max_length=200, description="A part of the name.")] = "",
+    ) -> base.Page[Part]:
+        """In the order in which one may refer to another, and by name."""
+        del asker
+        found = [
+            each
+            for each in editing.objects(place)
+            if kind in (None, each.kind)
+            and origin in (None, each.origin)
+            and search.lower() in each.name.lower()
+        ]
+        order = list(configuration.KINDS)
+        keys = [(order.index(each.kind), each.name, each.origin) for each in found]
+        after = paging.place(int, str, str)
+        rest = [n for n, key in enumerate(keys) if after is None or key > after]
+        page, show = rest[: paging.limit], editing.showing(place)
+        more = base.cursor(*keys[page[-1]]) if len(rest) > len(page) else None
+        return base.Page(items=[_part(found[n], show(found[n])) for n in page], next=more)
+
+    @made.get(
+        "/configuration/{kind}", operation_id="getSinglePart", summary="The customer model, or the alerts"
+    )
+    def get_single(kind: Single, asker: asking.Reader, response: fastapi.Response) -> Part:
+        del asker
+        return answered(one(kind, ""), response)
+
+    @made.put(
+        "/configuration/{kind}",
+        operation_id="putSinglePart",
+        summary="Change the customer model, or the alerts",
+        responses={201: {"model": Part, "description": "It is new."}},
+    )
+    def put_single(
+        kind: Single, wish: Wish, asker: asking.Editor, match: base.IfMatch, response: fastapi.Response
+    ) -> Part:
+        return put(asker, kind, "", wish, match, response)
+
+    @made.delete(
+        "/configuration/{kind}",
+        operation_id="deleteSinglePart",
+        status_code=204,
+        summary="Remove the customer model, or the alerts",
+    )
+    def delete_single(
+        kind: Single, asker: asking.Editor, match: base.IfMatch, version: _Version = None
+    ) -> None:
+        delete(asker, kind, "", version, match)
+
+    @made.post(
+        "/configuration/{kind}/check",
+        operation_id="checkSinglePart",
+        summary="What would be wrong with a customer model, or with alerts",
+    )
+    def check_single(kind: Single, draft: Draft, asker: asking.Editor) -> Verdict:
+        return check(asker, kind, "", draft)
+
+    @made.get("/configuration/{kind}/{name}", operation_id="getPart", summary="A part of the configuration")
+    def get(kind: Named, name: Name, asker: asking.Reader, response: fastapi.Response) -> Part:
+        del asker
+        return answered(one(kind, name), response)
+
+    @made.put(
+        "/configuration/{kind}/{name}",
+        operation_id="putPart",
+        summary="Make or change a part of the configuration",
+        responses={201: {"model": Part, "description": "It is new."}},
+    )
+    def put_named(
+        kind: Named,
+        name: Name,
+        wish: Wish,
+        asker: asking.Editor,
+        match: base.IfMatch,
+        response: fastapi.Response,
+    ) -> Part:
+        """It is checked together with everything else; what is not valid changes nothing."""
+        return put(asker, kind, name, wish, match, response)
+
+    @made.delete(
+        "/configuration/{kind}/{name}",
+        operation_id="deletePart",
+        status_code=204,
+        summary="Remove a part of the configuration",
+    )
+    def delete_named(
+        kind: Named, name: Name, asker: asking.Editor, match: base.IfMatch, version: _Version = None
+    ) -> None:
+        """Only what nothing else refers to."""
+        delete(asker, kind, name, version, match)
+
+    @made.post(
+        "/configuration/{kind}/{name}/check",
+        operation_id="checkPart",
+        summary="What would be wrong with a part of the configuration",
+    )
+    def check_named(kind: Named, name: Name, draft: Draft, asker: asking.Editor) -> Verdict:
+        return check(asker, kind, name, draft)
+
+    @made.get(
+        "/export",
+        operation_id="exportConfiguration",
+        summary="What the metadata database keeps of the configuration, as YAML",
+        response_class=responses.PlainTextResponse,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "YAML."}},
+    )
+    def export(asker: asking.Admin) -> str:
+        del asker
+        return configuration.exported(place)
+
+    @made.post("/apply", operation_id="applyConfiguration", summary="Take a configuration in from YAML")
+    def apply(sheet: Sheet, asker: asking.Editor) -> Taken:
+        """All of it or nothing; with `dry_run` it is only said what would change."""
+        admin = asker.may("admin")
+        found = configuration.proposed_text(place, sheet.yaml, prune=sheet.prune, admin=admin)
+        changes = list(found.changes)
+        if changes and not sheet.dry_run:
+            changes = configuration.take(place, asker, found, admin=admin)
+        return Taken(
+            changed=bool(changes) and not sheet.dry_run,
+            changes=[Made.model_validate(each) for each in changes],
+            unchanged=found.unchanged,
+            left_out=list(found.left_out),
+            unpruned=list(found.unpruned),
+        )
+
+    @made.get("/secrets", operation_id="listSecrets", summary="List secrets by name, never their values")
+    def secrets(asker: asking.Admin, paging: base.Paging) -> base.Page[Secret]:
+        del asker
+        after = paging.place(str)
+        found = [each for each in vault.listed(place) if after is None or each.name > after[0]]
+        page = found[: paging.limit]
+        more = base.cursor(page[-1].name) if len(found) > len(page) else None
+        return base.Page(items=[Secret.model_validate(each) for each in page], next=more)
+
+    @made.put(
+        "/secrets/{name:path}",
+        operation_id="putSecret",
+        status_code=204,
+        summary="Keep a secret, which the configuration may name as ${secret:NAME}",
+    )
+    def put_secret(name: _SecretName, value: Value, asker: asking.Admin) -> None:
+        vault.keep(place, asker, name, value.value)
+
+    @made.delete(
+        "/secrets/{name:path}", operation_id="deleteSecret", status_code=204, summary="Forget a secret"
+    )
+    def delete_secret(name: _SecretName, asker: asking.Admin) -> None:
+        vault.forget(place, asker, name)
+
+    @made.get("/changes", operation_id="listChanges", summary="The audit log, the newest first")
+    def changes(
+        asker: asking.Admin,
+        paging: base.Paging,
+        who: Annotated[str, fastapi.Query(max_length=200)] = "",
+        action: Annotated[str, fastapi.Query(max_length=200)] = "",
+        what: Annotated[
+            str, fastapi.Query(max_length=200, description="Such as pulls.everything, or all of pulls.")
+        ] = "",
+        search: Annotated[
+            str, fastapi.Query(max_length=200, description="A part of who, action or what.")
+        ] = "",
+    ) -> base.Page[Line]:
+        del asker
+        after = paging.place(int)
+        found = trail.listed(
+            place.store,
+            who=who,
+            action=action,
+            what=what,
+            search=search,
+            before=None if after is None else min(after[0], base.EXACT),
+            limit=paging.limit + 1,
+        )
+        page = found[: paging.limit]
+        more = base.cursor(page[-1].number) if len(found) > len(page) else None
+        return base.Page(items=[_line(each) for each in page], next=more)
+
+    return made
+
+
+_Version = Annotated[
+    int | None,
+    fastapi.Query(ge=0, le=base.EXACT, description="The version that was seen; If-Match says the same."),
+]
+_SecretName = Annotated[str, fastapi.Path(description="Its name.", max_length=128)]
+
+
+@contextlib.contextmanager
+def _matched(match: int | None) -> Iterator[None]:
+    """A version that is not the last one is 412 where If-Match said it."""
+    try:
+        yield
+    except errors.StoreConflict as error:
+        if match is None:
+            raise
+        raise base.problem(412, str(error)) from None
+
+
+def _ours(place: Any, kind: str, name: str) -> None:
+    """Raises Refused for what the file has."""
+    found = editing.get(place, kind, name)
+    if found is not None and found.origin == "file":
+        raise views.Refused(
+            f"{kind}{'.' if name else ''}{name} is written in the file (line {found.line}); change it there."
+        )
+
+
+def _part(found: editing.Object, body: dict[str, Any]) -> Part:
+    fields = {name: getattr(found, name) for name in Part.model_fields}
+    return Part.model_validate({**fields, "body": base.exact(body), "changed_at": found.changed_at or None})
+
+
+def _line(line: trail.Line) -> Line:
+    fields = {name: getattr(line, name) for name in Line.model_fields}
+    return Line.model_validate({**fields, "before": base.exact(line.before), "after": base.exact(line.after)})

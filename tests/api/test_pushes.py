@@ -1,0 +1,115 @@
+"""Pushes, models and issues over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pushed_people as people
+import pytest
+import writing_back
+from signing import Signed
+
+from tidegate import sandbox
+from tidegate.engine import place as places
+from tidegate.store import holds
+
+PUSH = writing_back.NAME
+AT = f"/api/v1/pushes/{PUSH}"
+
+
+@pytest.fixture(scope="module")
+def stripe() -> Iterator[str]:
+    with sandbox.process(objects=30) as url:
+        yield url
+
+
+@pytest.fixture
+def some(tmp_path: Path) -> list[dict[str, str]]:
+    number = abs(hash(tmp_path)) % 10**9
+    return [people.person(number), people.person(number + 1), people.person(number + 2, email="")]
+
+
+@pytest.fixture
+def place(stripe: str, tmp_path: Path, some: list[dict[str, str]]) -> Iterator[places.Place]:
+    with writing_back.place(tmp_path, stripe, some) as found:
+        yield found
+
+
+def test_a_plan_is_made_read_and_approved_once(
+    place: places.Place, tokened: Signed, some: list[dict[str, str]]
+) -> None:
+    program = tokened(place, "run")
+    assert program.get(f"{AT}/plan").status == 404
+    made = program.post(f"{AT}/plans", json={"repair": False})
+    assert (made.status, made.json["state"]) == (202, "making")
+    writing_back.planned(place)
+    at = f"{AT}/plans/{made.json['id']}"
+    told = program.get(at).json
+    assert (told["state"], told["counts"]["created"], told["counts"]["source"]) == ("planned", 2, 3)
+    page = program.get(f"{at}/rows?limit=1&kind=create").json
+    [row] = page["items"]
+    assert (row["key"], row["verdict"]) == (some[0]["id"], "create")
+    assert {"field": "email", "before": None, "after": some[0]["email"]} in row["changes"]
+    [row] = program.get(f"{at}/rows?kind=create&after={page['next']}").json["items"]
+    assert row["key"] == some[1]["id"]
+    assert program.post(f"{at}/approve", json={"digest": "other"}).status == 409
+    approved = [
+        program.post(f"{at}/approve", json={"digest": told["digest"]}, Idempotency_Key="k") for _ in "12"
+    ]
+    assert [each.status for each in approved] == [202, 202]
+    assert approved[0].json["id"] == approved[1].json["id"]
+    run = writing_back.ran(place)
+    assert (run.id, run.totals["created"]) == (approved[0].json["id"], 2)
+    assert program.get(at).json["state"] == "applied"
+    assert program.ask("DELETE", at).status == 409
+    [written] = program.get(f"{AT}/written").json
+    assert (written["run"], written["actions"]) == (run.id, {"create": 2})
+    found = program.get(f"{AT}/record?key={some[0]['id']}").json
+    assert [each["what"] for each in found["entries"]] == ["planned", "sent", "done"]
+    assert found["dashboard"].endswith(found["target"])
+    keys = [each["key"] for each in program.get(f"{AT}/records").json["items"]]
+    assert keys == sorted(each["id"] for each in some)
+    assert program.post(f"{AT}/undo", json={"run": "run_none"}).status == 422
+
+
+def test_reading_is_for_all_tokens_and_writing_for_those_that_may(
+    place: places.Place, tokened: Signed
+) -> None:
+    reader = tokened(place, "read")
+    assert [each["name"] for each in reader.get("/api/v1/pushes").json] == [PUSH]
+    assert reader.get("/api/v1/models/people").json["pushes"] == [PUSH]
+    for path in (f"{AT}/plans", f"{AT}/undo", "/api/v1/issues/decide", "/api/v1/issues/decide-all"):
+        assert reader.post(path, json={}).status == 403, path
+    assert reader.get("/api/v1/models/people/rows").status == 403
+    assert reader.get("/api/v1/pushes/nothing").status == 404
+
+
+def test_a_model_shows_its_rows_and_checks_its_key(
+    place: places.Place, tokened: Signed, some: list[dict[str, str]]
+) -> None:
+    program = tokened(place, "run")
+    found = program.get("/api/v1/models/people/rows?limit=2").json
+    assert found["keys"] == [each["id"] for each in some[:2]]
+    assert [each["name"] for each in found["columns"]] == ["id", "email", "name", "plan"]
+    assert program.post("/api/v1/models/people/check-key").json["fine"]
+
+
+def test_rows_that_wait_are_listed_and_decided_on(place: places.Place, tokened: Signed) -> None:
+    opened = [
+        holds.Opening("a", "ambiguous", "2 objects match it.", candidates=("cus_1", "cus_2")),
+        *(holds.Opening(f"k{n}", "refused", "Stripe refused it.") for n in range(3)),
+    ]
+    place.store.transact(lambda session: holds.opened(session, PUSH, opened))
+    program = tokened(place, "run")
+    page = program.get("/api/v1/issues?limit=2").json
+    rest = program.get(f"/api/v1/issues?after={page['next']}").json
+    assert [each["key"] for each in page["items"] + rest["items"]] == ["a", "k0", "k1", "k2"]
+    assert program.get("/api/v1/issues/counts").json == {"refused": 3, "ambiguous": 1}
+    wish = {"push": PUSH, "key": "a", "decision": "choose", "choice": "cus_2"}
+    assert program.post("/api/v1/issues/decide", json=wish).json["choice"] == "cus_2"
+    assert program.post("/api/v1/issues/decide", json={**wish, "choice": "cus_3"}).status == 422
+    bulk = {"decision": "skip", "kind": "refused", "count": 2}
+    assert program.post("/api/v1/issues/decide-all", json=bulk).status == 409
+    told = program.post("/api/v1/issues/decide-all", json={**bulk, "count": 3}).json
+    assert told == {"decided": 3, "left": 0}
