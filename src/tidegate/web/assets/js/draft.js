@@ -1,0 +1,181 @@
+// Forms with data-draft="KEY" lose nothing: what is typed is kept in this browser until it was sent, and sending is
+// tried again while there is no network or the server restarts. Passwords and secrets are never kept. Drafts belong to
+// who is signed in, and are gone when somebody signs out.
+import { h, icon, say } from "./dom.js";
+
+const START = "tidegate.draft.";
+const PAUSE = 200;
+const KEPT = 14 * 86400e3; // milliseconds for which a draft is kept
+const FIRST = 1000;
+const LONGEST = 8000;
+const RESTARTING = [502, 503, 504];
+
+function inputs(form) {
+  return [...form.elements].filter(
+    (each) =>
+      each.name && each.name !== "_csrf" && !["password", "file", "submit", "button"].includes(each.type) &&
+      !each.closest("[data-draft-skip], [data-secret]"),
+  );
+}
+
+// What stands in a form: [name, value] of every input, with the state of boxes.
+function values(form) {
+  return inputs(form).map((each) => [each.name, /^(checkbox|radio)$/.test(each.type) ? [each.value, each.checked] : each.value]);
+}
+
+function own() {
+  return `${START}${document.querySelector('meta[name="member"]')?.content ?? ""}:`;
+}
+
+function place(form) {
+  return own() + form.dataset.draft;
+}
+
+function read(form) {
+  try {
+    const found = JSON.parse(localStorage.getItem(place(form)));
+    return found && Date.now() - found.at < KEPT ? found : null;
+  } catch {
+    return null;
+  }
+}
+
+function keep(form) {
+  if (form.dataset.saved) return;
+  try {
+    const now = JSON.stringify(values(form));
+    if (now === form.dataset.base) localStorage.removeItem(place(form));
+    else localStorage.setItem(place(form), JSON.stringify({ at: Date.now(), base: form.dataset.base, values: JSON.parse(now) }));
+  } catch {
+    // No room, or no storage in this browser: the form works without.
+  }
+}
+
+function forget(form) {
+  form.dataset.saved = "yes";
+  localStorage.removeItem(place(form));
+}
+
+function restore(form, kept) {
+  const left = inputs(form);
+  for (const [name, value] of kept) {
+    const at = left.findIndex((each) => each.name === name && (!Array.isArray(value) || each.value === value[0]));
+    if (at < 0) continue;
+    const [input] = left.splice(at, 1);
+    if (Array.isArray(value)) input.checked = value[1];
+    else input.value = value;
+    input.dispatchEvent(new CustomEvent("tg:restored", { bubbles: true }));
+  }
+}
+
+function begin(form) {
+  if (form.dataset.base !== undefined) return;
+  form.dataset.base = JSON.stringify(values(form));
+  const found = read(form);
+  if (!found || JSON.stringify(found.values) === form.dataset.base) return;
+  restore(form, found.values);
+  const at = new Date(found.at).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+  const changed = found.base !== form.dataset.base;
+  const text = `What you typed at ${at} is here again${changed ? "; what is saved has changed since" : ""}.`;
+  const line = h(
+    "div",
+    { class: "note draft-note", role: "status" },
+    icon("check"),
+    h("div", {}, text),
+    h("button", { type: "button", class: "button", onclick: () => { forget(form); location.reload(); } }, "Discard"),
+  );
+  form.prepend(line);
+}
+
+function start(root) {
+  for (const form of root.querySelectorAll("form[data-draft]")) begin(form);
+}
+
+document.addEventListener("submit", (event) => {
+  if (!/\/sign-out(\/|$)/.test(event.target.getAttribute("action") ?? "")) return;
+  for (const key of Object.keys(localStorage)) if (key.startsWith(own())) localStorage.removeItem(key);
+});
+
+const timers = new WeakMap();
+document.addEventListener("input", (event) => {
+  const form = event.target.closest?.("form[data-draft]");
+  if (!form) return;
+  clearTimeout(timers.get(form));
+  timers.set(form, setTimeout(() => keep(form), PAUSE));
+});
+document.addEventListener("change", (event) => {
+  const form = event.target.closest?.("form[data-draft]");
+  if (form) keep(form);
+});
+
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!form.matches("form[data-draft]") || event.defaultPrevented) return;
+  event.preventDefault();
+  if (!form.dataset.sending) send(form, event.submitter);
+});
+
+async function send(form, submitter) {
+  const body = new FormData(form, submitter);
+  const url = submitter?.getAttribute("formaction") ?? form.getAttribute("action") ?? location.href;
+  const key = crypto.randomUUID?.() ?? String(Math.random());
+  keep(form);
+  form.dataset.sending = "yes";
+  form.setAttribute("aria-busy", "true");
+  let answer = null;
+  let line = null;
+  for (let wait = FIRST; form.isConnected; wait = Math.min(wait * 2, LONGEST)) {
+    try {
+      answer = await fetch(url, {
+        method: "POST",
+        body: form.getAttribute("enctype") === "multipart/form-data" ? body : new URLSearchParams(body),
+        headers: { "HX-Request": "true", "X-CSRF-Token": body.get("_csrf") ?? "", "Idempotency-Key": key },
+        credentials: "same-origin",
+      });
+    } catch {
+      answer = null;
+    }
+    if (answer && !RESTARTING.includes(answer.status)) break;
+    line ??= say("warn", "The server does not answer. What you typed is kept in this browser, and is sent as soon as it does.");
+    await new Promise((done) => setTimeout(done, wait));
+  }
+  line?.remove();
+  delete form.dataset.sending;
+  form.removeAttribute("aria-busy");
+  if (answer && form.isConnected) await settle(form, answer);
+}
+
+async function settle(form, answer) {
+  const onward = answer.headers.get("HX-Redirect");
+  const signIn = (onward ?? (answer.redirected ? new URL(answer.url).pathname : "")).startsWith("/sign-in");
+  if (onward || answer.redirected) {
+    if (!signIn) forget(form);
+    location.href = onward ?? answer.url;
+    return;
+  }
+  const found = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const again = found.querySelector(`form[data-draft="${CSS.escape(form.dataset.draft)}"]`);
+  if (again) {
+    // The same form with what is wrong in it; what was typed stays, also what the server does not repeat.
+    const typed = values(form);
+    const hidden = [...form.querySelectorAll("input[type=password]")];
+    again.dataset.base = form.dataset.base;
+    form.replaceWith(document.adoptNode(again));
+    window.htmx.process(again);
+    restore(again, typed);
+    for (const { name, value } of hidden) {
+      const input = again.querySelector(`input[type=password][name="${CSS.escape(name)}"]`);
+      if (input && !input.value) input.value = value;
+    }
+    keep(again);
+    (again.querySelector("[aria-invalid=true]") ?? again.querySelector("[role=alert]"))?.focus();
+    return;
+  }
+  if (answer.ok) localStorage.removeItem(place(form));
+  const said = found.querySelector(".said p, .failed p:not(.failed-code), main p")?.textContent.trim();
+  say(answer.ok ? "ok" : "bad", said || (answer.ok ? "Saved." : `The server answered ${answer.status}; nothing was changed.`));
+  window.scrollTo({ top: 0 });
+}
+
+start(document);
+document.addEventListener("htmx:after:swap", () => start(document));

@@ -1,0 +1,44 @@
+"""What is answered where something is wrong: a page, problem details for programs, or the way to the sign-in."""
+
+from __future__ import annotations
+
+import urllib.parse
+
+from starlette import requests, responses
+
+from tidegate.api import base, faults
+from tidegate.server import asking
+from tidegate.web import frame
+
+
+def failed(request: requests.Request, error: Exception) -> responses.Response:
+    """The answer to a request that ended with an error."""
+    problem = faults.made(error)
+    if request.url.path.startswith((base.PREFIX, "/triggers/", "/webhooks/")):
+        return problem.response()
+    if isinstance(problem, asking.Refused) and problem.sign_in:
+        return _sign_in(request)
+    asker = asking.maybe(request)
+    answer = frame.failed(request, asker, problem.status, problem.detail)
+    answer.headers.update(problem.headers)
+    return answer
+
+
+def _sign_in(request: requests.Request) -> responses.Response:
+    """The sign-in page, which goes on to the page that was asked for; htmx shows it in place of the whole."""
+    htmx = request.headers.get("hx-request") == "true"
+    shown = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    if htmx:
+        try:
+            shown = urllib.parse.urlsplit(request.headers.get("hx-current-url", "")).path
+        except ValueError:
+            shown = "/"
+    elif request.method not in asking.SAFE:
+        shown = "/"
+    onward = asking.onward(shown)
+    url = asking.SIGN_IN + ("" if onward == "/" else "?" + urllib.parse.urlencode({"next": onward}))
+    if htmx:
+        return responses.Response(status_code=401, headers={"HX-Redirect": url})
+    if "text/event-stream" in request.headers.get("accept", ""):
+        return responses.PlainTextResponse("Sign in first.\n", status_code=401)
+    return responses.RedirectResponse(url, status_code=303)
