@@ -1,0 +1,232 @@
+"""The overview: how everything is in a sentence, and then what stands behind it."""
+
+from __future__ import annotations
+
+import urllib.parse
+
+import fastapi
+from starlette import requests, responses
+
+from tidegate.server import asking
+from tidegate.server import desk as desks
+from tidegate.views import overview as views
+from tidegate.views import standing
+from tidegate.web import frame, standings, tables
+
+KINDS: dict[views.Health, str] = {"ok": "ok", "warn": "warn", "failed": "bad", "off": "info"}
+"""How the sentence is shown."""
+NOTHING = tables.Empty("Nothing was pulled yet.", "Choose the streams to pull.", "Choose streams", "/streams")
+
+
+def router(desk: desks.Desk) -> fastapi.APIRouter:
+    """The routes."""
+    made, place = fastapi.APIRouter(include_in_schema=False), desk.place
+
+    @made.get("/")
+    def look(request: requests.Request, asker: asking.Reader) -> responses.Response:
+        found = views.look(place)
+        return frame.page(
+            request,
+            asker,
+            "overview.html",
+            found=found,
+            chip=standings.chip,
+            kind=KINDS[found.health],
+            problem=place.problem,
+            fresh=_freshness(found),
+            flows=_flows(found),
+            budgets=_budgets(found),
+            warehouses=_warehouses(found),
+            steps=_steps(found, place.file.stripe, place.file.warehouses),
+        )
+
+    @made.post("/overview/refresh")
+    def refresh(request: requests.Request, asker: asking.Operator) -> responses.Response:
+        del asker
+        found = views.refresh(place)
+        wrong = [each for each in found if each.error]
+        if wrong:
+            return frame.done(request, "/", " ".join(f"{each.pull}: {each.error}" for each in wrong), "warn")
+        count = len(found)
+        return frame.done(
+            request, "/", f"Looked into the {'warehouse' if count == 1 else f'warehouses of {count} pulls'}."
+        )
+
+    return made
+
+
+def stream_url(table: standing.Table) -> str:
+    """The page of a stream of a pull."""
+    return f"/streams/{table.flow.partition(':')[2]}/{table.stood.stream}"
+
+
+def run_url(run: str) -> str:
+    """The page of a run."""
+    return f"/runs/{run}"
+
+
+def _freshness(found: views.Overview) -> tables.Table:
+    several = len({each.stood.account for each in found.freshness}) > 1
+    pulls = len({each.flow for each in found.freshness}) > 1
+    columns = [tables.Column("stream", "Stream")]
+    columns += [tables.Column("flow", "Pull", hide=True)] if pulls else []
+    columns += [tables.Column("account", "Account", hide=True)] if several else []
+    columns += [
+        tables.Column("state", "State"),
+        tables.Column("age", "Age of the data"),
+        tables.Column("rows", "Rows", align="right"),
+    ]
+    rows = [
+        tables.Row(
+            {
+                "stream": each.stood.stream,
+                "flow": each.flow.partition(":")[2],
+                "account": each.stood.account,
+                "state": standings.chip(each.state),
+                "age": standings.freshness(each.age, each.bound),
+                "rows": each.stood.rows,
+            },
+            stream_url(each),
+        )
+        for each in found.freshness
+    ]
+    return tables.Table(
+        "freshness",
+        columns,
+        rows,
+        empty=NOTHING,
+        searchable=False,
+        csv=False,
+        caption="Streams, the worst first",
+    )
+
+
+def _flows(found: views.Overview) -> tables.Table:
+    """What runs now, then what comes next."""
+    parts = frame.parts()
+    rows = [
+        tables.Row(
+            {
+                "flow": each.name,
+                "state": parts.chip(each.running.state),
+                "when": "now",
+                "schedule": each.schedule,
+            },
+            run_url(each.running.id),
+        )
+        for each in found.running
+        if each.running is not None
+    ]
+    going = {each.name for each in found.running}
+    rows += [
+        tables.Row(
+            {
+                "flow": each.name,
+                "state": standings.chip(each.state),
+                "when": "as soon as it can" if each.waiting else standings.when(each.next_at),
+                "schedule": each.schedule,
+            },
+            "/runs?" + urllib.parse.urlencode({"flow": each.name}),
+        )
+        for each in found.coming
+        if each.name not in going
+    ]
+    columns = (
+        tables.Column("flow", "Flow"),
+        tables.Column("state", "State"),
+        tables.Column("when", "Runs"),
+        tables.Column("schedule", "Schedule", hide=True),
+    )
+    empty = tables.Empty("Nothing runs by itself.", "Flows without a schedule run when somebody starts them.")
+    return tables.Table(
+        "next", columns, rows, empty=empty, searchable=False, csv=False, caption="What runs now, and next"
+    )
+
+
+def _budgets(found: views.Overview) -> tables.Table:
+    parts = frame.parts()
+    rows = []
+    for each in found.budgets:
+        state = (
+            parts.chip("warn", "Paused")
+            if each.paused
+            else parts.chip("warn", "Slowed")
+            if each.factor < 1
+            else ""
+        )
+        used = f"{each.used:,.1f}"
+        rows.append(
+            tables.Row(
+                {
+                    "connection": f"{each.connection} {each.account}".strip(),
+                    "used": used if each.limit is None else f"{used} of {each.limit:,.1f}",
+                    "free": "no limit" if each.free is None else f"{each.free:,.1f}",
+                    "state": state,
+                },
+                f"/accounts/{each.connection}",
+            )
+        )
+    columns = (
+        tables.Column("connection", "Account"),
+        tables.Column("used", "Used", align="right", hint="Requests a second"),
+        tables.Column("free", "Free", align="right", hint="Requests a second"),
+        tables.Column("state", "State"),
+    )
+    empty = tables.Empty(
+        "No connection yet.", "Add a Stripe account first.", "Add an account", "/accounts/-/add"
+    )
+    return tables.Table(
+        "budgets",
+        columns,
+        rows,
+        empty=empty,
+        searchable=False,
+        csv=False,
+        caption="Requests a second, by account",
+    )
+
+
+def _warehouses(found: views.Overview) -> tables.Table:
+    rows = [
+        tables.Row(
+            {
+                "name": each.warehouse,
+                "type": each.type,
+                "rows": each.rows,
+                "tables": each.tables or None,
+                "bytes": standings.size(each.bytes),
+                "noted": standings.when(each.noted_at),
+            },
+            f"/warehouses/{each.warehouse}",
+        )
+        for each in found.warehouses
+    ]
+    columns = (
+        tables.Column("name", "Warehouse"),
+        tables.Column("type", "Type", hide=True),
+        tables.Column("rows", "Rows", align="right"),
+        tables.Column("tables", "Tables", align="right", hide=True),
+        tables.Column("bytes", "Size", align="right"),
+        tables.Column("noted", "As of", align="right", hide=True),
+    )
+    empty = tables.Empty("No warehouse yet.", "", "Add a warehouse", "/warehouses/-/add")
+    return tables.Table(
+        "warehouses",
+        columns,
+        rows,
+        empty=empty,
+        searchable=False,
+        csv=False,
+        caption="Warehouses and their sizes",
+    )
+
+
+def _steps(found: views.Overview, stripe: object, warehouses: object) -> list[tuple[str, str, bool]]:
+    """The first steps, with where each is done and whether it is; none once something runs."""
+    if found.flows:
+        return []
+    return [
+        ("Connect a Stripe account", "/accounts/-/add", bool(stripe)),
+        ("Add a warehouse", "/warehouses/-/add", bool(warehouses)),
+        ("Choose streams to pull", "/streams/-/add", False),
+    ]

@@ -1,0 +1,119 @@
+"""Every page of the whole application, as an admin comes to it by its links: drawn, reachable, and fit for all.
+
+The application is the demo that the pictures of the documentation are made of.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+import types
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+
+import browsing
+import pytest
+import signing
+from playwright import sync_api
+
+ROOT = Path(__file__).parents[2]
+MOST = 4
+"""Pages of one pattern that are looked at: of hundreds of streams a few tell as much."""
+NO_PAGES = re.compile(r"^/(static|api)/|format=csv|/sign-in\?|^/settings/about/licences")
+"""Addresses that are downloads, or lead elsewhere."""
+ELSEWHERE = re.compile(r"/at-stripe$|/rows$|ask=yes$")
+"""Pages that ask Stripe, each time."""
+ACCESSIBLE = (Path(browsing.__file__).parent / "accessible.js").read_text(encoding="utf-8")
+"""What who reads by ear, or goes by keyboard, would stumble over."""
+
+
+@pytest.fixture(scope="module")
+def screens() -> types.ModuleType:
+    """The module that makes the pictures."""
+    spec = importlib.util.spec_from_file_location("screens", ROOT / "docs" / "screens.py")
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    sys.modules["screens"] = made
+    spec.loader.exec_module(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def site(
+    screens: types.ModuleType, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Where it is served, the secret of an admin's session, and the pages by name."""
+    with pytest.MonkeyPatch.context() as patch:
+        signing.unbundled(patch)
+        with screens.furnished(tmp_path_factory.mktemp("site"), 300) as found:
+            yield found.url, found.secret, screens.pages(found)
+
+
+def visit(page: sync_api.Page, url: str, secret: str) -> None:
+    page.context.add_cookies([{"name": "tidegate", "value": secret, "url": url}])
+
+
+def pattern(path: str) -> str:
+    """What an address has in common with others of its kind: `/streams/*/*?sort`."""
+    parts = urllib.parse.urlsplit(path)
+    steps = parts.path.split("/")
+    fixed = [each if at < 2 or each.startswith("-") else "*" for at, each in enumerate(steps)]
+    names = sorted(urllib.parse.parse_qs(parts.query))
+    return "/".join(fixed) + "?" + "&".join(names)
+
+
+def links(page: sync_api.Page, url: str) -> list[str]:
+    """The addresses of this site that a page leads to."""
+    found: list[str] = page.eval_on_selector_all("a[href]", "all => all.map((each) => each.href)")
+    own = [each.removeprefix(url).partition("#")[0] for each in found if each.startswith(url + "/")]
+    return [each for each in dict.fromkeys(own) if not NO_PAGES.search(each)]
+
+
+def test_every_link_leads_to_a_page_that_is_whole(
+    site: tuple[str, str, dict[str, str]], page: sync_api.Page
+) -> None:
+    """The page fixture fails where the policy is violated or a script does."""
+    url, secret, named = site
+    visit(page, url, secret)
+    waiting, seen, counts, wrong = ["/", *named.values()], set[str](), dict[str, int](), list[str]()
+    while waiting:
+        path = waiting.pop(0)
+        kind = pattern(path)
+        if path in seen or (path not in named.values() and counts.get(kind, 0) >= MOST):
+            continue
+        seen.add(path)
+        counts[kind] = counts.get(kind, 0) + 1
+        if ELSEWHERE.search(path) and counts[kind] > 1:
+            continue
+        answer = page.goto(url + path)
+        assert answer is not None
+        if answer.status != 200:
+            wrong.append(f"{path}: {answer.status}")
+            continue
+        page.wait_for_load_state("load")
+        title = page.title()
+        if not title.endswith(" · Tidegate") or len(title) < 14:
+            wrong.append(f"{path}: the title is {title!r}")
+        wrong += [f"{path}: {each}" for each in page.evaluate(ACCESSIBLE)]
+        waiting += [each for each in links(page, url) if each not in seen]
+    assert not wrong, "\n".join(wrong)
+    assert len(seen) > len(named)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_is_read_well_on_a_telephone(
+    site: tuple[str, str, dict[str, str]], narrow: sync_api.Page, scheme: str
+) -> None:
+    url, secret, named = site
+    visit(narrow, url, secret)
+    narrow.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+    wrong = []
+    for path in named.values():
+        narrow.goto(url + path)
+        narrow.wait_for_load_state("load")
+        wrong += [f"{path} is wider than the window: {each}" for each in browsing.overflow(narrow)]
+        wrong += [f"{path}: {each}" for each in browsing.poor_contrast(narrow)]
+    assert not wrong, "\n".join(wrong)
