@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from tidegate import errors
+from tidegate import views
 from tidegate.cli import connect, output
-from tidegate.store import runs
+from tidegate.engine import place as places
+from tidegate.views import runs
 
 
 def cancel(
@@ -26,10 +28,9 @@ def cancel(
     config_file
         The configuration; tidegate.yaml by default.
     """
-    with connect.opened(config_file) as store:
-        found = connect.run(store, run)
-        if not found.alive:
-            raise errors.ConfigError(f"{found.id} has ended already: {found.state}.")
-        found = runs.cancel(store, found.id, "the command line")
+    file = connect.configuration(config_file)
+    with contextlib.closing(connect.store(file)) as store:
+        place = places.Place(file, store)
+        found = runs.cancel(place, views.person(), runs.meant(store, run))
     output.say(f"{found.id} is cancelled" if not found.alive else f"{found.id} ends within seconds")
     return 0

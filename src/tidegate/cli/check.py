@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from tidegate import config, errors, sources
+from tidegate import config
 from tidegate.cli import connect, output
 from tidegate.pull import permissions, settings
 from tidegate.stripe import client
+from tidegate.views import checks
 from tidegate.warehouse import base
 
 if TYPE_CHECKING:
@@ -71,14 +70,13 @@ def check(
     has_pulls = True
     if to is None and not any((api_key, api_base, streams, account_id)):
         file = connect.configuration(config_file)
+        for part in connect.shadowed(config_file):
+            output.say(f"{part} in the metadata database does not count: the file has a part of that name")
         others = (*file.models, *file.pushes, *file.pipelines)
-        models = _models(file, [name for name in names or file.models if name in file.models])
+        models = checks.models(file, [name for name in names or file.models if name in file.models])
         wanted = [name for name in names or file.pushes if name in file.pushes]
         piped = [name for name in names or file.pipelines if name in file.pipelines]
-        if piped:
-            from tidegate.cli import check_pipelines
-
-            pipelines = check_pipelines.reports(file, piped)
+        pipelines = checks.pipelines(file, piped)
         pulls = [name for name in names if name in file.pulls or name not in others]
         has_pulls = bool(pulls if names else file.pulls or not others)
         if wanted:
@@ -99,39 +97,17 @@ def check(
     stepped = [*models.values(), *pipelines.values()]
     fine = all(step.ok for steps in stepped for step in steps) and all(each.ok for each in pushes)
     for job in jobs:
-        opened = job.open()
-        try:
-            steps = opened.check()
-        finally:
-            opened.close()
-        found = asyncio.run(permissions.check(job.source, job.options))
-        missing = [one for one in found.access if one.status == "no_permission"]
-        broken = [one for one in found.access if one.status == "failed"]
-        fine = fine and all(step.ok for step in steps) and not (missing or broken or found.untold)
-        reports.append(
-            {
-                "pull": job.name,
-                "account": found.account,
-                "mode": found.mode,
-                "events": {"ok": not found.untold, "error": found.untold or None},
-                "streams": [
-                    {
-                        "stream": a.stream,
-                        "permission": a.permission,
-                        "status": a.status,
-                        "error": a.error or None,
-                    }
-                    for a in found.access
-                ],
-                "warehouse": _told(steps),
-            }
-        )
+        steps, found = checks.pull(job)
+        fine = fine and checks.pull_fine(steps, found)
+        reports.append(checks.pull_document(job.name, steps, found))
         if not json:
             _show(job, found, steps)
     if json:
-        told = [{"model": name, "source": _told(steps)} for name, steps in models.items()]
-        shaped = [{"pipeline": name, "steps": _told(steps)} for name, steps in pipelines.items()]
-        ready = [check_pushes.document(each) for each in pushes]
+        told = [{"model": name, "source": checks.steps_document(steps)} for name, steps in models.items()]
+        shaped = [
+            {"pipeline": name, "steps": checks.steps_document(steps)} for name, steps in pipelines.items()
+        ]
+        ready = [checks.push_document(each) for each in pushes]
         output.print_json(
             {"ok": fine, "pulls": reports, "pipelines": shaped, "models": told, "pushes": ready}
         )
@@ -151,47 +127,12 @@ def _key(api_key: str, api_base: str | None, account_id: str | None, *, json: bo
     """What a key may do that nobody has configured yet."""
     from tidegate.cli import check_pushes
 
-    found = check_pushes.key(api_key, api_base, account_id)
+    found = checks.key(api_key, api_base, account_id)
     if json:
-        output.print_json({"ok": True, "key": check_pushes.key_document(found)})
+        output.print_json({"ok": True, "key": checks.key_document(found)})
     else:
         check_pushes.show_key(api_key, found)
     return 0
-
-
-def _models(file: config.Config, names: Sequence[str]) -> dict[str, list[base.Check]]:
-    """What became of each model's steps: those of where it is read from, and its query."""
-    found: dict[str, list[base.Check]] = {}
-    for name in names:
-        model = file.models[name]
-        try:
-            source = sources.of_model(file, name)
-        except errors.TidegateError as error:  # a driver is missing, a certificate cannot be read
-            found[name] = [base.Check("open", False, str(error))]
-            continue
-        with contextlib.closing(source):
-            steps = source.check()
-            if all(step.ok for step in steps):
-                steps.append(_query(source, model))
-        found[name] = steps
-    return found
-
-
-def _query(source: sources.base.Source, model: config.Model) -> base.Check:
-    """Does a model's query have columns, and its key among them?"""
-    try:
-        columns = source.columns(sources.base.asked(model)).names
-    except errors.TidegateError as error:
-        return base.Check("query", False, str(error))
-    for key in model.keys:
-        if key.lower() not in (column.lower() for column in columns):
-            near = output.suggestion(key, columns) or f"; there are {', '.join(columns[:10])}"
-            return base.Check("query", False, f"its key {key} is no column of it{near}")
-    return base.Check("query", True, f"{len(columns)} columns, its key {' and '.join(model.keys)} among them")
-
-
-def _told(steps: Sequence[base.Check]) -> list[dict[str, object]]:
-    return [{"step": step.name, "ok": step.ok, "detail": step.detail} for step in steps]
 
 
 def _show_steps(kind: str, steps: Sequence[base.Check]) -> None:

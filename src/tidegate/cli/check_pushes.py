@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.table import Table
 
-from tidegate import config, errors
-from tidegate.catalog import writes
+from tidegate import config
 from tidegate.cli import connect, output
 from tidegate.engine import place as places
-from tidegate.engine import preparing, readiness
-from tidegate.pull import scope
-from tidegate.store import database
+from tidegate.engine import readiness
 from tidegate.stripe import client
+from tidegate.views import checks
 from tidegate.warehouse import base
 
 SIGNS = {"yes": "[green]✓[/green]", "no": "[red]✗[/red]", "unknown": "?"}
@@ -29,45 +26,7 @@ def reports(file: config.Config, names: Sequence[str], config_file: Path | None)
         store = None
         if connect.has_store(file):
             store = opened.enter_context(contextlib.closing(connect.store(file)))
-        return [_report(file, name, folder, store) for name in names]
-
-
-def _report(
-    file: config.Config, name: str, folder: Path, store: database.Database | None
-) -> readiness.Report:
-    try:
-        job = preparing.job(file, name)
-    except errors.ConfigError as error:  # one that can never work keeps no other from being checked
-        nobody = readiness.Key("", False, False, ())
-        return readiness.Report(name, nobody, (base.Check("configuration", False, str(error)),), ())
-    return asyncio.run(readiness.check(job, folder, store))
-
-
-def key(api_key: str, api_base: str | None, account_id: str | None) -> readiness.Key:
-    """What a key may do with all that can be written."""
-    source = scope.Source(api_key, api_base or client.API_BASE, account_id=account_id)
-    return asyncio.run(readiness.key(source, list(writes.load().values())))
-
-
-def document(found: readiness.Report) -> dict[str, object]:
-    """A report as `--json` prints it."""
-    steps = [{"step": step.name, "ok": step.ok, "detail": step.detail} for step in found.steps]
-    return {
-        "push": found.push,
-        **_whose(found.key),
-        "ok": found.ok,
-        "steps": steps,
-        "without": list(found.without),
-    }
-
-
-def key_document(found: readiness.Key) -> dict[str, object]:
-    """A key as `--json` prints it."""
-    rights = [
-        {"kind": each.kind, "object": each.object, "status": each.status, "permission": each.permission}
-        for each in found.rights
-    ]
-    return {**_whose(found), "restricted": found.restricted, "rights": rights}
+        return [checks.push(file, name, folder, store) for name in names]
 
 
 def show(found: readiness.Report) -> None:
@@ -123,10 +82,6 @@ def _where(*, live: bool) -> None:
     part = "" if live else "test/"
     address = f"https://dashboard.stripe.com/{part}apikeys"
     output.console().print(f"  Permissions of a restricted key: {address}, Edit key.")
-
-
-def _whose(found: readiness.Key) -> dict[str, object]:
-    return {"account": found.account, "mode": "live" if found.livemode else "test"}
 
 
 def _sign(step: base.Check) -> str:

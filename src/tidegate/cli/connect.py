@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
 
-import pydantic
-
 from tidegate import catalog, config, errors
 from tidegate.cli import output
-from tidegate.config import document, flows, values
+from tidegate.config import problems
+from tidegate.engine import configuration as configuring
+from tidegate.engine import live
+from tidegate.engine import place as places
 from tidegate.pull import settings
-from tidegate.store import database, runs, secrets
+from tidegate.store import database
+
+WAIT = 5.0
+"""Seconds for which a metadata database that does not answer is waited for."""
 
 
 class Flags(TypedDict, total=False):
@@ -29,61 +33,45 @@ class Flags(TypedDict, total=False):
     rate_limit: str | None
 
 
-def configuration(config_file: Path | None) -> config.Config:
-    """The configuration that a command was given, or the one in this folder.
+def configuration(config_file: Path | None, *, missing: bool = False) -> config.Config:
+    """The configuration that a command was given, or the one in this folder, and what the metadata database adds.
 
-    The metadata database is opened where it names a `${secret:NAME}`, and not before.
+    None is made for a look. Where it cannot be reached that is said, and the file alone counts. `missing` says that
+    nothing at all needs to be configured yet.
     """
-    with contextlib.ExitStack() as opened:
-        return config.load(config_file or config.DEFAULT_FILE, secret=_secret_of(config_file, opened))
+    url = database_url(config_file)
+    with contextlib.ExitStack() as stack:
+        store: database.Database | None = None
+        if configuring.exists(url):
+            try:
+                store = stack.enter_context(contextlib.closing(database.open_database(url, wait=WAIT)))
+            except errors.TidegateError as error:
+                output.say(f"{error} What was configured there is left out.")
+        if store is not None:
+            return configuring.load(config_file, store, missing=missing).config
+    return config.load(config_file or config.DEFAULT_FILE, secret=_unknown, missing=missing)
+
+
+def shadowed(config_file: Path | None) -> list[str]:
+    """What the metadata database configures in vain, since the file has a part of its name: `pulls.everything`."""
+    url = database_url(config_file)
+    if not configuring.exists(url):
+        return []
+    try:
+        with contextlib.closing(database.open_database(url, wait=WAIT)) as found:
+            hidden = configuring.load(config_file, found).shadowed
+    except errors.StoreError:
+        return []  # whoever reads the configuration says so
+    return [problems.dotted(each.place) for each in hidden]
 
 
 def database_url(config_file: Path | None) -> str:
     """The metadata database of a configuration of which nothing else is read: it may need secrets yet to be set."""
-
-    def none(_: str) -> str:
-        raise errors.ConfigError(
-            "this is where secrets are kept, and cannot be one itself; use ${NAME} from the environment or "
-            "${file:/path}"
-        )
-
-    file = config_file or Path(config.DEFAULT_FILE)
-    doc = document.read(file, secret=none)
-    place = ("database",)
-    for at, what in doc.problems:
-        if at == place:
-            raise errors.ConfigError(f"{doc.where(place)}: database: {what}")
-    written = doc.data.get("database") if isinstance(doc.data, dict) else None
-    adapter: pydantic.TypeAdapter[pydantic.SecretStr] = pydantic.TypeAdapter(flows.DatabaseUrl)
-    try:
-        url = adapter.validate_python(
-            "sqlite:///tidegate.db" if written is None else written,
-            context=values.Context(file.absolute().parent),
-        )
-    except pydantic.ValidationError as error:
-        why = error.errors(include_input=False)[0]["msg"].removeprefix("Value error, ")
-        raise errors.ConfigError(f"{doc.where(place)}: database: {why}") from None
-    return url.get_secret_value()
+    return configuring.database_url(config_file)
 
 
-def _secret_of(config_file: Path | None, opened: contextlib.ExitStack) -> Callable[[str], str]:
-    """What answers for a secret's name; the database that it opens for the first one is closed with the stack."""
-    vaults: list[secrets.Vault] = []
-
-    def secret(name: str) -> str:
-        unknown = errors.ConfigError(f"there is no secret {name!r}; `tidegate secret set` keeps one")
-        if not vaults:
-            url = database_url(config_file)
-            if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
-                raise unknown  # and no database is made for a look
-            store = opened.enter_context(contextlib.closing(database.open_database(url)))
-            vaults.append(secrets.vault(store))
-        found = vaults[0].get(name)
-        if found is None:
-            raise unknown
-        return found
-
-    return secret
+def _unknown(name: str) -> str:
+    raise errors.ConfigError(f"there is no secret {name!r}; `tidegate secret set` keeps one")
 
 
 def store(file: config.Config) -> database.Database:
@@ -100,18 +88,17 @@ def opened(config_file: Path | None) -> Iterator[database.Database]:
 
 def has_store(file: config.Config) -> bool:
     """Is there a metadata database: a server's address, or a file that somebody has made?"""
-    scheme, _, rest = file.database.get_secret_value().partition(":///")
-    return scheme != "sqlite" or Path(rest).exists()
+    return configuring.exists(file.database.get_secret_value())
 
 
-def run(store: database.Database, name: str) -> runs.Run:
-    """A run by its id or the beginning of it; `last` is the newest."""
-    if name != "last":
-        return runs.get(store, name)
-    newest = runs.listed(store, limit=1)
-    if not newest:
-        raise errors.ConfigError("there are no runs yet; `tidegate run` schedules them")
-    return newest[0]
+@contextlib.contextmanager
+def place(config_file: Path | None, *, mending: bool = False) -> Iterator[places.Place]:
+    """The configuration and the metadata database as something that can be changed, closed in the end.
+
+    With `mending`, also where the configuration is not valid as it is.
+    """
+    with contextlib.closing(database.open_database(database_url(config_file))) as opened:
+        yield places.Place(live.Live(config_file, opened, mending=mending), opened)
 
 
 def jobs(

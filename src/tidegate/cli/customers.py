@@ -15,6 +15,7 @@ from cyclopts import Parameter
 
 from tidegate import config, errors
 from tidegate.cli import asking, connect, output, profiles
+from tidegate.views import saying
 
 if TYPE_CHECKING:
     from tidegate.customers import decisions
@@ -214,7 +215,7 @@ def _question(
         )
     if action == "split":
         going = modelling.leaving(file, of, ids[0], records)
-        return f"This makes a customer of its own of {profiles.few(going)}, whom identifiers link to nobody."
+        return f"This makes a customer of its own of {saying.few(going)}, whom identifiers link to nobody."
     first, last = modelling.meant(file, of, ids)
     both = f"{profiles.party(first)} and {profiles.party(last)}"
     return f"This makes one customer of {both}." if action == "merge" else f"This keeps apart {both}."

@@ -14,12 +14,9 @@ from cyclopts import Parameter
 from tidegate import config, errors
 from tidegate.cli import connect, output, pushing
 from tidegate.store import database, holds, links
+from tidegate.views import issues as views
 
 SHOWN = 100
-PAGE = 1_000
-"""Rows that are read at a time where all are decided on."""
-FIRST, LAST = "oldest", "newest"
-SIDES = ("warehouse", "stripe")
 
 
 def inbox(
@@ -69,19 +66,21 @@ def inbox(
     """
     decision = _decision(push, key, retry=retry, skip=skip, choose=choose, every=all)
     if choose is not None and all:
-        _for_all(choose, kind or ())
+        views.for_all(choose, kind or ())
     file = connect.configuration(config_file)
     if push is not None and push not in file.pushes:
         known = ", ".join(file.pushes) or "none"
         raise errors.ConfigError(f"there is no push {push!r} in the configuration; it has {known}")
     with contextlib.closing(connect.store(file)) as store:
         if all and push is not None:
-            told = _decide_all(store, push, kind or (), decision, choose or "")
+            told = views.all_decided(store, push, kind or (), decision, choose or "")
             if json:
                 output.print_json(told)
             else:
                 others = f"; {told['left']:,} are of another kind, or decided already" if told["left"] else ""
-                output.say(f"{push}: {output.counted(told['decided'], 'row')}: {WORDS[decision]}{others}")
+                output.say(
+                    f"{push}: {output.counted(told['decided'], 'row')}: {views.WORDS[decision]}{others}"
+                )
             return 0
         if push is not None and key is not None:
             return _one(file, store, config_file, push, key, decision, choose or "", json=json)
@@ -100,32 +99,6 @@ def inbox(
             if following:
                 output.say(f"there are more: --after {following}")
     return 0
-
-
-WORDS = {
-    "waiting": "tried again by the next run",
-    "skipped": "left as it is until it changes",
-    "chosen": "the next run does what you chose",
-    "held": "held until it changes, or somebody decides",
-}
-NEXT: Mapping[holds.Kind, str] = {
-    "invalid": "correct the row or the mapping; it is looked at again by each run",
-    "doubled": "give each row a key and a match of its own",
-    "refused": "correct the row or the mapping, or --retry when the reason is gone at Stripe",
-    "ambiguous": "--choose ID, oldest or newest says which object it is, --choose create makes a new one; "
-    "`on_many` in the configuration decides for all",
-    "shared": "correct the key or the match of one of the rows, or --skip it",
-    "claimed": "correct the match of one of the rows, or --skip it",
-    "conflict": "--choose warehouse or --choose stripe says whose value counts",
-    "immutable": "put the old value back, have `on_immutable: replace` make another object, or --skip it",
-    "gone": "--choose create makes it anew, --choose ID takes another one, --skip leaves it",
-    "unknown": "look for it in Stripe's dashboard; --choose ID says which object it is, --choose create that "
-    "it was not made",
-    "undone": "--retry writes it again",
-    "watched": "nothing: it is left out of a few runs, and then written once more",
-    "looping": "correct the model so that it settles, then --retry",
-}
-"""What a person can do about each kind."""
 
 
 def _decision(
@@ -149,58 +122,6 @@ def _decision(
     return decisions[0] if decisions else "held"
 
 
-def _for_all(choose: str, kinds: Sequence[holds.Kind]) -> None:
-    """Raises ConfigError for what cannot be chosen for many rows."""
-    if choose not in (FIRST, LAST, holds.CREATE, *SIDES):
-        raise errors.ConfigError(
-            f"{choose} is one object, and not that of every row; choose {FIRST}, {LAST}, {holds.CREATE}, "
-            f"{' or '.join(SIDES)} for all of them"
-        )
-    if not kinds:
-        raise errors.ConfigError("say for which rows that is chosen: --kind ambiguous, gone or conflict")
-
-
-def _decide_all(
-    store: database.Database, push: str, kinds: Sequence[holds.Kind], decision: holds.State, choice: str
-) -> dict[str, int]:
-    """Decide on all rows that can be; says on how many, and how many are left as they are."""
-    decided, left = 0, 0
-    after: holds.Hold | None = None
-    while page := holds.listed(store, push, kinds=kinds, limit=PAGE, after=after):
-        after = page[-1]
-        for each in page:
-            meant = _meant(each, choice)
-            if each.state in ("skipped", "chosen") or (decision == "chosen" and not meant):
-                left += 1
-                continue
-            with contextlib.suppress(errors.ConfigError):  # it was written meanwhile
-                _decide(store, each, decision, meant)
-                decided += 1
-    return {"decided": decided, "left": left}
-
-
-def _meant(hold: holds.Hold, choice: str) -> str:
-    """What a choice is for a row; nothing where it is none."""
-    if choice in (FIRST, LAST):
-        several = hold.kind == "ambiguous" and hold.candidates
-        return "" if not several else hold.candidates[0 if choice == FIRST else -1]
-    if choice in SIDES:
-        return choice if hold.kind == "conflict" else ""
-    if choice == holds.CREATE:
-        return choice if hold.kind in holds.NEW else ""
-    return choice if hold.kind in holds.CHOOSABLE else ""
-
-
-def _decide(store: database.Database, hold: holds.Hold, decision: holds.State, choice: str) -> holds.Hold:
-    match decision:
-        case "waiting":
-            return holds.retry(store, hold.push, hold.key)
-        case "skipped":
-            return holds.skip(store, hold.push, hold.key)
-        case _:
-            return holds.choose(store, hold.push, hold.key, choice)
-
-
 def _one(
     file: config.Config,
     store: database.Database,
@@ -220,15 +141,15 @@ def _one(
             f"`tidegate record {push} {key}` shows what became of it"
         )
     if decision != "held":
-        if decision == "chosen" and not _meant(hold, choice):
+        if decision == "chosen" and not views.meant(hold, choice):
             raise errors.ConfigError(
-                f"{choice} is nothing that can be chosen for {key}, which is {hold.kind}: {NEXT[hold.kind]}"
+                f"{choice} is nothing that can be chosen for {key}, which is {hold.kind}: {views.NEXT[hold.kind]}"
             )
-        hold = _decide(store, hold, decision, _meant(hold, choice))
+        hold = views.decided(store, hold, decision, views.meant(hold, choice))
     if json:
         output.print_json({"holds": [dataclasses.asdict(hold)]})
     elif decision != "held":
-        output.say(f"{key} of {push}: {WORDS[hold.state]}")
+        output.say(f"{key} of {push}: {views.WORDS[hold.state]}")
     else:
         _list(file, store, config_file, [hold], {})
     return 0
@@ -259,9 +180,7 @@ def _placed(after: str | None) -> holds.Hold | None:
     with contextlib.suppress(ValueError):
         if key:
             place = float(at)
-            return holds.Hold(
-                push, key, "invalid", "held", "", "", "", "", "", (), "", "", 0, place, place, None
-            )
+            return holds.at(place, push, key)
     raise errors.ConfigError(f"{after!r} is no place in a list; give --after as the page before said it")
 
 
@@ -296,7 +215,7 @@ def _list(
             table.add_row(Text(each.key), what, since, Text("\n".join([each.text, *known.get(each.key, ())])))
         screen.print(table)
     for kind in dict.fromkeys(each.kind for each in sorted(page, key=lambda each: each.kind)):
-        screen.print(f"{kind}: {NEXT[kind]}.", markup=False)
+        screen.print(f"{kind}: {views.NEXT[kind]}.", markup=False)
 
 
 def _state(hold: holds.Hold) -> str:
@@ -316,20 +235,13 @@ def _objects(
 
     As the last run of the push left them, on this machine; only their ids where that is not to be had.
     """
-    from tidegate.engine import mirrors, preparing
-
     linked = links.find(store, push, [each.key for each in page])
     named: dict[str, list[str]] = {}
     for each in page:
         own = [linked[each.key].target] if each.key in linked else []
-        named[each.key] = [id for id in each.candidates if id not in SIDES] or own
+        named[each.key] = [id for id in each.candidates if id not in views.SIDES] or own
     wanted = [id for ids in named.values() for id in ids]
-    found: Mapping[str, Mapping[str, object]] = {}
-    if wanted and push in file.pushes:
-        with contextlib.suppress(errors.TidegateError):
-            job = preparing.job(file, push)
-            state = pushing.folder(config_file)
-            found = mirrors.glimpse(state, job.push.connection, job.source, job.of, wanted)
+    found = views.objects(file, pushing.folder(config_file), push, wanted)
     texts = {each.key: each.text for each in page}
     return {
         key: [f"  {_told(id, found.get(id))}" for id in ids if id in found or id not in texts[key]]

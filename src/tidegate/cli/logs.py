@@ -15,6 +15,7 @@ from tidegate.cli import connect, output
 from tidegate.engine import recorder
 from tidegate.store import database, reports, runs
 from tidegate.store import logs as stored
+from tidegate.views import runs as views
 
 PAUSE = 1.0
 """Seconds between two looks with --follow."""
@@ -41,7 +42,7 @@ def logs(
         Print the run, its lines and its loading report as one JSON object, last on stdout.
     """
     with connect.opened(config_file) as store:
-        found = connect.run(store, run)
+        found = views.meant(store, run)
         lines, seen = _new(store, found.id, {})
         if json and not follow:
             report = reports.read(store, found.id)

@@ -105,7 +105,7 @@ def pipeline(
         case "failures":
             return _failures(file, name, limit, json)
         case "retry":
-            return _retry(file, name)
+            return _retry(file, name, config_file)
         case "versions":
             return versions.listed(file, name, diff, as_json=json)
         case "restore":
@@ -266,18 +266,12 @@ def _failures(file: config.Config, name: str, limit: int, as_json: bool) -> int:
     return 0
 
 
-def _retry(file: config.Config, name: str) -> int:
-    from tidegate.customers import records
-    from tidegate.engine import piping
-    from tidegate.warehouse import scripts
+def _retry(file: config.Config, name: str, config_file: Path | None) -> int:
+    from tidegate import views
+    from tidegate.views import pipelines
 
-    with contextlib.closing(connect.store(file)), piping.modelled(file, piping.model(file, name)) as model:
-        warehouse = model.warehouse
-        if not isinstance(warehouse, scripts.Scripted):
-            raise errors.ConfigError(
-                f"a warehouse of the type {warehouse.kind} cannot hold the customer model"
-            )
-        count = warehouse.scripted(lambda script: records.again(script, model.names, name))
+    with noting.placed(file, config_file) as place:
+        count = pipelines.retry(place, views.person(), name)
     output.say(f"{output.counted(count, 'row')} of {name} will be read again by its next run")
     return 0
 

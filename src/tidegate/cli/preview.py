@@ -11,28 +11,11 @@ from cyclopts import Parameter
 
 from tidegate import errors
 from tidegate.cli import connect, output
-from tidegate.pull import look, scope, settings
+from tidegate.pull import look, scope
+from tidegate.views import streams
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-CELL = 40
-"""Characters of a value that a table shows."""
-COLUMNS = 7
-"""Columns that a table shows when none were asked for."""
-TELLING = (
-    "id",
-    "created",
-    "amount",
-    "total",
-    "currency",
-    "status",
-    "name",
-    "email",
-    "description",
-    "customer",
-)
-"""What people look for first."""
 
 
 def preview(
@@ -67,7 +50,7 @@ def preview(
     json
         Print one JSON object per row, with every column.
     """
-    if not 1 <= limit <= 100:
+    if not 1 <= limit <= streams.NEWEST:
         raise errors.ConfigError(f"--limit {limit} is not possible; Stripe shows 1 to 100 rows at a time")
     source = _source(config_file, connection, api_key, api_base)
     rows = asyncio.run(look.newest(source, stream, limit))
@@ -85,7 +68,7 @@ def preview(
             raise errors.ConfigError(
                 f"{stream} has no column {name}{near or f'; `tidegate schema {stream}`'}"
             )
-    _table(rows, wanted or _telling(rows), asked=bool(wanted))
+    _table(rows, wanted or streams.telling(rows), asked=bool(wanted))
     return 0
 
 
@@ -94,28 +77,7 @@ def _source(
 ) -> scope.Source:
     if api_key is not None and config_file is None and connection is None:
         return scope.Source(api_key, api_base) if api_base else scope.Source(api_key)
-    file = connect.configuration(config_file)
-    names = list(file.stripe)
-    if connection is None and len(names) != 1:
-        raise errors.ConfigError(
-            f"say which connection with --connection: {', '.join(names) or 'there is none'}"
-        )
-    name = connection or names[0]
-    if name not in file.stripe:
-        raise errors.ConfigError(f"there is no connection {name!r}; the configuration has {', '.join(names)}")
-    return settings.source(file.stripe[name])
-
-
-def _telling(rows: list[dict[str, object]]) -> list[str]:
-    """The columns that say most in little room: what people look for, then whatever is filled and short."""
-    filled = [
-        name
-        for name in rows[0]
-        if not name.startswith("_") and any(row[name] is not None for row in rows) and name != "object"
-    ]
-    short = [name for name in filled if max(len(str(row[name])) for row in rows) <= CELL]
-    known = [name for name in TELLING if name in filled]
-    return [*dict.fromkeys([*known, *short])][:COLUMNS]
+    return streams.source(connect.configuration(config_file), connection)[1]
 
 
 def _table(rows: list[dict[str, object]], columns: list[str], *, asked: bool) -> None:
@@ -147,4 +109,4 @@ def _cell(value: object) -> str:
     if isinstance(value, dt.datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
     text = str(value)
-    return text if len(text) <= CELL else text[: CELL - 1] + "…"
+    return text if len(text) <= streams.CELL else text[: streams.CELL - 1] + "…"

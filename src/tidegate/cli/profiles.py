@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tidegate.cli import output
+from tidegate.views import saying
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from tidegate.customers import decisions, finding, identity, parties, preview
     from tidegate.customers import why as reasons
 
-FEW = 5
-"""Records that a sentence names."""
 USES = {
     "links": "",
     "alone": "",
@@ -136,34 +135,32 @@ def previewed(found: preview.Preview, identifiers: Sequence[str], most: int, *, 
     ]
     lines += _section(
         "would be merged:",
-        (f"{', '.join(each.profiles)}: {few(each.first, each.records)}" for each in found.merged),
+        (f"{', '.join(each.profiles)}: {saying.few(each.first, each.records)}" for each in found.merged),
     )
     lines += _section(
         "would come apart:",
         (
-            f"{each.profile}: {' | '.join(few(part.first, part.records) for part in each.parts)}"
+            f"{each.profile}: {' | '.join(saying.few(part.first, part.records) for part in each.parts)}"
             for each in found.parted
         ),
     )
     lines += _section(
         "the largest customers:",
-        (f"{counted(each.records, 'record')}: {few(each.first, each.records)}" for each in found.largest),
+        (
+            f"{counted(each.records, 'record')}: {saying.few(each.first, each.records)}"
+            for each in found.largest
+        ),
     )
-    lines += _section("not used:", map(_held, found.held))
+    lines += _section("not used:", map(saying.held, found.held))
     print("\n".join(lines), flush=True)
     return 0
 
 
 def sentence(each: decisions.Decision) -> str:
     """A decision in words: what, about whom, who, when, why."""
-    what = {
-        "together": f"{each.record} and {each.other} are merged by hand",
-        "apart": f"{each.record} was taken away from {each.other}",
-        "alone": f"{each.record} stands alone",
-    }[each.kind]
-    by = f" by {each.decided_by}" if each.decided_by else ""
     note = f": {each.note}" if each.note else ""
-    return f"{each.decision}  {what}, {_day(each.decided_at)}{by}{note}"
+    by = f" by {each.decided_by}" if each.decided_by else ""
+    return f"{each.decision}  {saying.what(each)}, {_day(each.decided_at)}{by}{note}"
 
 
 def noted(each: decisions.Decision, *, is_withdrawn: bool) -> str:
@@ -180,13 +177,7 @@ def resolved(came: identity.Resolved) -> str:
 
 def party(found: parties.Party) -> str:
     """Whom somebody means, with what belongs to them."""
-    return f"{found.asked} ({found.profile}: {few(found.records)})"
-
-
-def few(records: Sequence[str], every: int = 0) -> str:
-    """Some records by their keys, and how many more there are."""
-    more = max(every, len(records)) - len(records[:FEW])
-    return ", ".join(records[:FEW]) + (f" and {more:,} more" if more else "")
+    return f"{found.asked} ({found.profile}: {saying.few(found.records)})"
 
 
 def _reason(reason: reasons.Reason, known: Mapping[str, decisions.Decision]) -> str:
@@ -201,15 +192,6 @@ def _reason(reason: reasons.Reason, known: Mapping[str, decisions.Decision]) -> 
             return f"{both}, but {large}" if both else large
         case "nothing":
             return "no value of an identifier links them, directly or through others"
-
-
-def _held(each: identity.Held) -> str:
-    cause = {
-        "shared": f"{output.counted(each.clusters, 'value')} that too many records have",
-        "size": f"{output.counted(each.clusters, 'customer')} that would be too large",
-        "apart": "what would join records that somebody took apart",
-    }[each.cause]
-    return f"{each.identifier}: {cause} ({output.counted(each.records, 'record')})"
 
 
 def _section(title: str, lines: Iterable[str]) -> list[str]:

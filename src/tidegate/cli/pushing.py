@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
-import os
 import sys
 from collections.abc import Awaitable, Iterator, Mapping
 from pathlib import Path
@@ -17,8 +15,9 @@ from tidegate.cli import connect, meters, noting, output, signals
 from tidegate.engine import place as places
 from tidegate.engine import preparing, pushes, recorder
 from tidegate.engine import pushing as engine
-from tidegate.push import compare, plan
+from tidegate.push import plan
 from tidegate.store import runs
+from tidegate.views import pushes as views
 
 SHOWN = 20
 """Rows of a plan that are shown of each kind."""
@@ -138,7 +137,7 @@ def show(found: plan.Plan, rows: pushes.Rows, *, everything: bool = False, appro
         if number:
             counts.add_row(name, f"{number:,}")
     screen.print(counts)
-    for sentence in keys(found):
+    for sentence in views.keys(found):
         screen.print(sentence, markup=False)
     for verdict, title in TITLES.items():
         some = rows(verdict)
@@ -184,7 +183,7 @@ TITLES: Mapping[plan.Verdict, str] = {
 def lines(entry: plan.Entry) -> Iterator[tuple[str, ...]]:
     """The lines of a table that tell of a row: of a write each field, of the others why."""
     if entry.verdict not in plan.WRITES:
-        yield entry.key, why(entry)
+        yield entry.key, views.why(entry)
         return
     target = entry.target or "new"
     if not entry.changes:
@@ -196,28 +195,10 @@ def lines(entry: plan.Entry) -> Iterator[tuple[str, ...]]:
         yield "", "", "", "", entry.text
 
 
-def why(entry: plan.Entry) -> str:
-    """Why a row is not written, and of which of its fields, said once."""
-    if not entry.field or not entry.text:
-        return entry.field or entry.text
-    named = entry.text.startswith((f"{entry.field} ", f"{entry.field}:"))
-    return entry.text if named else f"{entry.field}: {entry.text}"
-
-
 def cut(value: str | None) -> str:
     """A value as it is shown."""
     value = value or "(empty)"
     return value if len(value) <= WIDE else f"{value[: WIDE - 1]}…"
-
-
-def keys(found: plan.Plan) -> Iterator[str]:
-    """Which rows of a model cannot be told apart, as far as they can be named."""
-    if found.doubles:
-        more = found.doubles - len(found.doubled)
-        others = f", and {more:,} more" if more else ""
-        yield f"keys that stand on several rows: {', '.join(found.doubled)}{others}"
-    if found.keyless:
-        yield f"{output.counted(found.keyless, 'row')} {'has' if found.keyless == 1 else 'have'} no usable key"
 
 
 def _counted(counts: plan.Counts) -> dict[str, int]:
@@ -232,88 +213,3 @@ def _counted(counts: plan.Counts) -> dict[str, int]:
         "in quarantine": counts.quarantined,
         "invalid": counts.invalid,
     }
-
-
-def effort(found: plan.Plan, limit: int | None = None) -> str:
-    """What a plan takes, in a sentence."""
-    writes = found.counts.created + found.counts.updated + found.counts.removed
-    if not writes:
-        return "Nothing is to be written."
-    if limit is not None and limit < writes:
-        planned = "1 write is" if writes == 1 else f"{writes:,} writes are"
-        return f"{planned} planned; {limit:,} of them now (--limit {limit})."
-    seconds = max(1, round(found.seconds))
-    spent = (
-        f"{seconds} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.1f} h"
-    )
-    requests = output.counted(found.requests, "request")
-    return f"{output.counted(writes, 'write')}, {requests}, about {spent}."
-
-
-def figures(result: pushes.Result, *, left: str = "left") -> dict[str, int]:
-    """What came of the rows of a push, each row once; `left` names those that could have been written."""
-    counts = result.counts
-    return {
-        "created": counts.created,
-        "updated": counts.updated,
-        "removed": counts.removed,
-        "unchanged": counts.unchanged,
-        "filtered out": counts.filtered,
-        "unmatched": counts.unmatched,
-        left: result.left,
-        "held": counts.held - result.left,
-        "in quarantine": counts.quarantined,
-        "invalid": counts.invalid,
-        "failed": result.failed,
-        "unknown": result.unknown,
-    }
-
-
-def summed(figures: Mapping[str, int], requests: int) -> str:
-    """What came of rows, without what came of none, and the requests: `1 created, 2 held; 3 requests`."""
-    parts = ", ".join(f"{number:,} {what}" for what, number in figures.items() if number)
-    spent = f"; {output.counted(requests, 'request')}" if requests else ""
-    return f"{parts or 'no rows'}{spent}"
-
-
-def save(path: Path, found: plan.Plan, rows: pushes.Rows) -> None:
-    """Write a plan to a file, whole or not at all; only its owner may read it."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
-    try:
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
-            out.writelines(plan.document(found, rows()))
-        draft.replace(path)
-    except OSError as error:
-        raise errors.ConfigError(f"{path} cannot be written: {error.strerror}; give another --out") from None
-
-
-def read(path: Path, name: str) -> dict[str, plan.Entry]:
-    """The writes of a plan that was written to a file, by the key of their rows."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        told, rows = found["push"], found["rows"]
-        entries = {row["key"]: _entry(row) for row in rows if row["verdict"] in plan.WRITES}
-    except OSError as error:
-        raise errors.ConfigError(
-            f"{path} cannot be read: {error.strerror}; `tidegate plan {name} --out FILE` writes one."
-        ) from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise errors.ConfigError(
-            f"{path} is no plan; `tidegate plan {name} --out FILE` writes one."
-        ) from None
-    if told != name:
-        raise errors.ConfigError(f"{path} is a plan of the push {told}, not of {name}")
-    return entries
-
-
-def _entry(row: Mapping[str, object]) -> plan.Entry:
-    told = dict(row)
-    changes = told.pop("changes", {})
-    assert isinstance(changes, dict)
-    told["changes"] = {path: compare.Change(*pair) for path, pair in changes.items()}
-    told["candidates"] = tuple(told.get("candidates", ()))  # type: ignore[arg-type]  # JSON
-    return plan.Entry(**told)  # type: ignore[arg-type]  # JSON

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import signal
 import threading
 from collections.abc import Iterator
@@ -13,11 +14,13 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from tidegate import config, errors
-from tidegate.cli import connect, lean, output
-from tidegate.engine import alerts, flows, journal, pool, schedules
+from tidegate.cli import connect, lean, output, serving
+from tidegate.config import server as settings
+from tidegate.engine import alerts, journal, pool, schedules
 from tidegate.engine import place as places
-from tidegate.server import app, metrics
-from tidegate.store import database
+from tidegate.server import desk as desks
+from tidegate.server import shield, signing
+from tidegate.store import database, membership, people
 from tidegate.stripe import purse
 
 
@@ -25,24 +28,30 @@ def run(
     *,
     config_file: Annotated[Path | None, Parameter(name=["--config", "-c"])] = None,
     host: str = "127.0.0.1",
-    port: int = 8080,
+    port: int = 8484,
+    behind_proxy: Annotated[list[str] | None, Parameter(negative=())] = None,
     at_once: int = pool.SIZE,
     log: Literal["auto", "text", "json"] = "auto",
 ) -> int:
     """Run all flows by their schedules, until stopped.
 
     Pulls and pushes that are due run, continuous pulls go on, what Stripe delivers is
-    applied at once. SIGTERM and Ctrl-C end it: what was read is committed, what was
-    written is noted, and the next start goes on from there.
+    applied at once. Its pages are at the address that it prints; the first start
+    prints a link as well, which makes you the admin. SIGTERM and Ctrl-C end it: what
+    was read is committed, what was written is noted, and the next start goes on from
+    there.
 
     Parameters
     ----------
     config_file
         The configuration; tidegate.yaml by default.
     host
-        Where webhooks, health and metrics are served; 0.0.0.0 for other machines.
+        Where pages, API, webhooks, health and metrics are served; 0.0.0.0 for other machines.
     port
         The port of that.
+    behind_proxy
+        The address, or the network, of a proxy whose X-Forwarded-For and X-Forwarded-Proto are believed; may be
+        given several times.
     at_once
         How many runs may go on at the same time, besides the continuous ones.
     log
@@ -51,22 +60,47 @@ def run(
     lean.few_arenas()
     lean.prompt()
     journal.begin(log)
-    file = connect.configuration(config_file)
-    with contextlib.closing(connect.store(file)) as store, budget(file) as shared:
-        place = places.Place(file, store, purse=shared, folder=places.state(config_file))
+    proxies = [_network(each) for each in behind_proxy or ()]
+    with connect.place(config_file) as opened, budget(opened.file) as shared:
+        place = dataclasses.replace(opened, purse=shared, folder=places.state(config_file))
         obey(place.stopping)
-        for flow in flows.flows(file).values():
+        for flow in place.flows.values():
             output.say(f"{flow.name}: {schedules.words(flow.schedule)}")
-        with app.serving(file, place.arrivals, host=host, port=port, more=[metrics.router(store)]) as url:
+        with serving.serving(place, host=host, port=port, proxies=proxies) as (url, desk):
             output.say(f"serving {url}")
+            welcome(desk, url)
             alerting(place)
             lean.tidying(place.stopping)
-            if store.kind == "postgres":
+            if place.store.kind == "postgres":
                 distributed().serve(place, size=at_once)
             else:
                 pool.serve(place, size=at_once)
     output.say("stopped; everything that was read is committed")
     return 0
+
+
+def welcome(desk: desks.Desk, url: str) -> None:
+    """Where nobody may sign in as an admin yet, print a link that makes one, once."""
+    store = desk.place.store
+    reached = desk.site.public_url or url
+    if desk.host not in shield.LOOPBACK and not reached.startswith("https://"):
+        output.say(
+            f"{desk.host} can be reached without TLS: put a proxy with a certificate in front of it, and write its "
+            "address as `public_url` under `server:`"
+        )
+    if not people.has_admin(store):
+        link = membership.first_link(store, "tidegate run")
+        wildcard = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(desk.host)
+        shown = reached if wildcard is None else reached.replace(f"//{desk.host}:", f"//{wildcard}:")
+        output.say("nobody can sign in yet; this link makes the first admin, once, within an hour:")
+        output.say(f"{shown}{signing.ENTER}{link}")
+
+
+def _network(text: str) -> str:
+    try:
+        return settings.network(text)
+    except ValueError as error:
+        raise errors.ConfigError(f"--behind-proxy: {error}") from None
 
 
 @contextlib.contextmanager
@@ -83,7 +117,7 @@ def budget(file: config.Config) -> Iterator[purse.Purse]:
 
 def alerting(place: places.Place) -> None:
     """Tell people, from a thread of its own, what needs one."""
-    told = [place.store, place.file, place.stopping]
+    told = [place.store, lambda: place.file, place.stopping]
     threading.Thread(target=alerts.serve, args=told, name="alerts", daemon=True).start()
 
 

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from tidegate.cli import connect, output, progress
-from tidegate.engine import flows
+from tidegate.engine import place as places
+from tidegate.store import history
 from tidegate.store import runs as stored
+from tidegate.views import flows
+from tidegate.views import runs as views
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -46,10 +49,11 @@ def runs(
         Print a JSON object, last on stdout.
     """
     file = connect.configuration(config_file)
-    name = None if flow is None else flows.named(flows.flows(file), flow).name
     states = ("partial", "failed", "interrupted") if failed else ()
     with contextlib.closing(connect.store(file)) as store:
-        found = stored.listed(store, flow=name, states=states, limit=limit)
+        place = places.Place(file, store)
+        name = None if flow is None else flows.named(place, flow).name
+        found = list(views.page(place, history.Filter(name, states=states), limit=limit).runs)
         now = store.now()
     if json:
         output.print_json({"runs": [dataclasses.asdict(run) for run in found]})
@@ -80,16 +84,14 @@ def _table(found: list[stored.Run], now: float, whole: bool) -> Table:
         table.add_column("", overflow="fold")
     for run in found:
         began = run.started_at or run.queued_at
-        took = (run.finished_at or now) - run.started_at if run.started_at is not None else None
-        so_far = run.progress.get("written", run.progress.get("rows"))
-        rows = run.totals.get("written", so_far)
+        took, rows = views.took(run, now), views.rows(run)
         table.add_row(
             run.id,
             Text(run.flow),
             run.state,
             f"{dt.datetime.fromtimestamp(began, dt.UTC):{WHOLE if whole else SHORT}}",
             "" if took is None else progress.duration(took),
-            f"{rows:,}" if isinstance(rows, int) else "",
+            "" if rows is None else f"{rows:,}",
             *((Text(run.error),) if whole else ()),
         )
     return table

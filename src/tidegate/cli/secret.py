@@ -6,18 +6,16 @@ import contextlib
 import datetime as dt
 import getpass
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from tidegate import errors
+from tidegate import errors, views
 from tidegate.cli import connect, output
 from tidegate.store import database, secrets
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,127}")
+from tidegate.views import vault
 
 
 def secret(
@@ -58,7 +56,7 @@ def secret(
         if action == "set":
             _set(store, name or "")
         elif action == "rm":
-            if not secrets.vault(store).remove(name or ""):
+            if not vault.remove(store, views.person(), name or ""):
                 raise errors.ConfigError(f"there is no secret {name}; `tidegate secret list` shows them")
             output.say(f"{name} is forgotten")
         elif action == "rotate":
@@ -69,18 +67,18 @@ def secret(
 
 
 def _set(store: database.Database, name: str) -> None:
-    if not _NAME.fullmatch(name):
+    if not vault.NAME.fullmatch(name):
         raise errors.ConfigError(
             "a secret's name is of letters, digits and _ . / - and begins with one of the first two"
         )
-    vault = secrets.vault(store)
+    secrets.vault(store)  # without a key nothing needs to be asked
     if sys.stdin.isatty():
         value = getpass.getpass(f"{name}: ")
     else:
         value = sys.stdin.read().removesuffix("\n").removesuffix("\r")
     if not value:
         raise errors.ConfigError("the secret is empty; nothing was changed")
-    vault.put(name, value)
+    vault.put(store, views.person(), name, value)
     output.say(f"{name} is kept; write ${{secret:{name}}} in the configuration")
 
 

@@ -8,10 +8,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from tidegate import errors
+from tidegate import views
 from tidegate.cli import connect, output
-from tidegate.engine import flows
-from tidegate.store import runs
+from tidegate.engine import place as places
+from tidegate.views import flows
 
 
 def start(
@@ -38,13 +38,9 @@ def start(
         Print a JSON object, last on stdout.
     """
     file = connect.configuration(config_file)
-    found = flows.named(flows.flows(file), flow)
-    if full_refresh and found.kind == "push":
-        raise errors.ConfigError("--full-refresh is for pulls: a push reads its whole model each time")
-    options = {"full_refresh": True} if full_refresh else {}
-    cause: runs.Cause = "continuous" if found.continuous else "manual"
     with contextlib.closing(connect.store(file)) as store:
-        run = runs.queue(store, runs.new_id(), found.name, cause, options=options)
+        place = places.Place(file, store)
+        run = flows.begin(place, views.person(), flow, full_refresh=full_refresh)
     if json:
         output.print_json({"run_id": run.id, "flow": run.flow, "state": run.state})
     else:

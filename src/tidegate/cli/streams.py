@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Iterable
 from typing import Annotated
 
 import cyclopts
 
 from tidegate import catalog, errors
 from tidegate.cli import output
+from tidegate.views import streams as views
 
 ROOM = 140
 """Columns a terminal needs for the whole table; a narrower one gets the three columns that matter most."""
@@ -31,48 +30,15 @@ def streams(
         Print a JSON array with every detail.
     """
     everything = catalog.load()
-    chosen = select(everything.streams.values(), pattern)
+    chosen = views.select(everything.streams.values(), pattern)
     if not chosen:
         near = output.suggestion(pattern, everything.streams)
         raise errors.ConfigError(f"no stream matches {pattern}{near or '; `tidegate streams` lists all'}")
     if as_json:
-        output.print_json([described(stream) for stream in chosen])
+        output.print_json([views.described(stream) for stream in chosen])
     else:
         _table(chosen, everything.api_version)
     return 0
-
-
-def select(streams: Iterable[catalog.Stream], pattern: str) -> list[catalog.Stream]:
-    """The streams that a pattern means, by name."""
-    wild = any(letter in pattern for letter in "*?[")
-    found = [
-        stream
-        for stream in streams
-        if (fnmatch.fnmatchcase(stream.name, pattern) if wild else pattern in stream.name)
-    ]
-    return sorted(found, key=lambda stream: stream.name)
-
-
-def described(stream: catalog.Stream) -> dict[str, object]:
-    """A stream as `--json` prints it."""
-    origin = stream.origins[0]
-    return {
-        "name": stream.name,
-        "object": stream.object,
-        "api": stream.api,
-        "path": stream.path,
-        "paths": [each.path for each in stream.origins],
-        "parent": stream.parent or None,
-        "kind": origin.kind,
-        "route": origin.route,
-        "created_filter": stream.created_filter,
-        "events": sorted({*stream.events.created, *stream.events.updated, *stream.events.deleted}),
-        "key": list(stream.key),
-        "permission": stream.permission,
-        "columns": len(stream.fields),
-        "default": stream.default,
-        "why": stream.why or None,
-    }
 
 
 def _table(chosen: list[catalog.Stream], version: str) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from tidegate import errors
+from tidegate import errors, views
 from tidegate.cli import connect, output
 from tidegate.config import values
 from tidegate.engine import flows
@@ -69,12 +69,16 @@ def token(
         known = flows.flows(connect.configuration(config_file))
         chosen = [flows.named(known, each).name for each in flow]
     with contextlib.closing(database.open_database(connect.database_url(config_file))) as store:
+        me = views.person()
         match action:
             case "create":
-                print(tokens.create(store, name or "", scope or "run", flows=chosen, lasts=lasts), flush=True)
+                made = tokens.create(
+                    store, name or "", scope or "run", flows=chosen, lasts=lasts, who=me.name, via=me.via
+                )
+                print(made, flush=True)
                 output.say(f"this is {name}; it is not shown again, and only its SHA-256 is kept")
             case "revoke":
-                if not tokens.revoke(store, name or ""):
+                if not tokens.revoke(store, name or "", who=me.name, via=me.via):
                     raise errors.ConfigError(f"there is no token {name}; `tidegate token list` shows them")
                 output.say(f"{name} is revoked")
             case "list":

@@ -21,8 +21,8 @@ from tidegate.engine import pushing as engine
 from tidegate.push import plan as plans
 from tidegate.push import undo as undos
 from tidegate.store import database, records, runs
+from tidegate.views import pushes as views
 
-LAST = "last"
 STOPPED = "what was put back is noted, and the same command goes on from there"
 SHOWN = 20
 """Rows that are shown of each kind."""
@@ -92,11 +92,11 @@ def undo(
             return _list(place.store, push, as_json=json)
         if not (yes or dry_run or sys.stdin.isatty()):
             raise errors.ConfigError("nobody can be asked here; look with --dry-run, then give --yes")
-        found = None if run is None else _run(place.store, push, run)
+        found = None if run is None else views.written(place.store, push, run)
 
         def seen(made: plans.Plan, rows: pushes.Rows) -> bool | Awaitable[bool]:
             if out is not None:
-                pushing.save(out, made, rows)
+                views.save(out, made, rows)
             if not json:
                 _show(made, rows, wish)
             writes = made.counts.updated + made.counts.removed
@@ -154,21 +154,6 @@ async def _perform(place: places.Place, push: str, wish: undoing.Wish, seen: pus
     return await noting.performed(place, begun, doing, undoing.ended)
 
 
-def _run(store: database.Database, push: str, name: str) -> str:
-    """The run that is meant; raises ConfigError where there is none, or several begin so."""
-    known = [each.run for each in records.runs(store, push, limit=10_000)]
-    found = known[:1] if name == LAST else [each for each in known if each.startswith(name)]
-    if name in found:
-        return name
-    if not found:
-        raise errors.ConfigError(
-            f"{push} has no run {name} that wrote anything; `tidegate undo {push}` lists those that did"
-        )
-    if len(found) > 1:
-        raise errors.ConfigError(f"{len(found)} runs begin with {name}; give more of its id")
-    return found[0]
-
-
 def _list(store: database.Database, push: str, *, as_json: bool) -> int:
     found = records.runs(store, push)
     if as_json:
@@ -213,7 +198,7 @@ def _show(made: plans.Plan, rows: pushes.Rows, wish: undoing.Wish) -> None:
         if left := sum(1 for _ in some):
             screen.print(f"... and {left:,} more; --out FILE writes them down")
     pushing.guarded(made, wish.approve)
-    output.say(pushing.effort(made, wish.limit))
+    output.say(views.effort(made, wish.limit))
 
 
 def _tell(push: str, result: undoing.Result, wish: undoing.Wish) -> None:
@@ -234,7 +219,7 @@ def _tell(push: str, result: undoing.Result, wish: undoing.Wish) -> None:
         "failed": result.failed,
         "unknown": result.unknown,
     }
-    output.say(f"{push}: {pushing.summed(figures, result.requests)}.")
+    output.say(f"{push}: {views.summed(figures, result.requests)}.")
     if result.restored or result.removed:
         output.say(
             f"These rows are held until they change; `tidegate inbox {push} KEY --retry` writes one again."

@@ -14,9 +14,9 @@ from cyclopts import Parameter
 
 from tidegate import config, errors
 from tidegate.cli import connect, output
-from tidegate.config import values
 from tidegate.engine import endpoints, traffic
 from tidegate.store import database
+from tidegate.views import accounts
 
 
 def webhooks(
@@ -69,7 +69,7 @@ def webhooks(
                 gone = asyncio.run(endpoints.disable(file, store, name))
                 output.say(f"removed {output.counted(gone, 'endpoint')} of {name}; events are read as before")
             case "replay":
-                for flow, count in traffic.replay(file, store, name, _seconds(since)).items():
+                for flow, count in traffic.replay(file, store, name, accounts.since(since)).items():
                     output.say(f"{flow} hears {output.counted(count, 'event')} again")
             case "test":
                 target = asyncio.run(traffic.prove(file, store, name, url or ""))
@@ -167,13 +167,3 @@ def _fits(action: str, *, url: str | None, rotate: bool, since: str | None, json
     for flag, there in given.items():
         if there and flag not in fitting.get(action, ()):
             raise errors.ConfigError(f"--{flag} does not go with `tidegate webhooks {action}`")
-
-
-def _seconds(since: str | None) -> float:
-    """A span such as 2h; without one, for ever."""
-    if since is None:
-        return 10 * 366 * 86_400.0
-    try:
-        return values.duration(since).total_seconds()
-    except (ValueError, OverflowError):
-        raise errors.ConfigError(f"--since: {since!r} is no span of time; write it like 2h or 3d") from None

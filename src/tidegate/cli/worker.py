@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -38,18 +38,17 @@ def worker(
     lean.few_arenas()
     lean.prompt()
     journal.begin(log)
-    file = connect.configuration(config_file)
-    with contextlib.closing(connect.store(file)) as store:
-        if store.kind != "postgres":
+    with connect.place(config_file) as opened:
+        if opened.store.kind != "postgres":
             raise errors.ConfigError(
                 "workers share a Postgres database: write `database: postgresql://...` in the configuration; "
                 "`tidegate run` needs none"
             )
         workers = run.distributed()
-        with run.budget(file) as shared:
-            place = places.Place(file, store, purse=shared, folder=places.state(config_file))
+        with run.budget(opened.file) as shared:
+            place = dataclasses.replace(opened, purse=shared, folder=places.state(config_file))
             run.obey(place.stopping)
-            output.say(f"working on {store.place}; Ctrl-C ends it")
+            output.say(f"working on {opened.store.place}; Ctrl-C ends it")
             run.alerting(place)
             lean.tidying(place.stopping)
             workers.serve(place, size=at_once, schedule=False)
