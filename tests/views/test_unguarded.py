@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tidegate import config
-from tidegate.cli import check_pipelines
 from tidegate.shape import bounded
+from tidegate.views import checks
 
 FILE = """
 stripe: {acme: {api_key: rk_test_1}}
@@ -26,7 +26,7 @@ def file(tmp_path: Path) -> config.Config:
 
 def definition(file: config.Config) -> str:
     """What the first step of a check found."""
-    step = check_pipelines.reports(file, ["people"])["people"][0]
+    step = checks.pipelines(file, ["people"])["people"][0]
     assert step.ok, step.detail
     return step.detail
 
