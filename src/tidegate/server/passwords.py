@@ -49,7 +49,7 @@ def check(password: str, name: str = "") -> None:
 
 
 def hashed(password: str) -> str:
-    """What is kept of a password; takes some 50 ms and 64 MiB. Raises Problem where too many ask."""
+    """What is kept of a password; takes some 90 ms and 64 MiB. Raises Problem where too many ask."""
     with _turn():
         return _hasher.hash(_normal(password))
 
