@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from unittest import mock
 
 import pytest
+import servers
 import warm
 
 from tidegate import sandbox
@@ -41,6 +42,13 @@ def _sandboxes_start_warm(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     with mock.patch.object(sandbox, "process", warm.sandbox):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _databases_dropped() -> Iterator[None]:
+    """What a test's own databases took of the disk is free again when it ends."""
+    with servers.databases_dropped():
         yield
 
 
