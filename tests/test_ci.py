@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 CONFTEST = Path(__file__).parent / "conftest.py"
-PLUGINS = CONFTEST.parent / "support"
+PLUGINS = f"{CONFTEST.parent / 'support'} {CONFTEST.parent / 'fakes'}"
 SKIPPED = "import pytest\n\ndef test_runs(): pass\n\n@pytest.mark.skip\ndef test_skipped(): pass\n"
 EXCUSED = "import pytest\n\n@pytest.mark.xfail\ndef test_excused(): assert False\n"
 WHOLE_FILE = "import pytest\npytest.skip('not here', allow_module_level=True)\n"
