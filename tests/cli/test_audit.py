@@ -18,7 +18,7 @@ import pytest
 from pulling import Stripe, query
 
 from tidegate import sandbox
-from tidegate.audit import findings, scratch
+from tidegate.audit import findings
 from tidegate.cli import audit as command
 
 TIDEGATE = str(Path(sys.executable).parent / "tidegate")
@@ -261,7 +261,7 @@ def begun(stripe: Stripe, folder: Path) -> subprocess.Popen[str]:
         cwd=folder,
         env={**os.environ, "TMPDIR": str(folder / "temporary")},
     )
-    while not list(folder.glob(f"temporary/{scratch.PREFIX}*/reading.duckdb")):
+    while not list(folder.glob("temporary/tidegate-audit-*/reading.duckdb")):
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     return process

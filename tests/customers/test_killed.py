@@ -9,6 +9,7 @@ as it is to be.
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import subprocess
 import sys
@@ -89,9 +90,17 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def mother() -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, piping_child.__file__]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the processes have their temporary files."""
+    return tmp_path_factory.mktemp("temporary")
+
+
+@pytest.fixture(scope="module")
+def mother(temporary: Path) -> Iterator[subprocess.Popen[str]]:
+    command, told = [sys.executable, piping_child.__file__], {**os.environ, "TMPDIR": str(temporary)}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=told
+    ) as process:
         yield process
         assert process.stdin is not None
         process.stdin.close()
@@ -120,7 +129,7 @@ def drawn(chance: random.Random, there: set[int]) -> tuple[list[dict[str, Any]],
 
 @pytest.mark.parametrize("kind", ["duckdb", "postgres"])
 def test_a_run_that_was_killed_anywhere_ends_as_one_that_never_was(
-    mother: subprocess.Popen[str], tmp_path: Path, kind: str
+    mother: subprocess.Popen[str], temporary: Path, tmp_path: Path, kind: str
 ) -> None:
     chance = random.Random(f"killed {kind}")
     killed, whole = (
@@ -131,7 +140,7 @@ def test_a_run_that_was_killed_anywhere_ends_as_one_that_never_was(
         )
         for name in ("killed", "whole")
     )
-    kills, version, there = 0, 0, set[int]()
+    kills, version, left, there = 0, 0, 0, set[int]()
     before: State = {name: set() for name in TABLES}
     sums = {"read": 0, "written": 0, "removed": 0}
     while kills < KILLS or version < 5:
@@ -150,6 +159,7 @@ def test_a_run_that_was_killed_anywhere_ends_as_one_that_never_was(
             if found is not None:
                 break
             kills += 1
+            left += len(list(temporary.iterdir()))
             if version > 1:
                 with killed.opened() as place:
                     seen = killed.seen(place, "members", "profiles")
@@ -157,6 +167,7 @@ def test_a_run_that_was_killed_anywhere_ends_as_one_that_never_was(
                 assert seen["profiles"] <= before["profiles"] | wanted["profiles"]
                 assert {row[0] for row in seen["profiles"]} >= {row[0] for row in before["profiles"]}
         assert found is not None
+        assert list(temporary.iterdir()) == []
         assert found["read"] == found["filtered"] + found["failed"] + found["matched"]
         assert found["matched"] == found["written"] + found["unchanged"]
         assert found["in_quarantine"] == came["in_quarantine"]
@@ -169,4 +180,5 @@ def test_a_run_that_was_killed_anywhere_ends_as_one_that_never_was(
     assert outcomes == {"matched", "filtered", "failed"}
     assert before["aliases"]
     assert before["quarantine"]
+    assert left
     assert all(sums.values())

@@ -21,7 +21,6 @@ import itertools
 import json
 import re
 import socket
-import tempfile
 import threading
 import time
 import urllib.parse
@@ -68,7 +67,7 @@ class Compute:
 class Workspace:
     """All that a workspace knows."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         self.computes: dict[str, Compute] = {}
         self.statements: dict[str, dict[str, Any]] = {}
         self.chunks: dict[tuple[str, int], bytes] = {}
@@ -77,7 +76,7 @@ class Workspace:
         self.canceled: list[str] = []
         self.workers = concurrent.futures.ThreadPoolExecutor(max_workers=16)
         self.numbers = itertools.count(1)
-        self.folder = tempfile.TemporaryDirectory(prefix="tidegate-databricks-", ignore_cleanup_errors=True)
+        self.folder = folder
         self.port = 0
         self.server: Server | None = None
 
@@ -89,7 +88,7 @@ class Workspace:
         connection = duckdb.connect(":memory:", config={"threads": 2})
         for each in PREPARED:
             connection.execute(each)
-        self.computes[name] = Compute(Path(self.folder.name, name), connection)
+        self.computes[name] = Compute(self.folder / name, connection)
         return name
 
     def fault(self, text: str) -> Fault | None:
@@ -108,7 +107,6 @@ class Workspace:
         for compute in self.computes.values():
             compute.connection.close()
         self.computes.clear()
-        self.folder.cleanup()
 
     # Statements
 
@@ -468,9 +466,9 @@ class Server(http.server.ThreadingHTTPServer):
     request_queue_size = 64
 
 
-def start() -> Workspace:
-    """A workspace that listens on a port of this machine."""
-    workspace = Workspace()
+def start(folder: Path) -> Workspace:
+    """A workspace that listens on a port of this machine; its files are in a folder."""
+    workspace = Workspace(folder)
     handler = type("Bound", (Handler,), {"workspace": workspace})
     server = workspace.server = Server(("127.0.0.1", 0), handler)
     workspace.port = server.server_address[1]

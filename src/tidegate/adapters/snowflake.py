@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import random
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from tidegate import errors
+from tidegate import errors, temporary
 from tidegate.adapters import snowflake_rows, snowflake_session, snowflake_wire
 from tidegate.config import warehouses as kinds
 from tidegate.warehouse import base, ddl, desk, own, sql, staging
@@ -239,8 +237,8 @@ class Snowflake(snowflake_session.Session):
         try:
             schema = sql.quoted(self.dialect, self.schema)
             stage = snowflake_rows.text(f"@{self._database()}.{schema}.%{snowflake_rows.folded(plain)}")
-            with tempfile.TemporaryDirectory(prefix="tidegate-") as folder:
-                path = Path(folder, "rows.parquet")
+            with temporary.folder("snowflake") as folder:
+                path = folder / "rows.parquet"
                 snowflake_rows.write(rows, kinds, path)
                 source = snowflake_rows.text(f"file://{path.as_posix()}")
                 self.execute(f"PUT {source} {stage} AUTO_COMPRESS = FALSE")

@@ -1,8 +1,7 @@
 """A warehouse for what an audit reads from Stripe: one DuckDB file that only its owner can read, for a while.
 
-It lies in a folder of the system's temporary directory, which goes when the audit ends, and where the audit was
-killed when the next one begins. Rows of customers who were forgotten are cleaned on their way in, as those of a
-pull are.
+It lies in a temporary folder, which goes when the audit ends. Rows of customers who were forgotten are cleaned on
+their way in, as those of a pull are.
 """
 
 from __future__ import annotations
@@ -10,17 +9,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tidegate import catalog
+from tidegate import catalog, temporary
 from tidegate.privacy import erase, forget
-from tidegate.warehouse import base, duckdb, files
-
-PREFIX = "tidegate-audit-"
-"""What the names of the folders begin with; the number of the process follows."""
+from tidegate.warehouse import base, duckdb
 
 
 class Scratch(duckdb.DuckDB):
@@ -75,9 +69,7 @@ def opened(
     tables: Mapping[str, catalog.Stream], made: Sequence[base.Table], scrubber: forget.Scrubber | None
 ) -> Iterator[Scratch]:
     """A scratch warehouse with its tables, gone when the block ends."""
-    sweep()
-    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
-    try:
+    with temporary.folder("audit") as folder:
         found = Scratch(folder, tables, scrubber)
         try:
             found.prepare(made)
@@ -85,13 +77,3 @@ def opened(
             yield found
         finally:
             found.close()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def sweep() -> None:
-    """Remove what audits left that were killed."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
-        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
-        if pid.isdigit() and not files.alive(int(pid)):
-            shutil.rmtree(folder, ignore_errors=True)

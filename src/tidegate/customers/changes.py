@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tidegate import errors
+from tidegate import errors, temporary
 from tidegate.customers import names, records
 from tidegate.shape import pushdown
 from tidegate.warehouse import base, ddl, remote
@@ -122,9 +121,9 @@ def changes(
     filter whose answer changes by itself which rows it may hold for now: those come, too, and all that were not
     filtered out the last time. The tables of the model must be prepared.
     """
-    with tempfile.TemporaryDirectory(prefix="tidegate-changes-") as folder:
+    with temporary.folder("changes") as folder:
         compare = _Beside if beside else _Apart
-        yield compare(source, model, named, pipeline, everything, Path(folder), moved).found()
+        yield compare(source, model, named, pipeline, everything, folder, moved).found()
 
 
 def sample(source: Stream, limit: int, accounts: Sequence[str] | None = None) -> pa.Table:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tidegate import errors
+from tidegate import errors, temporary
 from tidegate.customers import changes, identity, inside, records, run, why
 from tidegate.customers import space as spaces
 from tidegate.customers.names import Names
@@ -75,8 +73,8 @@ def previewed(model: run.Model, rules: Rules, *, examples: int = 5) -> Preview:
             near = next(iter(difflib.get_close_matches(kind, model.profile.names, n=1)), "")
             hint = f"did you mean {near}?" if near else f"it has {', '.join(model.profile.names)}."
             raise errors.ConfigError(f"{kind} is no property of the customer model; {hint}")
-    with tempfile.TemporaryDirectory(prefix="tidegate-preview-") as folder:
-        file, count = Path(folder) / "more", 0
+    with temporary.folder("preview") as folder:
+        file, count = folder / "more", 0
         known = inside.scripted(model, lambda script: why.levels_of(script, model.names))
         new = [kind for kind in rules.identifiers if kind not in known]
         if known and new:

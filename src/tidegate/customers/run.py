@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tidegate import config, errors
+from tidegate import config, errors, temporary
 from tidegate.customers import cases, changes, identity, merging, names, records, rules, shaping
 from tidegate.shape import profile, pushdown, questions
 from tidegate.store import database, definitions, failed
@@ -129,7 +128,7 @@ def run(
                 job.source, model, named, about, beside=job.beside, everything=everything, moved=moved
             )
         )
-        spool = _Spool(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tidegate-shaped-"))))
+        spool = _Spool(stack.enter_context(temporary.folder("shaped")))
         leaving = found.gone_count
         for rows in found.rows():
             stop()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tidegate import errors, sandbox
+from tidegate import errors, sandbox, temporary
 from tidegate.catalog import writes
 from tidegate.engine import mirrors, preparing, pushes, stopping
 from tidegate.pull import settings
@@ -146,10 +145,9 @@ def in_sandbox(
     `store` is the real metadata database, `folder` the real state folder: read, but for the push's own mirrors.
     """
     with (
-        tempfile.TemporaryDirectory(prefix="tidegate-rehearsal-") as temporary,
+        temporary.folder("rehearsal") as own,
         sandbox.process(objects=0, counts={}) as url,
     ):
-        own = Path(temporary)
         seeded, doubt = _seed(job, folder, url, shown)
         account = json.loads(_ask(f"{url}/_sandbox/health"))["account"]
         source = replace(

@@ -29,6 +29,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 import msgspec
 
+from tidegate import temporary
 from tidegate.shape import frames
 
 Language = Literal["python", "javascript", "sql"]
@@ -214,8 +215,7 @@ def _starter(_process: int) -> futures.ThreadPoolExecutor:
 
 
 def _start(language: Language, passed: tuple[int, int, int], errors: int) -> subprocess.Popen[bytes]:
-    folder = tempfile.mkdtemp(prefix="tidegate-function-")
-    try:
+    with temporary.folder("function") as folder:
         return subprocess.Popen(
             [sys.executable, "-I", "-S", "-X", "utf8", "-c", _program(language, passed)],
             stdin=subprocess.DEVNULL,
@@ -226,8 +226,6 @@ def _start(language: Language, passed: tuple[int, int, int], errors: int) -> sub
             pass_fds=passed,
             start_new_session=True,
         )
-    finally:
-        os.rmdir(folder)
 
 
 def _program(language: Language, passed: tuple[int, int, int]) -> str:
