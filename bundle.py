@@ -3,6 +3,7 @@
 Usage:
     python bundle.py [--node PATH]    build, unless it is up to date
     python bundle.py --check          exit 1 unless it is up to date
+    python bundle.py --lint           exit 1 unless the types of the scripts are right
 
 `./dev` and the build of the wheel call it. npm brings what `package-lock.json` pins, without running anybody's
 scripts, and esbuild bundles it.
@@ -78,6 +79,31 @@ def build(root: str = ROOT, node: str = "") -> None:
             _replace(made, os.path.join(root, TARGET))
         finally:
             shutil.rmtree(made, ignore_errors=True)
+
+
+def lint(root: str = ROOT, node: str = "") -> str:
+    """What TypeScript's compiler says of the scripts; nothing where all is well. Raises Failed.
+
+    It is a package as the others: once those are installed no network is needed.
+    """
+    own = in_folder(os.path.join(root, ".dev", "node"))
+    node = node or find_node() or (own if os.path.exists(own) else "")
+    if not node:
+        raise Failed(
+            f"the scripts need Node.js {OLDEST} or newer, with npm, to be checked; ./dev setup brings it"
+        )
+    with _alone(os.path.join(root, PACKAGES)):
+        try:
+            _install(root, node)
+        except Failed as failed:
+            raise Failed(
+                "the scripts were not checked, since npm could not bring what checks them; "
+                "run ./dev setup where its registry can be reached"
+            ) from failed
+    compiler = os.path.join(root, PACKAGES, "node_modules", "typescript", "bin", "tsc")
+    command = [node, compiler, "--project", os.path.join(root, SOURCES)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    return (done.stdout + done.stderr).strip() or "the compiler failed" if done.returncode else ""
 
 
 def find_node() -> str:
@@ -185,11 +211,18 @@ def _read(path: str) -> str:
 def main(words: list[str]) -> int:
     """What the command line asks for."""
     if words == ["--check"]:
-        return 0 if is_fresh() else 1
-    if words and (len(words) != 2 or words[0] != "--node"):
+        if is_fresh():
+            return 0
+        print("bundle: the pages are not built from what stands here; ./dev setup does it", file=sys.stderr)
+        return 1
+    if words and words != ["--lint"] and (len(words) != 2 or words[0] != "--node"):
         print(__doc__, file=sys.stderr)
         return 2
     try:
+        if words == ["--lint"]:
+            said = lint()
+            print(said, end="\n" if said else "")
+            return 1 if said else 0
         build(node=words[1] if words else "")
     except Failed as failed:
         print(f"bundle: {failed}", file=sys.stderr)

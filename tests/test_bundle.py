@@ -15,11 +15,23 @@ ROOT = Path(__file__).parent.parent
 NODE = """\
 #!/bin/sh
 if [ "$1" = --version ]; then echo {version}; exit; fi
-case "$1" in *build.mjs) ;; *) exit 3 ;; esac
+case "$1" in
+  *build.mjs) ;;
+  *typescript/bin/tsc)
+    echo "$2 $3" > {root}/linted
+    if [ -e {root}/wrong ]; then echo "js/app.js(1,2): error TS2339: There is no such property."; exit 2; fi
+    exit 0 ;;
+  *) exit 3 ;;
+esac
 if [ -e {root}/broken ]; then echo "js/app.js:1: expected ;" >&2; exit 1; fi
 mkdir -p "$3" && echo '{{"files": {{}}}}' > "$3/manifest.json" && echo built >> {root}/built
 """
-NPM = '#!/bin/sh\necho "$@" >> {root}/npm\nmkdir -p node_modules\n'
+NPM = """\
+#!/bin/sh
+if [ -e {root}/away ]; then echo "npm error code ENOTFOUND" >&2; exit 1; fi
+echo "$@" >> {root}/npm
+mkdir -p node_modules
+"""
 
 
 @pytest.fixture
@@ -132,6 +144,60 @@ def test_npm_of_the_same_installation_is_preferred(bundle: ModuleType, root: Pat
     own.write_text("")
     node = str(root.parent / "bin" / "node")
     assert bundle._npm(node) == [node, str(own)]
+
+
+def test_the_scripts_are_read_by_the_compiler_that_the_lock_pins(bundle: ModuleType, root: Path) -> None:
+    bundle.build(str(root))
+    assert bundle.lint(str(root)) == ""
+    assert (root / "linted").read_text() == f"--project {static(root).parent / 'assets'}\n"
+    (root / "wrong").touch()
+    assert bundle.lint(str(root)) == "js/app.js(1,2): error TS2339: There is no such property."
+    assert len((root / "npm").read_text().splitlines()) == 1
+
+
+def test_without_the_registry_they_are_read_if_the_compiler_is_there(bundle: ModuleType, root: Path) -> None:
+    (root / "away").touch()
+    with pytest.raises(bundle.Failed) as caught:
+        bundle.lint(str(root))
+    assert str(caught.value) == (
+        "the scripts were not checked, since npm could not bring what checks them; "
+        "run ./dev setup where its registry can be reached"
+    )
+    (root / "away").unlink()
+    bundle.build(str(root))
+    (root / "away").touch()
+    assert bundle.lint(str(root)) == ""
+
+
+def test_without_node_it_is_said_who_brings_it(bundle: ModuleType, root: Path) -> None:
+    (root.parent / "bin" / "node").unlink()
+    with pytest.raises(bundle.Failed, match=r"Node.js 18 or newer, with npm, to be checked; ./dev setup"):
+        bundle.lint(str(root))
+    own = Path(bundle.in_folder(str(root / ".dev" / "node")))
+    own.parent.mkdir(parents=True)
+    own.write_text(NODE.format(version="v24.0.0", root=root))
+    own.chmod(0o755)
+    assert bundle.lint(str(root)) == ""
+
+
+@pytest.mark.parametrize(
+    ("fresh", "code", "said"),
+    [
+        (True, 0, ""),
+        (False, 1, "bundle: the pages are not built from what stands here; ./dev setup does it\n"),
+    ],
+)
+def test_a_bundle_that_is_not_up_to_date_is_said(
+    bundle: ModuleType,
+    fresh: bool,
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(bundle, "is_fresh", lambda: fresh)
+    assert bundle.main(["--check"]) == code
+    assert capsys.readouterr().err == said
 
 
 def test_where_there_are_no_sources_there_is_nothing_to_build(bundle: ModuleType, root: Path) -> None:

@@ -191,11 +191,12 @@ def test_lint_runs_every_check_and_names_those_that_failed(checkout: Path) -> No
         "python -m tidegate.catalog.build --check",
         "python docs/build.py --check",
         "python bundle.py --check",
+        "python bundle.py --lint",
     ]
     (checkout / "fail-mypy").touch()
     done = dev(checkout, "lint")
     assert done.returncode == 1
-    assert len(done.stdout.splitlines()) == 6
+    assert len(done.stdout.splitlines()) == 7
     assert done.stderr.splitlines()[-1] == "dev: lint failed: mypy"
 
 

@@ -49,6 +49,7 @@ class Code extends HTMLElement {
   connectedCallback() {
     if (this.view) return;
     this.setAttribute("hx-morph-skip", "");
+    /** @type {HTMLTextAreaElement} */
     this.area = this.querySelector("textarea[name]") ?? this.querySelector("textarea");
     this.language = this.getAttribute("language") ?? "python";
     this.box = h("div", { class: "tg-code-box" });
@@ -61,7 +62,14 @@ class Code extends HTMLElement {
     if (this.hasAttribute("test")) this.pane();
   }
 
-  editor(place, area, language, extra = []) {
+  /**
+   * An editor in an element, for what stands in a text area.
+   *
+   * @param {HTMLElement} place
+   * @param {HTMLTextAreaElement} area
+   * @param {string} language
+   */
+  editor(place, area, language) {
     const root = place.attachShadow({ mode: "open" });
     const grammar = new Compartment();
     const view = new EditorView({
@@ -72,7 +80,7 @@ class Code extends HTMLElement {
         lineNumbers(), foldGutter(), history(), drawSelection(), indentOnInput(), bracketMatching(), closeBrackets(),
         autocompletion(), highlightSpecialChars(), highlightActiveLine(), highlightSelectionMatches(), search({ top: true }), lintGutter(),
         indentUnit.of(INDENT[language] ?? "  "), EditorState.tabSize.of(4), EditorState.readOnly.of(area.readOnly),
-        look, syntaxHighlighting(colours), grammar.of([]), extra,
+        look, syntaxHighlighting(colours), grammar.of([]),
         EditorView.contentAttributes.of({ "aria-label": area.getAttribute("aria-label") ?? language }),
         keymap.of([
           { key: "Mod-Enter", run: () => (this.run(), true) },
@@ -100,6 +108,7 @@ class Code extends HTMLElement {
   }
 
   pane() {
+    /** @type {HTMLTextAreaElement} */
     const sample = this.querySelector(".tg-code-sample");
     const place = h("div", { class: "tg-code-box" });
     this.answer = h("div", { class: "tg-code-answer", role: "status", "aria-live": "polite" }, h("p", { class: "faint" }, "What the code makes of the sample stands here."));

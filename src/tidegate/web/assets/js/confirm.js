@@ -11,8 +11,11 @@ class Confirm extends HTMLElement {
     const form = details?.querySelector("form");
     if (!form) return;
     event.preventDefault();
+    /** @type {HTMLButtonElement} */
     const send = form.querySelector("button[type=submit]");
+    /** @type {HTMLInputElement} */
     const typed = form.querySelector("input[name=words]");
+    /** @type {HTMLButtonElement} */
     const keep = form.querySelector("[data-close]");
     const check = () => (send.disabled = Boolean(typed) && typed.value.trim() !== this.dataset.words);
     const dialog = document.createElement("dialog");

@@ -11,6 +11,15 @@ const SHAPES = {
   run: "M5 3.25v9.5l7.5-4.75z",
 };
 
+/**
+ * An element with its properties, attributes and listeners, and what is in it; false, null and undefined are left out.
+ *
+ * @template {keyof HTMLElementTagNameMap} T
+ * @param {T} tag
+ * @param {Object<string, any>} [props]
+ * @param {any[]} children
+ * @returns {HTMLElementTagNameMap[T]}
+ */
 export function h(tag, props = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(props)) {
@@ -24,9 +33,10 @@ export function h(tag, props = {}, ...children) {
   return element;
 }
 
+/** @param {string} name */
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
-  for (const [key, value] of Object.entries({ class: "icon", viewBox: "0 0 16 16", width: 16, height: 16, "aria-hidden": "true" }))
+  for (const [key, value] of Object.entries({ class: "icon", viewBox: "0 0 16 16", width: "16", height: "16", "aria-hidden": "true" }))
     svg.setAttribute(key, value);
   const path = document.createElementNS(SVG, "path");
   path.setAttribute("d", SHAPES[name]);
@@ -34,6 +44,11 @@ export function icon(name) {
   return svg;
 }
 
+/**
+ * @param {(string | string[])[]} options values, or values with their texts
+ * @param {string} value the one that is chosen
+ * @param {Object<string, any>} [props]
+ */
 export function select(options, value, props = {}) {
   const made = h("select", props);
   for (const option of options) {
@@ -43,7 +58,13 @@ export function select(options, value, props = {}) {
   return made;
 }
 
-// A line above the page; kinds are ok, warn and bad.
+/**
+ * A line above the page.
+ *
+ * @param {"ok" | "warn" | "bad"} kind
+ * @param {string} text
+ * @param {any[]} more
+ */
 export function say(kind, text, ...more) {
   const place = document.getElementById("said");
   if (!place) return null;
@@ -58,17 +79,28 @@ export function say(kind, text, ...more) {
   return line;
 }
 
+/** @param {string} name */
+export function meta(name) {
+  return /** @type {HTMLMetaElement} */ (document.querySelector(`meta[name="${name}"]`))?.content ?? "";
+}
+
 export function token() {
-  return document.querySelector('meta[name="csrf"]')?.content ?? "";
+  return meta("csrf");
 }
 
 let numbers = 0;
+/** @param {string} start */
 export function id(start) {
   numbers += 1;
   return `${start}-${numbers}`;
 }
 
-// What an attribute holds as JSON, or something else where it holds none.
+/**
+ * What an attribute holds as JSON, or something else where it holds none.
+ *
+ * @param {string | null} text
+ * @param {any} otherwise
+ */
 export function parsed(text, otherwise) {
   try {
     return text?.trim() ? JSON.parse(text) : otherwise;
@@ -77,9 +109,25 @@ export function parsed(text, otherwise) {
   }
 }
 
-// Have a form hear that a hidden input of a component has another value.
+/**
+ * Have a form hear that a hidden input of a component has another value.
+ *
+ * @param {HTMLInputElement | HTMLTextAreaElement} input
+ * @param {string} value
+ */
 export function put(input, value) {
   if (input.value === value) return;
   input.value = value;
   input.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
+/**
+ * The first element within another that can take the focus, by a selector.
+ *
+ * @param {Element} within
+ * @param {string} selector
+ * @returns {HTMLElement | null}
+ */
+export function find(within, selector) {
+  return within.querySelector(selector);
 }

@@ -1,7 +1,7 @@
 // Forms with data-draft="KEY" lose nothing: what is typed is kept in this browser until it was sent, and sending is
 // tried again while there is no network or the server restarts. Passwords and secrets are never kept. Drafts belong to
 // who is signed in, and are gone when somebody signs out.
-import { h, icon, say } from "./dom.js";
+import { h, icon, meta, say } from "./dom.js";
 
 const START = "tidegate.draft.";
 const PAUSE = 200;
@@ -10,27 +10,35 @@ const FIRST = 1000;
 const LONGEST = 8000;
 const RESTARTING = [502, 503, 504];
 
+/** @param {HTMLFormElement} form */
 function inputs(form) {
-  return [...form.elements].filter(
+  return /** @type {HTMLInputElement[]} */ ([...form.elements]).filter(
     (each) =>
       each.name && each.name !== "_csrf" && !["password", "file", "submit", "button"].includes(each.type) &&
       !each.closest("[data-draft-skip], [data-secret]"),
   );
 }
 
-// What stands in a form: [name, value] of every input, with the state of boxes.
+/**
+ * What stands in a form: [name, value] of every input, with the state of boxes.
+ *
+ * @param {HTMLFormElement} form
+ * @returns {[string, string | [string, boolean]][]}
+ */
 function values(form) {
   return inputs(form).map((each) => [each.name, /^(checkbox|radio)$/.test(each.type) ? [each.value, each.checked] : each.value]);
 }
 
 function own() {
-  return `${START}${document.querySelector('meta[name="member"]')?.content ?? ""}:`;
+  return `${START}${meta("member")}:`;
 }
 
+/** @param {HTMLFormElement} form */
 function place(form) {
   return own() + form.dataset.draft;
 }
 
+/** @param {HTMLFormElement} form */
 function read(form) {
   try {
     const found = JSON.parse(localStorage.getItem(place(form)));
@@ -40,6 +48,7 @@ function read(form) {
   }
 }
 
+/** @param {HTMLFormElement} form */
 function keep(form) {
   if (form.dataset.saved) return;
   try {
@@ -51,11 +60,16 @@ function keep(form) {
   }
 }
 
+/** @param {HTMLFormElement} form */
 function forget(form) {
   form.dataset.saved = "yes";
   localStorage.removeItem(place(form));
 }
 
+/**
+ * @param {HTMLFormElement} form
+ * @param {[string, string | [string, boolean]][]} kept as `values` has them
+ */
 function restore(form, kept) {
   const left = inputs(form);
   for (const [name, value] of kept) {
@@ -68,6 +82,7 @@ function restore(form, kept) {
   }
 }
 
+/** @param {HTMLFormElement} form */
 function begin(form) {
   if (form.dataset.base !== undefined) return;
   form.dataset.base = JSON.stringify(values(form));
@@ -87,34 +102,41 @@ function begin(form) {
   form.prepend(line);
 }
 
+/** @param {Document} root */
 function start(root) {
-  for (const form of root.querySelectorAll("form[data-draft]")) begin(form);
+  for (const form of root.querySelectorAll("form[data-draft]")) begin(/** @type {HTMLFormElement} */ (form));
 }
 
 document.addEventListener("submit", (event) => {
-  if (!/\/sign-out(\/|$)/.test(event.target.getAttribute("action") ?? "")) return;
+  if (!/\/sign-out(\/|$)/.test(/** @type {Element} */ (event.target).getAttribute("action") ?? "")) return;
   for (const key of Object.keys(localStorage)) if (key.startsWith(own())) localStorage.removeItem(key);
 });
 
 const timers = new WeakMap();
 document.addEventListener("input", (event) => {
-  const form = event.target.closest?.("form[data-draft]");
+  /** @type {HTMLFormElement} */
+  const form = /** @type {Element} */ (event.target).closest?.("form[data-draft]");
   if (!form) return;
   clearTimeout(timers.get(form));
   timers.set(form, setTimeout(() => keep(form), PAUSE));
 });
 document.addEventListener("change", (event) => {
-  const form = event.target.closest?.("form[data-draft]");
+  /** @type {HTMLFormElement} */
+  const form = /** @type {Element} */ (event.target).closest?.("form[data-draft]");
   if (form) keep(form);
 });
 
 document.addEventListener("submit", (event) => {
-  const form = event.target;
+  const form = /** @type {HTMLFormElement} */ (event.target);
   if (!form.matches("form[data-draft]") || event.defaultPrevented) return;
   event.preventDefault();
   if (!form.dataset.sending) send(form, event.submitter);
 });
 
+/**
+ * @param {HTMLFormElement} form
+ * @param {HTMLElement | null} submitter
+ */
 async function send(form, submitter) {
   const body = new FormData(form, submitter);
   const url = submitter?.getAttribute("formaction") ?? form.getAttribute("action") ?? location.href;
@@ -128,8 +150,8 @@ async function send(form, submitter) {
     try {
       answer = await fetch(url, {
         method: "POST",
-        body: form.getAttribute("enctype") === "multipart/form-data" ? body : new URLSearchParams(body),
-        headers: { "HX-Request": "true", "X-CSRF-Token": body.get("_csrf") ?? "", "Idempotency-Key": key },
+        body: form.getAttribute("enctype") === "multipart/form-data" ? body : new URLSearchParams(/** @type {any} */ (body)),
+        headers: { "HX-Request": "true", "X-CSRF-Token": String(body.get("_csrf") ?? ""), "Idempotency-Key": key },
         credentials: "same-origin",
       });
     } catch {
@@ -145,6 +167,10 @@ async function send(form, submitter) {
   if (answer && form.isConnected) await settle(form, answer);
 }
 
+/**
+ * @param {HTMLFormElement} form
+ * @param {Response} answer
+ */
 async function settle(form, answer) {
   const onward = answer.headers.get("HX-Redirect");
   const signIn = (onward ?? (answer.redirected ? new URL(answer.url).pathname : "")).startsWith("/sign-in");
@@ -154,21 +180,25 @@ async function settle(form, answer) {
     return;
   }
   const found = new DOMParser().parseFromString(await answer.text(), "text/html");
+  /** @type {HTMLFormElement} */
   const again = found.querySelector(`form[data-draft="${CSS.escape(form.dataset.draft)}"]`);
   if (again) {
     // The same form with what is wrong in it; what was typed stays, also what the server does not repeat.
     const typed = values(form);
-    const hidden = [...form.querySelectorAll("input[type=password]")];
+    const hidden = /** @type {HTMLInputElement[]} */ ([...form.querySelectorAll("input[type=password]")]);
     again.dataset.base = form.dataset.base;
     form.replaceWith(document.adoptNode(again));
     window.htmx.process(again);
     restore(again, typed);
     for (const { name, value } of hidden) {
+      /** @type {HTMLInputElement} */
       const input = again.querySelector(`input[type=password][name="${CSS.escape(name)}"]`);
       if (input && !input.value) input.value = value;
     }
     keep(again);
-    (again.querySelector("[aria-invalid=true]") ?? again.querySelector("[role=alert]"))?.focus();
+    /** @type {HTMLElement} */
+    const wrong = again.querySelector("[aria-invalid=true]") ?? again.querySelector("[role=alert]");
+    wrong?.focus();
     return;
   }
   if (answer.ok) localStorage.removeItem(place(form));

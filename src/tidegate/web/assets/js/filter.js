@@ -1,6 +1,6 @@
 // The filter builder: conditions in groups of all and any, nested at will. What it makes stands as JSON in the text
 // area that it replaces, and a tree that it does not know is left there to be edited by hand.
-import { h, icon, id, parsed, put, select } from "./dom.js";
+import { find, h, icon, id, parsed, put, select } from "./dom.js";
 import { DATES, FOLDING, LISTS, RANGES, UNARY, kind, operators, readTime, readTree, writeTree } from "./operators.js";
 import { valuesOf } from "./filter_values.js";
 
@@ -54,7 +54,7 @@ class Filter extends HTMLElement {
     this.toggle.textContent = this.raw ? "Edit in the builder" : "Edit as JSON";
     this.toggle.hidden = this.fixed;
     this.box.replaceChildren(...(this.raw ? [] : [this.group(this.tree, null)]));
-    if (focus) this.box.querySelector(`[data-part="${this.parts.indexOf(focus)}"] input, [data-part="${this.parts.indexOf(focus)}"] select`)?.focus();
+    if (focus) find(this.box, `[data-part="${this.parts.indexOf(focus)}"] :is(input, select)`)?.focus();
   }
 
   get parts() {

@@ -47,6 +47,7 @@ function moment(builder, get, set, label) {
     const form = select(FORMS, time.form, {
       "aria-label": `${label}: kind of time`, disabled: builder.fixed,
       onchange: (event) => {
+        /** @type {import("./operators.js").Time} */
         const next = { form: event.target.value, count: time.count ?? 30, unit: time.unit ?? "day", text: "" };
         if (next.form === "date" && time.text) next.text = time.text.slice(0, 10);
         if (next.form === "time" && /^\d{4}-\d\d-\d\d$/.test(time.text ?? "")) next.text = `${time.text}T00:00`;

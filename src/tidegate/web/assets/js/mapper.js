@@ -1,6 +1,6 @@
 // The field mapper: which property takes what. A row has a target and where its value comes from: a field, a constant,
 // an SQL expression or a template; more of it, such as a type to convert to, stands behind "Options".
-import { h, icon, id, parsed, put, select } from "./dom.js";
+import { find, h, icon, id, parsed, put, select } from "./dom.js";
 import { kind, typed } from "./operators.js";
 
 const ORIGINS = { from: "Field", value: "Constant", sql: "SQL", template: "Template" };
@@ -96,7 +96,7 @@ class Mapper extends HTMLElement {
       onclick: () => {
         this.rows.push(this.row("", null));
         this.draw();
-        this.box.querySelector("li:last-child input").focus();
+        find(this.box, "li:last-child input").focus();
       },
     }, icon("plus"), "Field");
     this.box.replaceChildren(
@@ -119,7 +119,7 @@ class Mapper extends HTMLElement {
   redraw(line, row, focus) {
     const made = this.line(row);
     line.replaceWith(made);
-    if (focus) made.querySelector(focus)?.focus();
+    if (focus) find(made, focus)?.focus();
     this.write();
   }
 
@@ -153,7 +153,7 @@ class Mapper extends HTMLElement {
         this.rows.splice(this.rows.indexOf(row), 1);
         this.write();
         this.draw();
-        this.box.querySelector(".tg-mapper-foot button")?.focus();
+        find(this.box, ".tg-mapper-foot button")?.focus();
       },
     }, icon("close"));
     line.append(name, h("span", { class: "tg-map-arrow" }, icon("arrow")), origin, value, h("span", { class: "tg-map-end" }, this.more(row, label), remove));

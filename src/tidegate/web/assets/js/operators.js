@@ -30,16 +30,33 @@ const KINDS = {
   object: "object", array: "object", list: "object",
 };
 
-/** One of text, number, boolean, time, object, any. */
+/**
+ * One of text, number, boolean, time, object, any.
+ *
+ * @param {string | undefined} type
+ * @returns {keyof typeof BY_TYPE}
+ */
 export function kind(type) {
   return KINDS[String(type ?? "").toLowerCase()] ?? "any";
 }
 
+/** @param {string | undefined} type */
 export function operators(type) {
   return BY_TYPE[kind(type)];
 }
 
-/** Is the value a time, of which kind, and with which parts? */
+/**
+ * A time as its inputs have it: of which kind, and its parts.
+ *
+ * @typedef {{form: string, count?: number, unit?: string, text?: string, value?: any}} Time
+ */
+
+/**
+ * Is the value a time, of which kind, and with which parts?
+ *
+ * @param {any} value
+ * @returns {Time}
+ */
 export function readTime(value) {
   if (typeof value === "string") {
     const text = value.trim().toLowerCase();
@@ -54,6 +71,7 @@ export function readTime(value) {
   return value === undefined || value === null || value === "" ? { form: "date", text: "" } : { form: "other", text: String(value), value };
 }
 
+/** @param {Time} time */
 export function writeTime({ form, count, unit, text, value }) {
   if (form === "ago") return `${count} ${unit}${count === 1 ? "" : "s"} ago`;
   if (form === "in") return `in ${count} ${unit}${count === 1 ? "" : "s"}`;
@@ -63,7 +81,13 @@ export function writeTime({ form, count, unit, text, value }) {
   return form;
 }
 
-/** What was typed, as a value of the field; what a number of this language would change stays text. */
+/**
+ * What was typed, as a value of the field; what a number of this language would change stays text.
+ *
+ * @param {string} text
+ * @param {string} of its kind
+ * @param {any} [before]
+ */
 export function typed(text, of, before) {
   if (before !== undefined && !Array.isArray(before) && String(before) === text) return before;
   const plain = text.trim();

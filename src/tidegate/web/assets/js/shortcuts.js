@@ -15,6 +15,7 @@ document.addEventListener("keydown", (event) => {
   const gone = Date.now() - going < PATIENCE;
   going = 0;
   if (gone) {
+    /** @type {HTMLAnchorElement} */
     const link = document.querySelector(`a[data-go="${CSS.escape(event.key)}"]`);
     if (link) {
       event.preventDefault();
@@ -23,6 +24,7 @@ document.addEventListener("keydown", (event) => {
   } else if (event.key === "g") going = Date.now();
   else if (event.key === "?") show();
   else if (event.key === "/") {
+    /** @type {HTMLInputElement} */
     const search = document.querySelector("[data-search]");
     if (!search) return;
     event.preventDefault();
@@ -32,15 +34,17 @@ document.addEventListener("keydown", (event) => {
 });
 
 document.addEventListener("click", (event) => {
-  if (event.target.closest("[data-shortcuts]")) show();
+  if (/** @type {Element} */ (event.target).closest("[data-shortcuts]")) show();
 });
 
 function show() {
+  const links = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("a[data-go]")]);
+  /** @type {[string[], string][]} */
   const lines = [
     [["?"], "Show this"],
     [["/"], "Search on this page"],
     [["Esc"], "Close what is open"],
-    ...[...document.querySelectorAll("a[data-go]")].map((link) => [["g", link.dataset.go], link.textContent.trim()]),
+    ...links.map((link) => /** @type {[string[], string]} */ ([["g", link.dataset.go], link.textContent.trim()])),
   ];
   if (document.querySelector("tg-code"))
     lines.push([["Ctrl", "Enter"], "Run the test of an editor"], [["Esc", "Tab"], "Leave an editor"]);

@@ -23,6 +23,7 @@ class Theme extends HTMLElement {
     document.cookie = `${COOKIE}=${theme}; Path=/; Max-Age=${theme ? YEAR : 0}; SameSite=Lax${secure}`;
     if (theme) document.documentElement.dataset.theme = theme;
     else delete document.documentElement.dataset.theme;
+    /** @type {HTMLMetaElement} */
     const scheme = document.querySelector('meta[name="color-scheme"]');
     if (scheme) scheme.content = theme || "light dark";
     document.dispatchEvent(new CustomEvent("tg:theme"));
@@ -31,7 +32,7 @@ class Theme extends HTMLElement {
 
   mark() {
     const theme = document.documentElement.dataset.theme ?? "";
-    for (const button of this.querySelectorAll("[data-theme-choice]"))
+    for (const button of /** @type {NodeListOf<HTMLElement>} */ (this.querySelectorAll("[data-theme-choice]")))
       button.setAttribute("aria-pressed", String(button.dataset.themeChoice === theme));
   }
 }

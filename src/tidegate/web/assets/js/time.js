@@ -1,13 +1,22 @@
 // A moment in the reader's own zone; pointing at it shows UTC, to the second, and how long ago it was.
 
+/** @type {Intl.DateTimeFormatOptions} */
 const clock = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
 const today = new Intl.DateTimeFormat("en-GB", clock);
 const exact = new Intl.DateTimeFormat("en-GB", { ...clock, second: "2-digit" });
 const year = new Intl.DateTimeFormat("en-GB", { ...clock, day: "numeric", month: "short" });
 const other = new Intl.DateTimeFormat("en-GB", { ...clock, day: "numeric", month: "short", year: "numeric" });
 const ago = new Intl.RelativeTimeFormat("en", { numeric: "always" });
+/** @type {[number, Intl.RelativeTimeFormatUnit][]} */
 const STEPS = [[60, "second"], [3600, "minute"], [86400, "hour"], [30 * 86400, "day"], [365 * 86400, "month"], [Infinity, "year"]];
 
+/**
+ * A moment in the reader's zone, as short as it can be from now.
+ *
+ * @param {Date} moment
+ * @param {Date} [now]
+ * @param {boolean} [precise] to the second
+ */
 export function local(moment, now = new Date(), precise = false) {
   const day = (date) => `${date.getFullYear()}-${date.getMonth()}-${date.getDate()}`;
   if (day(moment) === day(now)) return (precise ? exact : today).format(moment);
@@ -15,6 +24,7 @@ export function local(moment, now = new Date(), precise = false) {
   return precise ? `${text.replace(/,? \d\d:\d\d$/, "")}, ${exact.format(moment)}` : text;
 }
 
+/** @param {number} seconds from now, less than none where it is over */
 export function distance(seconds) {
   let unit = 1;
   for (const [below, name] of STEPS) {
@@ -35,7 +45,7 @@ class Time extends HTMLElement {
     if (Number.isNaN(moment.getTime())) return;
     time.textContent = local(moment, new Date(), this.hasAttribute("precise"));
     const utc = moment.toISOString().replace("T", " ").replace(/\.\d+Z$/, " UTC");
-    const say = () => (this.title = `${utc}, ${distance((moment - Date.now()) / 1000)}`);
+    const say = () => (this.title = `${utc}, ${distance((moment.getTime() - Date.now()) / 1000)}`);
     time.removeAttribute("title");
     say();
     this.onpointerenter = say;
@@ -45,4 +55,4 @@ class Time extends HTMLElement {
 customElements.define("tg-time", Time);
 
 // What comes from the server is written in UTC, also where it is put into elements that stand.
-document.addEventListener("htmx:after:swap", () => document.querySelectorAll("tg-time").forEach((each) => each.show()));
+document.addEventListener("htmx:after:swap", () => document.querySelectorAll("tg-time").forEach((each) => /** @type {Time} */ (each).show()));
