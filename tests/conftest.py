@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from unittest import mock
 
 import pytest
 import servers
 import warm
 
+import tidegate
 from tidegate import sandbox
 
 pytest_plugins = ("businesses", "asked")
@@ -31,6 +33,9 @@ LONGEST = (
 )
 """Files with tests of half a minute and more."""
 
+BUNDLE = ("app.js", "app.css", "inter.woff2", "favicon.svg")
+"""Names that pages look up in what was built of styles and scripts."""
+
 STARTING = "test_serving.py"
 """Here it is tested how a sandbox is started."""
 
@@ -42,6 +47,17 @@ def _sandboxes_start_warm(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     with mock.patch.object(sandbox, "process", warm.sandbox):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _bundled() -> Iterator[None]:
+    """Where styles and scripts are not built, for want of npm's registry, their names stand for themselves."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not (Path(tidegate.__file__).parent / "web" / "static" / "manifest.json").exists():
+            from tidegate.web import assets
+
+            patch.setattr(assets, "manifest", lambda _=None: {name: name for name in BUNDLE})
         yield
 
 

@@ -14,7 +14,7 @@ from signing import Client, Signed
 from tidegate import views
 from tidegate.engine import place as places
 from tidegate.store import definitions, failed
-from tidegate.views import customers, pipelines
+from tidegate.views import customers, pipeline_trials
 
 ANN = views.Person("ann@example.com", "session")
 NEW = {"from": "acme", "to": "local", "map": {"customer_id": "id", "name": {"sql": "upper(name)"}}}
@@ -55,7 +55,7 @@ def test_who_reads_changes_nothing(place: places.Place, reader: Client) -> None:
 
 
 def test_pipelines_are_listed_page_by_page(place: places.Place, reader: Client) -> None:
-    pipelines.keep(place, ANN, "again", NEW, None)
+    pipeline_trials.keep(place, ANN, "again", NEW, None)
     first = reader.get("/api/v1/pipelines?limit=1").json
     assert [each["name"] for each in first["items"]] == ["again"]
     last = reader.get(f"/api/v1/pipelines?limit=1&after={first['next']}").json
@@ -102,7 +102,7 @@ def test_what_was_given_is_for_editors_alone(place: places.Place, reader: Client
 
 
 def test_versions(place: places.Place, reader: Client, editor: Client) -> None:
-    pipelines.keep(place, ANN, "new", NEW, None)
+    pipeline_trials.keep(place, ANN, "new", NEW, None)
     for number, name in enumerate(("email", "phone")):
         definitions.note(place.store, "new", f"d{number}", json.dumps({"map": {name: {"from": name}}}))
     assert [each["number"] for each in reader.get("/api/v1/pipelines/new/versions").json["items"]] == [2, 1]

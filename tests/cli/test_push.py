@@ -13,7 +13,7 @@ from following import Merchant
 
 from tidegate import cli, sandbox
 from tidegate.push import plan
-from tidegate.views import pushes as views
+from tidegate.views import push_words
 
 PARTS = "invalid filtered unchanged unmatched held quarantined created updated failed unknown"
 """What the rows of the model add up from."""
@@ -188,7 +188,7 @@ def test_who_approves_and_then_says_no_is_not_told_to_approve(
     ],
 )
 def test_why_a_row_is_not_written_names_its_field_once(field: str, text: str, said: str) -> None:
-    assert views.why(plan.Entry("1", "", "invalid", field=field, text=text)) == said
+    assert push_words.why(plan.Entry("1", "", "invalid", field=field, text=text)) == said
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from pathlib import Path
 import delivering
 import pytest
 import servers
-import signing
 
 from tidegate.engine import feed
 from tidegate.engine import place as places
@@ -64,11 +63,6 @@ def serve(url: str, store: database.Database, tmp_path: Path) -> Iterator[Serve]
             return Served(open_ones.enter_context(app.serving(file, arrivals)), arrivals)
 
         yield start
-
-
-@pytest.fixture(autouse=True)
-def _unbundled(monkeypatch: pytest.MonkeyPatch) -> None:
-    signing.unbundled(monkeypatch)
 
 
 @pytest.fixture

@@ -16,11 +16,10 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def servers_of_places(monkeypatch: pytest.MonkeyPatch) -> Iterator[signing.Servers]:
+def servers_of_places() -> Iterator[signing.Servers]:
     """A server for each place that is asked for, until the test ends."""
     import signing
 
-    signing.unbundled(monkeypatch)
     with contextlib.ExitStack() as stack:
         yield signing.Servers(stack)
 

@@ -18,14 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytest
-
 from tidegate.cli import serving
 from tidegate.engine import place as places
 from tidegate.server import asking, limits
 from tidegate.server import desk as desks
 from tidegate.store import people, sessions, tokens
-from tidegate.web import assets
 
 UNHURRIED = limits.Limits(limits.Rate(1e9, 1e9), limits.Rate(1e9, 1e9))
 """Tests ask as often as they like."""
@@ -165,16 +162,6 @@ class Servers:
             self.running[id(place)] = (place, *self.stack.enter_context(served))
         _, url, desk = self.running[id(place)]
         return url, desk
-
-
-BUNDLE = ("app.js", "app.css", "inter.woff2", "favicon.svg")
-"""Names that pages look up in what was built of styles and scripts."""
-
-
-def unbundled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where styles and scripts are not built, for want of npm's registry, their names stand for themselves."""
-    if not assets.manifest():
-        monkeypatch.setattr(assets, "manifest", lambda _=None: {name: name for name in BUNDLE})
 
 
 Signed = Callable[..., Client]

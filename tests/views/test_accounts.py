@@ -14,7 +14,7 @@ from tidegate import catalog, errors, sandbox, views
 from tidegate.engine import editing
 from tidegate.engine import place as places
 from tidegate.store import trail
-from tidegate.views import accounts
+from tidegate.views import account_webhooks, accounts, connected_accounts
 
 READING = "rk_test_reading12345678"
 ANN = views.Person("ann@example.com", "session")
@@ -123,21 +123,21 @@ def test_connected_accounts_are_found_page_by_page(place: places.Place) -> None:
     found: list[str] = []
     after: str | None = ""
     while after is not None:
-        page = accounts.connected(place, "acme", after=after, limit=10)
+        page = connected_accounts.connected(place, "acme", after=after, limit=10)
         assert page.total == 25
         found += [each.account for each in page.items]
         after = page.next
     assert found == names
-    some = accounts.connected(place, "acme", search="T_01")
+    some = connected_accounts.connected(place, "acme", search="T_01")
     assert [each.account for each in some.items] == [f"acct_01{n}" for n in range(10)]
-    assert accounts.connected(place, "acme", search="%").items == ()
+    assert connected_accounts.connected(place, "acme", search="%").items == ()
 
 
 def test_connected_accounts_on_postgres(tmp_path: Path) -> None:
     with seen.place(seen.written(tmp_path), servers.new_postgres()) as place:
         tables = [seen.table("charges", account=f"acct_{n}", status="no_permission") for n in range(3)]
         seen.stands(place, "pull:everything", *tables)
-        found = accounts.connected(place, "acme", search="ACCT_1")
+        found = connected_accounts.connected(place, "acme", search="ACCT_1")
         assert [(each.account, each.refused) for each in found.items] == [("acct_1", 1)]
         assert (accounts.one(place, "acme").known, accounts.one(place, "acme").refused) == (3, 3)
 
@@ -145,7 +145,7 @@ def test_connected_accounts_on_postgres(tmp_path: Path) -> None:
 def test_a_connection_of_which_nothing_was_pulled_has_none(place: places.Place, stripe: str) -> None:
     editing.change(place, "ann", "stripe", "shop", body(stripe, READING), None)
     place.look()
-    assert accounts.connected(place, "shop") == accounts.Several((), 0, None)
+    assert connected_accounts.connected(place, "shop") == connected_accounts.Several((), 0, None)
 
 
 def test_stripes_own_list_of_connected_accounts(tmp_path: Path) -> None:
@@ -153,40 +153,44 @@ def test_stripes_own_list_of_connected_accounts(tmp_path: Path) -> None:
         sandbox.process(objects=30, accounts=5) as url,
         seen.place(seen.written(tmp_path, url=url, key="sk_test_geheim123456789")) as place,
     ):
-        first = accounts.at_stripe(place, "acme", limit=3)
+        first = connected_accounts.at_stripe(place, "acme", limit=3)
         assert len(first.items) == 3
         assert first.next == first.items[-1].account
-        rest = accounts.at_stripe(place, "acme", limit=3, after=first.next)
+        rest = connected_accounts.at_stripe(place, "acme", limit=3, after=first.next)
         everyone = [each.account for each in (*first.items, *rest.items)]
         assert len(set(everyone)) == len(everyone) >= 4
-        [one] = accounts.at_stripe(place, "acme", search=everyone[2]).items
+        [one] = connected_accounts.at_stripe(place, "acme", search=everyone[2]).items
         assert one.account == everyone[2]
-        assert accounts.at_stripe(place, "acme", search="acct_nobody").items == ()
+        assert connected_accounts.at_stripe(place, "acme", search="acct_nobody").items == ()
         with pytest.raises(errors.ConfigError, match="by their whole id alone"):
-            accounts.at_stripe(place, "acme", search="Smith")
+            connected_accounts.at_stripe(place, "acme", search="Smith")
 
 
 def test_webhooks_are_made_looked_at_and_removed(place: places.Place) -> None:
-    assert accounts.webhooks(place, "acme").endpoints == ()
-    [made] = accounts.enable_webhooks(place, ANN, "acme", "https://tidegate.example.com")
+    assert account_webhooks.webhooks(place, "acme").endpoints == ()
+    [made] = account_webhooks.enable_webhooks(place, ANN, "acme", "https://tidegate.example.com")
     assert made.made
-    known = accounts.webhooks(place, "acme")
+    known = account_webhooks.webhooks(place, "acme")
     assert [(each.kept.id, each.status) for each in known.endpoints] == [(made.id, "")]
-    asked = accounts.webhooks(place, "acme", ask=True)
+    asked = account_webhooks.webhooks(place, "acme", ask=True)
     assert [each.status for each in asked.endpoints] == ["enabled"]
-    [again] = accounts.enable_webhooks(place, ANN, "acme", "https://tidegate.example.com", rotate=True)
+    [again] = account_webhooks.enable_webhooks(
+        place, ANN, "acme", "https://tidegate.example.com", rotate=True
+    )
     assert again.id != made.id
-    assert accounts.replay_webhooks(place, ANN, "acme") == {"pull:everything": 0}
-    assert accounts.disable_webhooks(place, ANN, "acme") == 1
+    assert account_webhooks.replay_webhooks(place, ANN, "acme") == {"pull:everything": 0}
+    assert account_webhooks.disable_webhooks(place, ANN, "acme") == 1
     assert [each.action for each in trail.listed(place.store)] == ["disable", "replay", "rotate", "enable"]
     assert "whsec" not in str(trail.listed(place.store))
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("2h", 7_200), ("3d", 3 * 86_400), (None, accounts.EVER)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("2h", 7_200), ("3d", 3 * 86_400), (None, account_webhooks.EVER)]
+)
 def test_spans(text: str | None, seconds: float) -> None:
-    assert accounts.since(text) == seconds
+    assert account_webhooks.since(text) == seconds
 
 
 def test_a_span_that_is_none() -> None:
     with pytest.raises(errors.ConfigError, match="write it like 2h or 3d"):
-        accounts.since("soon")
+        account_webhooks.since("soon")

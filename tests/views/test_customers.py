@@ -13,7 +13,7 @@ import seen
 from tidegate import config, errors, views
 from tidegate.engine import place as places
 from tidegate.store import trail
-from tidegate.views import customers, outside, pipelines, saying
+from tidegate.views import customers, outside, pipeline_trials, saying
 
 ANN = views.Person("ann@example.com", "session")
 
@@ -158,7 +158,7 @@ def test_rules_that_cannot_be(
 
 def test_models_in_two_warehouses_are_told_apart(tmp_path: Path) -> None:
     with profiled.place(tmp_path) as place:
-        pipelines.keep(place, ANN, "again", {"from": "acme", "to": "local"}, None)
+        pipeline_trials.keep(place, ANN, "again", {"from": "acme", "to": "local"}, None)
         assert [each.warehouse for each in customers.models(place)] == ["local"]
         with pytest.raises(views.Unknown, match="no customer model in a warehouse 'elsewhere'"):
             customers.model(place, "elsewhere")

@@ -16,7 +16,7 @@ from tidegate import config, errors, views
 from tidegate.engine import editing
 from tidegate.engine import place as places
 from tidegate.store import definitions, failed, runs, trail
-from tidegate.views import pipelines
+from tidegate.views import escaping, pipeline_failures, pipeline_trials, pipeline_versions, pipelines
 
 ANN = views.Person("ann@example.com", "session")
 GERMANS = {"field": "address.country", "op": "is", "value": "DE"}
@@ -52,7 +52,7 @@ def test_a_pipeline_is_listed_with_how_it_stands(place: places.Place) -> None:
 
 
 def test_one_that_is_off_still_says_how_its_last_run_was(place: places.Place) -> None:
-    pipelines.keep(place, ANN, "more", body(), None)
+    pipeline_trials.keep(place, ANN, "more", body(), None)
     seen.ran(place, "pipeline:more", state="failed", error="no table")
     pipelines.switch(place, ANN, "more", False)
     line = pipelines.one(place, "more")
@@ -89,10 +89,10 @@ def test_filters_in_words(tree: dict[str, Any], said: str) -> None:
 
 
 def test_live_rows_are_tried_with_nothing_kept(place: places.Place) -> None:
-    draft = pipelines.draft(
+    draft = pipeline_trials.draft(
         place, "new", body(filter=GERMANS, map={"customer_id": "id", "name": {"sql": "upper(name)"}})
     )
-    came = pipelines.trial(place, "new", draft, limit=10)
+    came = pipeline_trials.trial(place, "new", draft, limit=10)
     assert (came.preview.read, came.preview.filtered, came.preview.matched) == (6, 2, 4)
     assert len(came.given) == 6
     first = next(
@@ -106,14 +106,14 @@ def test_live_rows_are_tried_with_nothing_kept(place: places.Place) -> None:
 
 
 def test_chosen_records_are_tried(place: places.Place) -> None:
-    came = pipelines.trial(place, "", pipelines.draft(place, "", body()), ids=["cus_5"])
+    came = pipeline_trials.trial(place, "", pipeline_trials.draft(place, "", body()), ids=["cus_5"])
     assert [each.id for each in came.preview.rows] == ["cus_5"]
 
 
 def test_a_function_of_the_page_is_kept_and_run(place: places.Place) -> None:
     function = {"language": "python", "code": PYTHON}
-    draft = pipelines.draft(place, "new", body(function=function))
-    came = pipelines.trial(place, "new", draft, ids=["cus_0"])
+    draft = pipeline_trials.draft(place, "new", body(function=function))
+    came = pipeline_trials.trial(place, "new", draft, ids=["cus_0"])
     assert came.preview.rows[0].properties == {"customer_id": "cus_0", "name": "PERSON 0"}
 
 
@@ -121,30 +121,32 @@ def test_a_function_says_its_error_and_its_line() -> None:
     told = config.Function(
         code="def transform(customer):\n    print('hello')\n    return customer['nobody']\n"
     )
-    came, printed = pipelines.called(told, {"id": "cus_1"})
+    came, printed = pipeline_trials.called(told, {"id": "cus_1"})
     assert came.properties is None
     assert came.line == 3
     assert "nobody" in came.error
     assert printed == "hello\n"
     with pytest.raises(errors.ConfigError, match="line 1"):
-        pipelines.called(config.Function(code="def transform(:\n"), {})
+        pipeline_trials.called(config.Function(code="def transform(:\n"), {})
 
 
 def test_a_function_sees_times_as_times() -> None:
     code = "def transform(customer):\n    return {'year': customer['created'].year}\n"
-    came, _ = pipelines.called(config.Function(code=code), {"created": 1_600_000_000})
+    came, _ = pipeline_trials.called(config.Function(code=code), {"created": 1_600_000_000})
     assert came.properties == {"year": 2020}
 
 
 def test_cases_that_differ_keep_a_pipeline_from_being_kept(place: places.Place) -> None:
     case = {"name": "shouts", "given": {"id": "cus_1", "name": "Jane"}, "expected": {"name": "jane"}}
     with pytest.raises(errors.ConfigError, match="'shouts' comes out differently") as raised:
-        pipelines.keep(place, ANN, "new", body(map={"name": {"sql": "upper(name)"}}, cases=[case]), None)
+        pipeline_trials.keep(
+            place, ANN, "new", body(map={"name": {"sql": "upper(name)"}}, cases=[case]), None
+        )
     [problem] = raised.value.problems
     assert problem.place == ("cases", 0)
     assert "new" not in place.file.pipelines
     case["expected"] = {"name": "JANE"}
-    pipelines.keep(place, ANN, "new", body(map={"name": {"sql": "upper(name)"}}, cases=[case]), None)
+    pipeline_trials.keep(place, ANN, "new", body(map={"name": {"sql": "upper(name)"}}, cases=[case]), None)
     assert place.file.pipelines["new"].cases[0].name == "shouts"
 
 
@@ -156,32 +158,38 @@ def test_a_case_taken_from_a_row_comes_out_as_it_came(place: places.Place) -> No
         "given": row,
         "expected": {"customer_id": "cus_1", "created": "2024-05-01T10:00:00+00:00"},
     }
-    draft = pipelines.draft(place, "new", {**told, "cases": [case]})
-    assert not pipelines.tried(place, "new", draft).wrong
+    draft = pipeline_trials.draft(place, "new", {**told, "cases": [case]})
+    assert not pipeline_trials.tried(place, "new", draft).wrong
 
 
 def test_what_cannot_work_is_not_kept(place: places.Place) -> None:
     with pytest.raises(errors.ConfigError, match="from: "):
-        pipelines.keep(place, ANN, "new", body(**{"from": "nobody"}), None)
+        pipeline_trials.keep(place, ANN, "new", body(**{"from": "nobody"}), None)
     with pytest.raises(errors.ConfigError, match="nothing_like_it"):
-        pipelines.keep(place, ANN, "new", body(map={"name": {"sql": "nothing_like_it(name)"}}), None)
-    pipelines.keep(place, ANN, "new", body(), None)
+        pipeline_trials.keep(place, ANN, "new", body(map={"name": {"sql": "nothing_like_it(name)"}}), None)
+    pipeline_trials.keep(place, ANN, "new", body(), None)
     with pytest.raises(errors.StoreConflict, match="already"):
-        pipelines.keep(place, ANN, "new", body(description="other"), None)
+        pipeline_trials.keep(place, ANN, "new", body(description="other"), None)
 
 
 def test_the_quarantine_is_searched_and_paged(place: places.Place) -> None:
     rows = [profiled.failure(f"cus_{n}") for n in range(5)]
     failed.keep(place.store, [*rows, profiled.failure("cus_9", property="phone", why="100% wrong")])
-    found, total = pipelines.failures(place, "filed", limit=2, after=2)
+    found, total = pipeline_failures.failures(place, "filed", limit=2, after=2)
     assert (len(found), total) == (2, 6)
-    assert [each.source_id for each in pipelines.failures(place, "filed", search="phone")[0]] == ["cus_9"]
-    assert [each.source_id for each in pipelines.failures(place, "filed", search="cus_3")[0]] == ["cus_3"]
-    assert [each.source_id for each in pipelines.failures(place, "filed", search="100%")[0]] == ["cus_9"]
-    assert pipelines.failures(place, "filed", search="100_")[1] == 0
-    assert pipelines.failure(place, "filed", "acct_1", "cus_9").said.endswith("holds 7")
+    assert [each.source_id for each in pipeline_failures.failures(place, "filed", search="phone")[0]] == [
+        "cus_9"
+    ]
+    assert [each.source_id for each in pipeline_failures.failures(place, "filed", search="cus_3")[0]] == [
+        "cus_3"
+    ]
+    assert [each.source_id for each in pipeline_failures.failures(place, "filed", search="100%")[0]] == [
+        "cus_9"
+    ]
+    assert pipeline_failures.failures(place, "filed", search="100_")[1] == 0
+    assert pipeline_failures.failure(place, "filed", "acct_1", "cus_9").said.endswith("holds 7")
     with pytest.raises(views.Unknown, match="not in the quarantine"):
-        pipelines.failure(place, "filed", "acct_1", "cus_77")
+        pipeline_failures.failure(place, "filed", "acct_1", "cus_77")
 
 
 def ran_with(place: places.Place, name: str, *bodies: str) -> None:
@@ -190,29 +198,29 @@ def ran_with(place: places.Place, name: str, *bodies: str) -> None:
 
 
 def test_versions_are_compared_and_brought_back(place: places.Place) -> None:
-    pipelines.keep(place, ANN, "new", body(schedule="every 1h", map={"name": "name"}), None)
+    pipeline_trials.keep(place, ANN, "new", body(schedule="every 1h", map={"name": "name"}), None)
     lines = '["def transform(customer):","    return customer"]'
     old = f'{{"map":{{"email":{{"from":"email"}}}},"function":{{"python":{lines}}}}}'
     ran_with(place, "new", old, '{"map":{"name":{"from":"name"}}}')
-    newest, oldest = pipelines.versions(place.store, "new")
-    told = {each.field: (each.before, each.after) for each in pipelines.compared(oldest, newest)}
+    newest, oldest = pipeline_versions.versions(place.store, "new")
+    told = {each.field: (each.before, each.after) for each in pipeline_versions.compared(oldest, newest)}
     assert told["map.name.from"] == (None, "name")
     assert told["function.python.line 001"] == ("def transform(customer):", None)
-    pipelines.restore(place, ANN, "new", 1)
+    pipeline_versions.restore(place, ANN, "new", 1)
     now = place.file.pipelines["new"]
     assert set(now.map) == {"email"}
     assert now.function is not None
     assert now.function.code == "def transform(customer):\n    return customer\n"
     assert editing.get(place, "pipelines", "new").body["schedule"] == "every 1h"  # type: ignore[union-attr]
     with pytest.raises(views.Unknown, match="never ran with a version 7"):
-        pipelines.restore(place, ANN, "new", 7)
+        pipeline_versions.restore(place, ANN, "new", 7)
     with pytest.raises(views.Refused, match=r"written in tidegate\.yaml"):
-        pipelines.restore(place, ANN, "filed", 1)
+        pipeline_versions.restore(place, ANN, "filed", 1)
 
 
 @given(st.text(alphabet="${}a\n", max_size=30))
 def test_code_is_kept_as_it_was_typed(text: str) -> None:
-    assert pipelines.unescaped(pipelines.escaped(text)) == text
+    assert escaping.unescaped(escaping.escaped(text)) == text
 
 
 def test_code_with_templates_reads_no_environment(
@@ -220,12 +228,12 @@ def test_code_with_templates_reads_no_environment(
 ) -> None:
     monkeypatch.setenv("HOME", "geheim")
     code = "const transform = (customer) => ({name: `${HOME}$${x}`});\n"
-    function = {"language": "javascript", "code": pipelines.escaped(code)}
-    assert pipelines.draft(place, "new", body(function=function)).function.code == code  # type: ignore[union-attr]
+    function = {"language": "javascript", "code": escaping.escaped(code)}
+    assert pipeline_trials.draft(place, "new", body(function=function)).function.code == code  # type: ignore[union-attr]
 
 
 def test_rows_in_quarantine_are_read_again_by_the_next_run(place: places.Place) -> None:
-    assert pipelines.retry(place, ANN, "filed") == 0
+    assert pipeline_failures.retry(place, ANN, "filed") == 0
     [line] = trail.listed(place.store, what="pipelines.filed")
     assert (line.action, line.after) == ("retry", {"rows": 0})
 

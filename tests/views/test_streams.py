@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import seen
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate import catalog, config, errors, sandbox, views
 from tidegate.engine import place as places
-from tidegate.views import streams
+from tidegate.views import stream_options, streams
 
 MORE = """
   mails: {from: acme, to: local, streams: {customers: {columns: {email: hash}, exclude: [phone], table: clients}}}
@@ -93,17 +93,17 @@ def test_a_name_that_is_mistyped_is_nothing_and_says_what_was_meant(place: place
 
 def test_choosing_a_stream_writes_down_no_more_than_that() -> None:
     body = {"from": "acme", "to": "local", "lookback": "3d"}
-    assert streams.with_choice(body, {"charges": True}) == {**body, "streams": {"*": {}}}
-    without = streams.with_choice(body, {"charges": False})
+    assert stream_options.with_choice(body, {"charges": True}) == {**body, "streams": {"*": {}}}
+    without = stream_options.with_choice(body, {"charges": False})
     assert without["streams"] == {"*": {}, "charges": {"enabled": False}}
-    assert streams.with_choice(without, {"charges": True})["streams"] == {"*": {}}
+    assert stream_options.with_choice(without, {"charges": True})["streams"] == {"*": {}}
 
 
 def test_a_stream_that_is_left_out_keeps_its_options() -> None:
     body = {"streams": {"*": {}, "charges": {"history": True}}}
-    without = streams.with_choice(body, {"charges": False})
+    without = stream_options.with_choice(body, {"charges": False})
     assert without["streams"]["charges"] == {"enabled": False, "history": True}
-    assert streams.with_choice(without, {"charges": True}) == body
+    assert stream_options.with_choice(without, {"charges": True}) == body
 
 
 NAMES = sorted(catalog.load().streams)
@@ -113,6 +113,7 @@ WRITTEN = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(
     written=WRITTEN,
     chosen=st.dictionaries(st.sampled_from([*NAMES[:4], "charges", "issuing_cards"]), st.booleans()),
@@ -125,19 +126,19 @@ def test_what_is_chosen_is_taken_and_everything_else_stays(
         return {name: pull.takes(name, default=each.default) for name, each in catalog.load().streams.items()}
 
     before = {"streams": written}
-    after = streams.with_choice(before, chosen)
+    after = stream_options.with_choice(before, chosen)
     assert taken(after) == {**taken(before), **chosen}
     kept = {name for name in written if any(letter in name for letter in "*")}
     assert kept <= set(after["streams"])
-    assert streams.with_choice(after, chosen) == after
+    assert stream_options.with_choice(after, chosen) == after
 
 
 def test_options_of_a_stream_are_those_that_there_are() -> None:
     body = {"from": "a", "streams": {"*": {"history": True}}}
-    changed = streams.with_options(body, "charges", {"mode": "full_refresh", "colour": "red"})
+    changed = stream_options.with_options(body, "charges", {"mode": "full_refresh", "colour": "red"})
     assert changed["streams"] == {"*": {"history": True}, "charges": {"mode": "full_refresh"}}
-    assert streams.with_options(changed, "charges", None) == body
-    assert set(streams.SETTINGS) == set(config.StreamOptions.model_fields)
+    assert stream_options.with_options(changed, "charges", None) == body
+    assert set(stream_options.SETTINGS) == set(config.StreamOptions.model_fields)
 
 
 def test_columns_have_types_and_words() -> None:

@@ -10,23 +10,19 @@ from playwright import sync_api
 
 from tidegate.web import assets
 
-NAMES = ("app.js", "app.css", "inter.woff2", "favicon.svg")
+
+@pytest.fixture(scope="session")
+def built() -> None:
+    """What a browser runs is there, as `./dev setup` builds it."""
+    if not (assets.FOLDER / "manifest.json").exists():
+        pytest.skip("the pages are not built; ./dev setup does it where npm's registry can be reached")
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[sync_api.Browser]:
-    """Chromium; the bundle has to be built, as `./dev setup` does."""
-    if not assets.manifest():
-        pytest.skip("the pages are not built; ./dev setup does it where npm's registry can be reached")
+def browser(built: None) -> Iterator[sync_api.Browser]:  # noqa: ARG001
+    """Chromium."""
     with browsing.chromium() as found:
         yield found
-
-
-@pytest.fixture(autouse=True)
-def _bundled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests that look at HTML alone need no bundle: on a machine without npm, names stand for themselves."""
-    if not assets.manifest():
-        monkeypatch.setattr(assets, "manifest", lambda _=None: {name: name for name in NAMES})
 
 
 @pytest.fixture

@@ -109,11 +109,10 @@ def test_everybody_may_ask_for_them(folder: Path) -> None:
     assert answer.status_code == 200
 
 
+@pytest.mark.usefixtures("built")
 def test_the_built_bundle_is_whole_and_small() -> None:
     """With its HTML a list page takes 60 KB at most, without fonts and what only editors and charts need."""
-    names = BUILT()
-    if not names:
-        pytest.skip("the pages are not built; ./dev setup does it where npm's registry can be reached")
+    names = assets.manifest()
     for name in names.values():
         assert (assets.FOLDER / name).is_file(), name
     sizes = {name: (assets.FOLDER / (names[name] + ".gz")).stat().st_size for name in ("app.js", "app.css")}

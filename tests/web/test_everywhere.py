@@ -15,7 +15,6 @@ from pathlib import Path
 
 import browsing
 import pytest
-import signing
 from playwright import sync_api
 
 ROOT = Path(__file__).parents[2]
@@ -46,10 +45,8 @@ def site(
     screens: types.ModuleType, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, str, dict[str, str]]]:
     """Where it is served, the secret of an admin's session, and the pages by name."""
-    with pytest.MonkeyPatch.context() as patch:
-        signing.unbundled(patch)
-        with screens.furnished(tmp_path_factory.mktemp("site"), 300) as found:
-            yield found.url, found.secret, screens.pages(found)
+    with screens.furnished(tmp_path_factory.mktemp("site"), 300) as found:
+        yield found.url, found.secret, screens.pages(found)
 
 
 def visit(page: sync_api.Page, url: str, secret: str) -> None:

@@ -29,8 +29,7 @@ WHOLE = "sk_test_whole1234567890"
 
 
 @pytest.fixture(autouse=True)
-def _bundled(monkeypatch: pytest.MonkeyPatch) -> None:
-    signed_in.unbundled(monkeypatch)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demos, "OBJECTS", 60)
 
 

@@ -14,16 +14,9 @@ from tidegate import sandbox
 from tidegate.engine import editing
 from tidegate.engine import place as places
 from tidegate.store import notices, trail
-from tidegate.web import assets
 
 READING = "rk_test_reading12345678"
 SECRET = "sk_test_geheim123456789"
-
-
-@pytest.fixture(autouse=True)
-def _built() -> None:
-    if not assets.manifest():
-        pytest.skip("the pages are not built; ./dev setup does it where npm's registry can be reached")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from signing import Client, Signed
 from tidegate import views
 from tidegate.engine import place as places
 from tidegate.store import definitions, failed
-from tidegate.views import customers, pipelines
+from tidegate.views import customers, pipeline_trials
 
 ANN = views.Person("ann@example.com", "session")
 PAGES = {
@@ -52,7 +52,7 @@ SHOUTING = {
 def place(tmp_path: Path) -> Iterator[places.Place]:
     with profiled.place(tmp_path) as found:
         profiled.ran(found)
-        pipelines.keep(found, ANN, "shouting", SHOUTING, None)
+        pipeline_trials.keep(found, ANN, "shouting", SHOUTING, None)
         for number, name in enumerate(("email", "phone")):
             definitions.note(
                 found.store, "shouting", f"d{number}", f'{{"map":{{"{name}":{{"from":"{name}"}}}}}}'

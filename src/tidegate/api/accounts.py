@@ -11,6 +11,7 @@ from tidegate.api import base
 from tidegate.server import asking
 from tidegate.server import desk as desks
 from tidegate.stripe import keys
+from tidegate.views import account_webhooks, connected_accounts
 from tidegate.views import accounts as views
 
 Name = Annotated[str, fastapi.Path(max_length=63, description="The connection's name in the configuration.")]
@@ -213,7 +214,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     ) -> base.Page[Connected]:
         del asker
         after = paging.place(str)
-        found = views.connected(
+        found = connected_accounts.connected(
             place, name, search=search, after="" if after is None else after[0], limit=paging.limit
         )
         return base.Page(
@@ -234,7 +235,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         search: Annotated[str, fastapi.Query(max_length=200, description="The whole id of one.")] = "",
     ) -> base.Page[AtStripe]:
         del asker
-        found = views.at_stripe(place, name, search=search, after=after, limit=limit)
+        found = connected_accounts.at_stripe(place, name, search=search, after=after, limit=limit)
         return base.Page(items=[AtStripe.model_validate(each) for each in found.items], next=found.next)
 
     @made.get(
@@ -245,7 +246,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         asker: asking.Reader,
         ask: Annotated[bool, fastapi.Query(description="Ask Stripe what it says of them now.")] = False,
     ) -> Webhooks:
-        found = views.webhooks(place, name, ask=ask and asker.may("run"))
+        found = account_webhooks.webhooks(place, name, ask=ask and asker.may("run"))
         return Webhooks(
             endpoints=[
                 Endpoint(
@@ -271,7 +272,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     )
     def enable(name: Name, way: Way, asker: asking.Editor) -> list[Enabled]:
         """Endpoints that are there are brought up to date; the same again changes nothing."""
-        done = views.enable_webhooks(place, asker, name, way.url, rotate=way.rotate)
+        done = account_webhooks.enable_webhooks(place, asker, name, way.url, rotate=way.rotate)
         return [Enabled.model_validate(each) for each in done]
 
     @made.delete(
@@ -280,7 +281,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         summary="Have Stripe deliver nothing more",
     )
     def disable(name: Name, asker: asking.Editor) -> Removed:
-        return Removed(removed=views.disable_webhooks(place, asker, name))
+        return Removed(removed=account_webhooks.disable_webhooks(place, asker, name))
 
     @made.post(
         "/accounts/{name}/webhooks/replay",
@@ -288,8 +289,8 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         summary="Have what was delivered heard again",
     )
     def replay(name: Name, asker: asking.Operator, since: Since | None = None) -> Replayed:
-        seconds = views.since(since.since if since is not None else None)
-        return Replayed(flows=views.replay_webhooks(place, asker, name, seconds))
+        seconds = account_webhooks.since(since.since if since is not None else None)
+        return Replayed(flows=account_webhooks.replay_webhooks(place, asker, name, seconds))
 
     @made.post(
         "/accounts/{name}/webhooks/test",
@@ -298,6 +299,6 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     )
     def prove(name: Name, asker: asking.Editor, target: WebhookTarget | None = None) -> Proven:
         url = target.url if target is not None else ""
-        return Proven(url=views.prove_webhooks(place, asker, name, url))
+        return Proven(url=account_webhooks.prove_webhooks(place, asker, name, url))
 
     return made

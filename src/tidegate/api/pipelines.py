@@ -13,6 +13,7 @@ from tidegate import errors
 from tidegate.api import base, shapes
 from tidegate.server import asking
 from tidegate.server import desk as desks
+from tidegate.views import pipeline_failures, pipeline_trials, pipeline_versions
 from tidegate.views import pipelines as views
 
 Name = Annotated[str, fastapi.Path(max_length=63, description="The pipeline's name.")]
@@ -49,8 +50,8 @@ class Wanted(base.Model):
     """What is to be tried: the newest rows, or the objects with these ids, by the pipeline as `body` says it."""
 
     body: Body = None
-    limit: Annotated[int, fastapi.Body(ge=1, le=views.MOST, strict=True)] = 10
-    ids: Annotated[tuple[Id, ...], fastapi.Body(max_length=views.MOST)] = ()
+    limit: Annotated[int, fastapi.Body(ge=1, le=pipeline_trials.MOST, strict=True)] = 10
+    ids: Annotated[tuple[Id, ...], fastapi.Body(max_length=pipeline_trials.MOST)] = ()
 
 
 class Seen(base.Model):
@@ -188,7 +189,9 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     )
     def trial(name: Name, wanted: Wanted, asker: asking.Editor) -> Trial:
         """Nothing is written. Rows come from the pulled table, or from Stripe where that is not there yet."""
-        found = views.trial(place, name, draft(name, wanted.body, asker), limit=wanted.limit, ids=wanted.ids)
+        found = pipeline_trials.trial(
+            place, name, draft(name, wanted.body, asker), limit=wanted.limit, ids=wanted.ids
+        )
         seen = found.preview
         return Trial(
             rows=[
@@ -214,7 +217,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         "/pipelines/{name}/cases", operation_id="tryPipelineCases", summary="See whether the cases come out"
     )
     def cases(name: Name, wanted: Draft, asker: asking.Editor) -> Cases:
-        found = views.tried(place, name, draft(name, wanted.body, asker))
+        found = pipeline_trials.tried(place, name, draft(name, wanted.body, asker))
         told = [
             Case(
                 name=each.name,
@@ -243,7 +246,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             raise base.problem(
                 422, "after is not a place in this list; give what `next` of the page before says."
             )
-        found, total = views.failures(place, name, search=search, limit=paging.limit, after=start)
+        found, total = pipeline_failures.failures(place, name, search=search, limit=paging.limit, after=start)
         end = start + len(found)
         items = [_failure(each, may_see=asker.may("write")) for each in found]
         return base.Page(items=items, next=base.cursor(end) if found and end < total else None)
@@ -255,7 +258,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     )
     def retry(name: Name, asker: asking.Operator) -> Retried:
         """The next run reads them, whether or not anything changed."""
-        return Retried(rows=views.retry(place, asker, name))
+        return Retried(rows=pipeline_failures.retry(place, asker, name))
 
     @made.get(
         "/pipelines/{name}/versions", operation_id="listPipelineVersions", summary="What a pipeline ran with"
@@ -265,7 +268,9 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         views.pipeline(place, name)
         after = paging.place(int)
         found = [
-            each for each in views.versions(place.store, name) if after is None or each.number < after[0]
+            each
+            for each in pipeline_versions.versions(place.store, name)
+            if after is None or each.number < after[0]
         ]
         shown = found[: paging.limit]
         return base.Page(
@@ -288,13 +293,15 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     ) -> Compared:
         del asker
         views.pipeline(place, name)
-        found = views.version(place.store, name, number)
+        found = pipeline_versions.version(place.store, name, number)
         other = against if against is not None else number - 1
-        before = views.version(place.store, name, other) if other else None
+        before = pipeline_versions.version(place.store, name, other) if other else None
         return Compared(
             version=_version(found),
             against=None if before is None else before.number,
-            differences=[Difference.model_validate(each) for each in views.compared(before, found)],
+            differences=[
+                Difference.model_validate(each) for each in pipeline_versions.compared(before, found)
+            ],
         )
 
     @made.post(
@@ -306,14 +313,14 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         name: Name, number: Annotated[int, fastapi.Path(ge=1, le=2**31 - 1)], asker: asking.Editor
     ) -> Changed:
         """Stream, filter, mapping, function and cases; its schedule and all else stay as they are."""
-        found = views.restore(place, asker, name, number, admin=asker.may("admin"))
+        found = pipeline_versions.restore(place, asker, name, number, admin=asker.may("admin"))
         return Changed(name=name, version=found.version)
 
     def draft(name: str, body: dict[str, Any] | None, asker: asking.Asker) -> Any:
         if body is None:
             return views.pipeline(place, name)
         try:
-            return views.draft(place, name, body, admin=asker.may("admin"))
+            return pipeline_trials.draft(place, name, body, admin=asker.may("admin"))
         except errors.ConfigError as error:
             raise base.problem(422, str(error), _faults(error)) from None
 
@@ -364,7 +371,7 @@ def _failure(found: Any, *, may_see: bool) -> Failure:
     )
 
 
-def _version(found: views.Version) -> Version:
+def _version(found: pipeline_versions.Version) -> Version:
     return Version(
         number=found.number, digest=found.digest, first_at=found.first_at, body=base.exact(found.body)
     )

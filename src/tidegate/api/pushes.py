@@ -15,8 +15,8 @@ from tidegate.server import asking
 from tidegate.server import desk as desks
 from tidegate.store import plans, runs
 from tidegate.store import records as stored
+from tidegate.views import push_plans, records
 from tidegate.views import pushes as views
-from tidegate.views import records
 
 Name = Annotated[str, fastapi.Path(max_length=100, description="The push's name in the configuration.")]
 PlanId = Annotated[str, fastapi.Path(max_length=100, description="The plan's id.")]
@@ -183,7 +183,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     )
     def make(push: Name, asker: asking.Operator, wish: PlanWish | None = None) -> Plan:
         """The plan is made in the background; ask for it again until its state is not `making`."""
-        found = views.make(place, asker, push, repair=wish is not None and wish.repair)
+        found = push_plans.make(place, asker, push, repair=wish is not None and wish.repair)
         return _plan(place, push, found.id)
 
     @made.post(
@@ -193,13 +193,13 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         summary="Have the undo of a run, or of single rows, planned",
     )
     def undo(push: Name, asker: asking.Operator, wish: UndoWish) -> Plan:
-        found = views.make_undo(place, asker, push, run=wish.run, keys=wish.keys, created=wish.created)
+        found = push_plans.make_undo(place, asker, push, run=wish.run, keys=wish.keys, created=wish.created)
         return _plan(place, push, found.id)
 
     @made.get("/pushes/{push}/plan", operation_id="getNewestPlan", summary="The newest plan of a push")
     def newest(push: Name, asker: asking.Reader) -> Plan:
         del asker
-        found = views.planned(place, push)
+        found = push_plans.planned(place, push)
         if found is None:
             raise base.problem(404, "There is no plan of this push; make one.")
         return _shown(found)
@@ -219,10 +219,10 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         search: Annotated[Some, fastapi.Query(description="How the key begins.")] = "",
     ) -> base.Page[PlanRow]:
         del asker
-        it = views.plan_of(place, push, plan).plan
+        it = push_plans.plan_of(place, push, plan).plan
         after = paging.place(int)
         start = 0 if after is None else min(max(after[0], 0), base.EXACT)
-        found = views.rows(place, it, kind=kind or "", search=search, after=start, limit=paging.limit)
+        found = push_plans.rows(place, it, kind=kind or "", search=search, after=start, limit=paging.limit)
         return base.Page(
             items=[_row(each) for _, each in found.items],
             next=None if found.next is None else base.cursor(found.next),
@@ -247,7 +247,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         if key is not None:
             named = f"{asker.via}:{asker.name}:{plan}:{key}"
             run_id = f"run_{hashlib.sha256(named.encode()).hexdigest()[:16]}"
-        run = views.approve(place, asker, push, plan, approval.digest, run_id=run_id)
+        run = push_plans.approve(place, asker, push, plan, approval.digest, run_id=run_id)
         response.headers["Location"] = shapes.url(run.id)
         return shapes.run(run)
 
@@ -258,7 +258,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         summary="Remove a plan that nobody approved",
     )
     def discard(push: Name, plan: PlanId, asker: asking.Operator) -> None:
-        views.discard(place, asker, push, plan)
+        push_plans.discard(place, asker, push, plan)
 
     @made.get("/pushes/{push}/written", operation_id="listWritten", summary="The runs that wrote something")
     def written(
@@ -340,10 +340,10 @@ def _push(each: views.Sync) -> Push:
 
 
 def _plan(place: places.Place, push: str, plan_id: str) -> Plan:
-    return _shown(views.plan_of(place, push, plan_id))
+    return _shown(push_plans.plan_of(place, push, plan_id))
 
 
-def _shown(found: views.Planned) -> Plan:
+def _shown(found: push_plans.Planned) -> Plan:
     it: plans.Plan = found.plan
     told: dict[str, Any] = dict(found.counts)
     return Plan(

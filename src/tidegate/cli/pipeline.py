@@ -268,10 +268,10 @@ def _failures(file: config.Config, name: str, limit: int, as_json: bool) -> int:
 
 def _retry(file: config.Config, name: str, config_file: Path | None) -> int:
     from tidegate import views
-    from tidegate.views import pipelines
+    from tidegate.views import pipeline_failures
 
     with noting.placed(file, config_file) as place:
-        count = pipelines.retry(place, views.person(), name)
+        count = pipeline_failures.retry(place, views.person(), name)
     output.say(f"{output.counted(count, 'row')} of {name} will be read again by its next run")
     return 0
 

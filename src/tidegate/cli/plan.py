@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from tidegate.cli import output, pushing
 from tidegate.engine import pushes
 from tidegate.push import plan as plans
-from tidegate.views import pushes as views
+from tidegate.views import push_plans, push_words
 
 
 def plan(
@@ -50,7 +50,7 @@ def plan(
     def seen(found: plans.Plan, rows: pushes.Rows) -> bool:
         told.append(found)
         if out is not None:
-            views.save(out, found, rows)
+            push_plans.save(out, found, rows)
         if not json:
             pushing.show(found, rows, everything=all)
         return True
@@ -59,7 +59,7 @@ def plan(
     if json:
         output.print_json(result.document())
     else:
-        output.say(f"{views.effort(told[0])} Nothing was written.")
+        output.say(f"{push_words.effort(told[0])} Nothing was written.")
     if result.undecided:
         output.say(
             f"{result.undecided:,} operations of earlier runs are undecided; `tidegate push {push}` goes on"

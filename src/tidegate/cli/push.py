@@ -13,7 +13,7 @@ from tidegate import errors
 from tidegate.cli import output, pushing, rehearsing, verifying
 from tidegate.engine import pushes
 from tidegate.push import plan as plans
-from tidegate.views import pushes as views
+from tidegate.views import push_plans, push_words
 
 
 def push(
@@ -81,7 +81,7 @@ def push(
         return rehearsing.rehearse(
             push, config_file, connection=connection, limit=limit, yes=yes, as_json=json
         )
-    approved = None if plan is None else views.read(plan, push)
+    approved = None if plan is None else push_plans.read(plan, push)
     if approved is None and not yes and not sys.stdin.isatty():
         raise errors.ConfigError(
             f"nobody can be asked here; give --yes, or --plan FILE from `tidegate plan {push} --out FILE`"
@@ -90,7 +90,7 @@ def push(
     def seen(found: plans.Plan, rows: pushes.Rows) -> bool | Awaitable[bool]:
         if not json:
             pushing.show(found, rows, approved=approve)
-            output.say(views.effort(found, limit))
+            output.say(push_words.effort(found, limit))
         writes = found.counts.created + found.counts.updated + found.counts.removed
         if yes or approved is not None or not writes or (found.guards and not approve):
             return True
@@ -133,8 +133,8 @@ def _tell(name: str, result: pushes.Result, wish: pushes.Wish) -> None:
     if result.status == "held":
         output.say(pushing.unwritten(result.made, wish.approve))
         return
-    figures = views.figures(result, left="left by --limit" if _limited(result, wish) else "left")
-    output.say(f"{name}: {views.summed(figures, result.requests)}.")
+    figures = push_words.figures(result, left="left by --limit" if _limited(result, wish) else "left")
+    output.say(f"{name}: {push_words.summed(figures, result.requests)}.")
     if waiting := sum(figures[what] for what in pushing.WAITING):
         output.say(f"`tidegate inbox {name}` lists {'it' if waiting == 1 else 'them'}.")
 

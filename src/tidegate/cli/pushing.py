@@ -17,7 +17,7 @@ from tidegate.engine import preparing, pushes, recorder
 from tidegate.engine import pushing as engine
 from tidegate.push import plan
 from tidegate.store import runs
-from tidegate.views import pushes as views
+from tidegate.views import push_words
 
 SHOWN = 20
 """Rows of a plan that are shown of each kind."""
@@ -137,7 +137,7 @@ def show(found: plan.Plan, rows: pushes.Rows, *, everything: bool = False, appro
         if number:
             counts.add_row(name, f"{number:,}")
     screen.print(counts)
-    for sentence in views.keys(found):
+    for sentence in push_words.keys(found):
         screen.print(sentence, markup=False)
     for verdict, title in TITLES.items():
         some = rows(verdict)
@@ -183,7 +183,7 @@ TITLES: Mapping[plan.Verdict, str] = {
 def lines(entry: plan.Entry) -> Iterator[tuple[str, ...]]:
     """The lines of a table that tell of a row: of a write each field, of the others why."""
     if entry.verdict not in plan.WRITES:
-        yield entry.key, views.why(entry)
+        yield entry.key, push_words.why(entry)
         return
     target = entry.target or "new"
     if not entry.changes:

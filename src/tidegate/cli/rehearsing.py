@@ -15,7 +15,7 @@ from tidegate.cli import connect, meters, noting, output, pushing, signals
 from tidegate.engine import preparing, pushes, rehearsals
 from tidegate.push import plan as plans
 from tidegate.store import database, runs
-from tidegate.views import pushes as views
+from tidegate.views import push_words
 
 TITLE = "What would not have been written"
 
@@ -38,7 +38,7 @@ def rehearse(
     def seen(found: plans.Plan, rows: pushes.Rows) -> bool | Awaitable[bool]:
         if not as_json:
             pushing.show(found, rows)
-            output.say(views.effort(found, limit))
+            output.say(push_words.effort(found, limit))
         if connection is None or yes:
             return True
         return pushing.asked(f"Write this over {connection}? [y/N] ")
@@ -99,6 +99,6 @@ def _tell(result: rehearsals.Result) -> None:
         output.console().print(table)
     if push.error:
         output.say(push.error)
-    came = views.summed(views.figures(push), push.requests)
+    came = push_words.summed(push_words.figures(push), push.requests)
     output.say(f"Rehearsed in {result.stage.name}: {came} in {result.seconds:.0f} s.")
     output.say("Nothing was written to the push's own account.")

@@ -21,7 +21,7 @@ from tidegate.engine import pushing as engine
 from tidegate.push import plan as plans
 from tidegate.push import undo as undos
 from tidegate.store import database, records, runs
-from tidegate.views import pushes as views
+from tidegate.views import push_plans, push_words
 
 STOPPED = "what was put back is noted, and the same command goes on from there"
 SHOWN = 20
@@ -92,11 +92,11 @@ def undo(
             return _list(place.store, push, as_json=json)
         if not (yes or dry_run or sys.stdin.isatty()):
             raise errors.ConfigError("nobody can be asked here; look with --dry-run, then give --yes")
-        found = None if run is None else views.written(place.store, push, run)
+        found = None if run is None else push_plans.written(place.store, push, run)
 
         def seen(made: plans.Plan, rows: pushes.Rows) -> bool | Awaitable[bool]:
             if out is not None:
-                views.save(out, made, rows)
+                push_plans.save(out, made, rows)
             if not json:
                 _show(made, rows, wish)
             writes = made.counts.updated + made.counts.removed
@@ -198,7 +198,7 @@ def _show(made: plans.Plan, rows: pushes.Rows, wish: undoing.Wish) -> None:
         if left := sum(1 for _ in some):
             screen.print(f"... and {left:,} more; --out FILE writes them down")
     pushing.guarded(made, wish.approve)
-    output.say(views.effort(made, wish.limit))
+    output.say(push_words.effort(made, wish.limit))
 
 
 def _tell(push: str, result: undoing.Result, wish: undoing.Wish) -> None:
@@ -219,7 +219,7 @@ def _tell(push: str, result: undoing.Result, wish: undoing.Wish) -> None:
         "failed": result.failed,
         "unknown": result.unknown,
     }
-    output.say(f"{push}: {views.summed(figures, result.requests)}.")
+    output.say(f"{push}: {push_words.summed(figures, result.requests)}.")
     if result.restored or result.removed:
         output.say(
             f"These rows are held until they change; `tidegate inbox {push} KEY --retry` writes one again."

@@ -16,7 +16,7 @@ from tidegate import config, errors
 from tidegate.cli import connect, output
 from tidegate.engine import endpoints, traffic
 from tidegate.store import database
-from tidegate.views import accounts
+from tidegate.views import account_webhooks
 
 
 def webhooks(
@@ -69,7 +69,7 @@ def webhooks(
                 gone = asyncio.run(endpoints.disable(file, store, name))
                 output.say(f"removed {output.counted(gone, 'endpoint')} of {name}; events are read as before")
             case "replay":
-                for flow, count in traffic.replay(file, store, name, accounts.since(since)).items():
+                for flow, count in traffic.replay(file, store, name, account_webhooks.since(since)).items():
                     output.say(f"{flow} hears {output.counted(count, 'event')} again")
             case "test":
                 target = asyncio.run(traffic.prove(file, store, name, url or ""))

@@ -1,38 +1,23 @@
-"""Pipelines: how each stands, trying one before it is kept, its quarantine, and what definitions it ran with."""
+"""Pipelines: how each stands, what it may be made of, and whether it runs."""
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import msgspec
-
-from tidegate import catalog, config, errors, views
+from tidegate import catalog, config, views
 from tidegate.config import values
-from tidegate.engine import differences, editing, piping, schedules
+from tidegate.engine import editing, piping, schedules
 from tidegate.engine import place as places
 from tidegate.rows import decode
-from tidegate.store import database, definitions, failed, history, runs, trail
-from tidegate.views import drafts, outside
+from tidegate.store import failed, history, runs, trail
 from tidegate.views import flows as standings
 from tidegate.views import streams as known_streams
 
-if TYPE_CHECKING:
-    from tidegate.customers import cases
-    from tidegate.engine import previewing
-
 KIND = "pipelines"
-PATIENCE = 45.0
-"""Seconds that trying a pipeline may take."""
-MOST = 50
-"""Rows that are tried at a time."""
 UNTITLED = "untitled"
 """What a pipeline is called while it has no name yet."""
-
-DEFINED = ("stream", "filter", "map", "function", "cases")
-"""What a definition says of a pipeline; all else of it stays as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,46 +45,6 @@ class Line:
         """Did its guard hold the last run, so that somebody has to approve it?"""
         last = self.last
         return last is not None and last.state == "partial" and not last.totals.get("quarantined")
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """What became of rows, and each of them as it was given, in the same order."""
-
-    preview: previewing.Preview
-    given: tuple[Mapping[str, Any], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Trials:
-    """What became of saved cases, and what the function printed."""
-
-    each: tuple[cases.Tried, ...]
-    printed: str
-
-    @property
-    def wrong(self) -> tuple[cases.Tried, ...]:
-        """Those that came out differently."""
-        return tuple(each for each in self.each if not each.ok)
-
-
-@dataclass(frozen=True, slots=True)
-class Called:
-    """What a function made of a record: properties, nothing where it left the record out, or an error."""
-
-    properties: Mapping[str, Any] | None
-    error: str = ""
-    line: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """A definition that a pipeline ran with."""
-
-    number: int
-    digest: str
-    first_at: float
-    body: Mapping[str, Any]
 
 
 # --- how they stand ---
@@ -240,116 +185,7 @@ def suggested(place: places.Place, stream: str, warehouse: str) -> dict[str, lis
     }
 
 
-# --- trying one before it is kept ---
-
-
-def draft(place: places.Place, name: str, body: Mapping[str, Any], *, admin: bool = False) -> config.Pipeline:
-    """A pipeline as this body says it; raises ConfigError with its `problems`."""
-    return drafts.pipeline(place, name or UNTITLED, body, admin=admin)
-
-
-def trial(
-    place: places.Place,
-    name: str,
-    found: config.Pipeline,
-    *,
-    limit: int = 10,
-    ids: Sequence[str] = (),
-    patience: float = PATIENCE,
-) -> Trial:
-    """What a pipeline makes of the newest rows of its stream, or of the objects with these ids; nothing is written.
-
-    Raises ConfigError for what can never work, and what the warehouse or Stripe says.
-    """
-    from tidegate.customers import shaping
-    from tidegate.engine import previewing
-
-    if not 1 <= limit <= MOST:
-        raise errors.ConfigError(f"{limit} rows cannot be tried at once; give 1 to {MOST}.")
-    file, own = _with(place, name, found)
-
-    def look() -> Trial:
-        rows, table = previewing.rows(file, own, limit=limit, ids=ids)
-        made = previewing.of_rows(file, own, rows, table)
-        return Trial(made, tuple(shaping.as_given(rows)))
-
-    return outside.warehouse(found.warehouse, look, patience=patience)
-
-
-def tried(place: places.Place, name: str, found: config.Pipeline) -> Trials:
-    """What becomes of the saved cases; raises ConfigError for what can never work."""
-    from tidegate.customers import cases, shaping
-    from tidegate.shape import profile
-
-    file, own = _with(place, name, found)
-    stream = decode.schema(catalog.load().streams[found.stream])
-    of = profile.of(piping.model(file, own))
-    with shaping.opened(own, found, of, stream, dt.datetime.now(dt.UTC)) as shaper:
-        return Trials(tuple(cases.tried(found, shaper, stream)), shaper.printed)
-
-
-def called(
-    function: config.Function, record: Mapping[str, Any], stream: str = "customers"
-) -> tuple[Called, str]:
-    """What a function makes of one record, given as Stripe shows it, and what it printed.
-
-    Raises ConfigError, with the line, where it cannot be loaded.
-    """
-    from tidegate.shape import functions
-
-    given = dict(record)
-    for name, kind in fields(stream):
-        if kind == "timestamp" and name in given:
-            given[name] = _moment(given[name])
-    with functions.opened(function) as run:
-        outcome = run.one(given)
-        match outcome:
-            case functions.Made(record=made):
-                return Called(made), run.printed
-            case functions.Failed(why=why, line=line):
-                return Called(None, why, line), run.printed
-        return Called(None), run.printed
-
-
-def _moment(value: Any) -> Any:
-    """A time as functions are given it; what is none stays as it is."""
-    try:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return dt.datetime.fromtimestamp(value, dt.UTC)
-        return dt.datetime.fromisoformat(value).astimezone(dt.UTC) if isinstance(value, str) else value
-    except (ValueError, OverflowError, OSError):
-        return value
-
-
-def keep(
-    place: places.Place,
-    who: views.Who,
-    name: str,
-    body: Mapping[str, Any],
-    version: int | None,
-    *,
-    admin: bool = False,
-) -> editing.Change:
-    """Make or change a pipeline, if it can work and its cases come out as they say.
-
-    Raises ConfigError with its `problems`, of which those of cases have the place `cases[n]`; StoreConflict.
-    """
-    if editing.check(
-        place, KIND, name, body, admin=admin
-    ):  # it says what is wrong with whom, or with the version
-        return editing.change(place, who.name, KIND, name, body, version, via=who.via, admin=admin)
-    found = draft(place, name, body, admin=admin)
-    came = tried(place, name, found)
-    wrong = [
-        editing.Problem(("cases", n), f"{each.name!r} comes out differently: {each.why}", f"{KIND}.{name}")
-        for n, each in enumerate(came.each)
-        if not each.ok
-    ]
-    if wrong:
-        raise errors.ConfigError("\n".join(map(str, wrong)), wrong)
-    made = editing.change(place, who.name, KIND, name, body, version, via=who.via, admin=admin)
-    place.look()
-    return made
+# --- having them run ---
 
 
 def switch(
@@ -387,143 +223,3 @@ def written(place: places.Place, name: str) -> editing.Object:
         where = f", line {part.line}" if part.line else ""
         raise views.Refused(f"{name} is written in tidegate.yaml{where}; change it there.")
     return part
-
-
-def _with(place: places.Place, name: str, found: config.Pipeline) -> tuple[config.Config, str]:
-    """The configuration with a pipeline in it that may not be kept yet."""
-    own = name or UNTITLED
-    return place.file.model_copy(update={"pipelines": {**place.file.pipelines, own: found}}), own
-
-
-# --- quarantine ---
-
-
-def failures(
-    place: places.Place, name: str, *, search: str = "", limit: int = 50, after: int = 0
-) -> tuple[list[failed.Failed], int]:
-    """Rows in quarantine, the latest first, `after` so many; and how many there are of these."""
-    pipeline(place, name)
-    found = failed.listed(place.store, name, limit, after, search)
-    return found, failed.count(place.store, name, search)
-
-
-def failure(place: places.Place, name: str, account: str, source_id: str) -> failed.Failed:
-    """One of them with all that is known; raises Unknown where it is not there any more."""
-    pipeline(place, name)
-    found = failed.get(place.store, name, account, source_id)
-    if found is None:
-        raise views.Unknown(f"{source_id} is not in the quarantine of {name} any more.")
-    return found
-
-
-def retry(place: places.Place, who: views.Who, name: str) -> int:
-    """Have the next run read all rows in quarantine again; says how many those are."""
-    from tidegate.customers import records
-    from tidegate.warehouse import scripts
-
-    of = piping.model(place.file, name) if pipeline(place, name) else None
-    assert of is not None, "A pipeline has a model."
-
-    def look() -> int:
-        with piping.modelled(place.file, of) as model:
-            if not isinstance(model.warehouse, scripts.Scripted):
-                raise errors.ConfigError(
-                    f"a warehouse of the type {model.warehouse.kind} cannot hold the customer model"
-                )
-            return model.warehouse.scripted(lambda script: records.again(script, model.names, name))
-
-    count = outside.warehouse(of.warehouse, look)
-    trail.note(place.store, who.name, "retry", f"{KIND}.{name}", after={"rows": count}, via=who.via)
-    return count
-
-
-# --- what it ran with ---
-
-
-def versions(store: database.Database, name: str) -> list[Version]:
-    """The definitions that a pipeline ran with, the newest first."""
-    return [_version(each) for each in definitions.listed(store, name)]
-
-
-def version(store: database.Database, name: str, number: int) -> Version:
-    """One of them; raises Unknown."""
-    found = definitions.get(store, name, number) if 0 < number < 2**31 else None
-    if found is None:
-        raise views.Unknown(f"The pipeline {name} never ran with a version {number}.")
-    return _version(found)
-
-
-def compared(before: Version | None, after: Version) -> list[differences.Difference]:
-    """What is different between two, value by value."""
-    return differences.between({} if before is None else _plain(before.body), _plain(after.body))
-
-
-def restored(body: Mapping[str, Any], found: Version) -> dict[str, Any]:
-    """The body of a pipeline with what a version says in the place of what it says now."""
-    told = {key: each for key, each in found.body.items() if key in DEFINED}
-    if isinstance(of := told.get("function"), Mapping):
-        [(language, lines)] = of.items()
-        now = body.get("function")
-        limits = (
-            {key: now[key] for key in ("timeout", "memory") if key in now} if isinstance(now, Mapping) else {}
-        )
-        text = "".join(f"{line}\n" for line in lines)
-        told["function"] = {"language": language, "code": escaped(text), **limits}
-    if told.get("cases"):
-        told["cases"] = deep_escaped(told["cases"])
-    return {**{key: each for key, each in body.items() if key not in DEFINED}, **told}
-
-
-def restore(
-    place: places.Place, who: views.Who, name: str, number: int, *, admin: bool = False
-) -> editing.Change:
-    """Have a pipeline be as a version was, as a change of its own; raises Unknown, Refused, and as `keep` does."""
-    part = written(place, name)
-    body = restored(part.body, version(place.store, name, number))
-    return keep(place, who, name, body, part.version, admin=admin)
-
-
-def escaped(text: str) -> str:
-    """Text as it is written in a configuration, where `${` would be a reference."""
-    return text.replace("${", "$${")
-
-
-def unescaped(text: str) -> str:
-    """The other way round."""
-    return text.replace("$${", "${")
-
-
-def deep_escaped(value: Any) -> Any:
-    """The same for all text of a document."""
-    return _mapped(value, escaped)
-
-
-def deep_unescaped(value: Any) -> Any:
-    """The other way round."""
-    return _mapped(value, unescaped)
-
-
-def _mapped(value: Any, each: Any) -> Any:
-    match value:
-        case str():
-            return each(value)
-        case Mapping():
-            return {name: _mapped(inner, each) for name, inner in value.items()}
-        case list() | tuple():
-            return [_mapped(inner, each) for inner in value]
-    return value
-
-
-def _version(found: definitions.Definition) -> Version:
-    return Version(found.number, found.digest, found.first_at, msgspec.json.decode(found.body))
-
-
-def _plain(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A definition with its function line by line, so that lines are compared."""
-    told = dict(body)
-    if isinstance(of := told.get("function"), Mapping):
-        told["function"] = {
-            language: {f"line {n:03}": line for n, line in enumerate(lines, 1)}
-            for language, lines in of.items()
-        }
-    return told

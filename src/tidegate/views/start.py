@@ -17,7 +17,7 @@ from tidegate.engine import editing
 from tidegate.engine import place as places
 from tidegate.pull import estimate, scope, settings
 from tidegate.store import runs
-from tidegate.views import accounts, flows, outside, streams, warehouses
+from tidegate.views import accounts, flows, outside, stream_options, streams, warehouses
 from tidegate.views import runs as run_views
 from tidegate.warehouse import base
 
@@ -196,7 +196,7 @@ def begin(
     usual = set(recommended())
     body: dict[str, Any] = {"from": connection, "to": warehouse, "schedule": "continuous"}
     if wanted != usual:
-        body = streams.with_choice(body, {name: name in wanted for name in wanted ^ usual})
+        body = stream_options.with_choice(body, {name: name in wanted for name in wanted ^ usual})
     name = free(place.file.pulls, connection)
     editing.change(place, who.name, "pulls", name, body, None, via=who.via, admin=admin)
     place.look()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,12 +16,12 @@ from tidegate.engine import editing
 from tidegate.engine import place as places
 from tidegate.server import asking
 from tidegate.server import desk as desks
+from tidegate.views import account_webhooks, connected_accounts, forms
 from tidegate.views import accounts as views
-from tidegate.views import forms
-from tidegate.web import configured, frame, standings, tables
+from tidegate.web import account_tables, configured, frame, tables
 
-PATH = "/accounts"
-ADD = f"{PATH}/-/add"
+PATH = account_tables.PATH
+ADD = account_tables.ADD
 SIZE = 50
 """Accounts on a page."""
 FIELDS = tuple(
@@ -32,7 +32,6 @@ FIELDS = tuple(
 )
 FIRST = ("api_key", "accounts", "start_date")
 """Inputs that stand at the top of the form; the others are folded away."""
-HEADINGS = ("name", "mode", "key", "accounts", "known", "webhook_endpoints", "flows")
 
 
 @dataclass(slots=True)
@@ -63,8 +62,8 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         asked = tables.asked(request, filters=("mode",))
         found = [each for each in views.listed(place) if _wanted(each, asked)]
         if asked.format == "csv":
-            return tables.csv(request, "accounts", HEADINGS, _lines(found))
-        return frame.page(request, asker, "accounts.html", table=_table(found, asked))
+            return tables.csv(request, "accounts", account_tables.HEADINGS, account_tables.lines(found))
+        return frame.page(request, asker, "accounts.html", table=account_tables.table(found, asked))
 
     @made.get(ADD)
     def fresh(request: requests.Request, asker: asking.Editor) -> responses.Response:
@@ -78,18 +77,13 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     def test(request: requests.Request, asker: asking.Editor, sent: configured.Sent) -> responses.Response:
         name = configured.text(sent, "_name").strip()
         known = configured.written(place, "stripe", name) if name else None
-        before = _body(place, known)
+        before = configured.body(place, known)
         body = forms.body(_fields(before), configured.texts(sent), before)
-        htmx = request.headers.get("hx-request") == "true"
-        try:
-            found = views.try_draft(place, name or "new", body, admin=asker.may("admin"))
-        except errors.TidegateError as error:
-            if not htmx or isinstance(error, errors.StoreError):
-                raise
-            return frame.partial(request, asker, "part_said.html", kind="bad", text=str(error))
-        if not htmx:
-            return frame.page(request, asker, "stripe_tested.html", tested=found)
-        return frame.partial(request, asker, "part_tested.html", tested=found)
+
+        def work() -> dict[str, Any]:
+            return {"tested": views.try_draft(place, name or "new", body, admin=asker.may("admin"))}
+
+        return configured.tried(request, asker, "stripe_tested.html", "part_tested.html", work)
 
     @made.get(f"{PATH}/{{name}}")
     def one(request: requests.Request, asker: asking.Reader, name: str) -> responses.Response:
@@ -114,7 +108,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     @made.get(f"{PATH}/{{name}}/edit")
     def edit(request: requests.Request, asker: asking.Editor, name: str) -> responses.Response:
         found = configured.written(place, "stripe", views.one(place, name).name)
-        body = _body(place, found)
+        body = configured.body(place, found)
         return _form(request, asker, name, configured.filled(_fields(body), body), found)
 
     @made.post(f"{PATH}/{{name}}/edit")
@@ -129,41 +123,38 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     def remove(
         request: requests.Request, asker: asking.Editor, name: str, sent: configured.Sent
     ) -> responses.Response:
-        configured.typed(sent, name)
-        found = configured.written(place, "stripe", views.one(place, name).name)
-        configured.changeable(found)
-        configured.change(place, asker, "stripe", name, None, configured.version(sent))
-        return frame.done(
-            request, PATH, f"{name} is removed; what was pulled over it stays in its warehouses."
-        )
+        onward = PATH, f"{name} is removed; what was pulled over it stays in its warehouses."
+        return configured.removed(request, asker, place, "stripe", views.one(place, name).name, sent, onward)
 
     @made.get(f"{PATH}/{{name}}/connected")
     def connected(request: requests.Request, asker: asking.Reader, name: str) -> responses.Response:
         account, asked = views.one(place, name), tables.asked(request)
         if asked.format == "csv":
             headings = ("account", "streams", "refused", "failed")
-            return tables.csv(request, f"{name}-accounts", headings, _everyone(place, name, asked.search))
-        found = views.connected(place, name, search=asked.search, after=asked.after, limit=SIZE)
+            return tables.csv(
+                request, f"{name}-accounts", headings, account_tables.everyone(place, name, asked.search)
+            )
+        found = connected_accounts.connected(place, name, search=asked.search, after=asked.after, limit=SIZE)
         return frame.page(
             request,
             asker,
             "stripe_connected.html",
             account=account,
             tab="connected",
-            table=_connected(found, asked),
+            table=account_tables.connected(found, asked),
         )
 
     @made.get(f"{PATH}/{{name}}/at-stripe")
     def at_stripe(request: requests.Request, asker: asking.Operator, name: str) -> responses.Response:
         account, asked = views.one(place, name), tables.asked(request)
-        found = views.at_stripe(place, name, search=asked.search, after=asked.after, limit=SIZE)
+        found = connected_accounts.at_stripe(place, name, search=asked.search, after=asked.after, limit=SIZE)
         return frame.page(
             request,
             asker,
             "stripe_connected.html",
             account=account,
             tab="at-stripe",
-            table=_at_stripe(found, asked),
+            table=account_tables.at_stripe(found, asked),
         )
 
     @made.get(f"{PATH}/{{name}}/webhooks")
@@ -176,7 +167,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             "stripe_webhooks.html",
             account=views.one(place, name),
             tab="webhooks",
-            found=views.webhooks(place, name, ask=ask == "yes" and asker.may("run")),
+            found=account_webhooks.webhooks(place, name, ask=ask == "yes" and asker.may("run")),
             asked=ask == "yes",
             url=_own(request, desk),
         )
@@ -186,7 +177,9 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         request: requests.Request, asker: asking.Editor, name: str, sent: configured.Sent
     ) -> responses.Response:
         rotate = configured.text(sent, "rotate") == "on"
-        done = views.enable_webhooks(place, asker, name, configured.text(sent, "url"), rotate=rotate)
+        done = account_webhooks.enable_webhooks(
+            place, asker, name, configured.text(sent, "url"), rotate=rotate
+        )
         types = sum(each.types for each in done)
         said = (
             f"Stripe delivers {types:,} event types to {done[0].url} now."
@@ -200,7 +193,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         request: requests.Request, asker: asking.Editor, name: str, sent: configured.Sent
     ) -> responses.Response:
         configured.typed(sent, name)
-        gone = views.disable_webhooks(place, asker, name)
+        gone = account_webhooks.disable_webhooks(place, asker, name)
         said = f"{gone} {'endpoint is' if gone == 1 else 'endpoints are'} gone; events are read as before."
         return frame.done(request, f"{PATH}/{name}/webhooks", said)
 
@@ -208,14 +201,14 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     def replay(
         request: requests.Request, asker: asking.Operator, name: str, sent: configured.Sent
     ) -> responses.Response:
-        seconds = views.since(configured.text(sent, "since").strip())
-        found = views.replay_webhooks(place, asker, name, seconds)
+        seconds = account_webhooks.since(configured.text(sent, "since").strip())
+        found = account_webhooks.replay_webhooks(place, asker, name, seconds)
         said = ", ".join(f"{flow} hears {count:,} events again" for flow, count in found.items())
         return frame.done(request, f"{PATH}/{name}/webhooks", f"{said or 'No flow listens'}.")
 
     @made.post(f"{PATH}/{{name}}/webhooks/test")
     def prove(request: requests.Request, asker: asking.Editor, name: str) -> responses.Response:
-        target = views.prove_webhooks(place, asker, name)
+        target = account_webhooks.prove_webhooks(place, asker, name)
         return frame.done(
             request, f"{PATH}/{name}/webhooks", f"{target} took a signed event, and would have kept it."
         )
@@ -233,7 +226,7 @@ def _keep(
     known: editing.Object | None,
 ) -> responses.Response:
     """Try what a form says and keep it; the form again, where it cannot be."""
-    given, before = configured.texts(sent), _body(place, known)
+    given, before = configured.texts(sent), configured.body(place, known)
     body = forms.body(_fields(before), given, before)
     seen = None if known is None else configured.version(sent)
     try:
@@ -242,7 +235,7 @@ def _keep(
         if isinstance(error, errors.StoreError) and not isinstance(error, errors.StoreConflict):
             raise
         form = configured.refused(_fields(before), given, before, error)
-        return _form(request, asker, name, form, known, status=422)
+        return _form(request, asker, name, form, known)
     tried.note(place, name, found)
     lacks = f" It lacks {len(found.missing)} permissions; see below." if found.missing else ""
     return frame.done(
@@ -256,8 +249,6 @@ def _form(
     name: str,
     form: configured.Filled,
     known: editing.Object | None,
-    *,
-    status: int = 200,
 ) -> responses.Response:
     first = configured.Filled(
         [each for each in form.fields if each.name in FIRST], form.shown, form.wrong, form.said
@@ -267,7 +258,7 @@ def _form(
         request,
         asker,
         "stripe_form.html",
-        status=status,
+        status=form.status,
         name=name,
         first=first,
         rest=rest,
@@ -282,10 +273,6 @@ def _fields(before: Mapping[str, Any]) -> tuple[forms.Field, ...]:
     return tuple(each for each in FIELDS if each.name != "api_key") if "oauth" in before else FIELDS
 
 
-def _body(place: places.Place, known: editing.Object | None) -> Mapping[str, Any]:
-    return {} if known is None else editing.shown(place, known)
-
-
 def _own(request: requests.Request, desk: desks.Desk) -> str:
     """Where this server is reached, as far as it knows."""
     return desk.site.public_url or f"{request.url.scheme}://{request.url.netloc}"
@@ -295,126 +282,3 @@ def _wanted(account: views.Account, asked: tables.Asked) -> bool:
     mode = asked.filters["mode"]
     words = f"{account.name} {account.account_id} {account.api_base}".lower()
     return (not mode or account.mode == mode) and asked.search.lower() in words
-
-
-def _lines(found: list[views.Account]) -> Iterator[tuple[Any, ...]]:
-    for each in found:
-        yield each.name, each.mode, each.key, each.whose, each.known, each.endpoints, " ".join(each.flows)
-
-
-def _table(found: list[views.Account], asked: tables.Asked) -> tables.Table:
-    parts = frame.parts()
-    rows = [
-        tables.Row(
-            {
-                "name": each.name,
-                "mode": parts.mode(each.mode.upper()),
-                "key": parts.secret(each.last4) if each.key else "nobody has signed in",
-                "accounts": each.whose,
-                "known": each.known,
-                "refused": parts.chip("warn", f"{each.refused:,} streams") if each.refused else "",
-                "webhooks": each.endpoints or None,
-                "flows": len(each.flows),
-            },
-            f"{PATH}/{each.name}",
-        )
-        for each in found
-    ]
-    columns = (
-        tables.Column("name", "Name"),
-        tables.Column("mode", "Mode"),
-        tables.Column("key", "Key"),
-        tables.Column(
-            "accounts", "Accounts", hint="Whose data is pulled: the key's own, or connected accounts' too"
-        ),
-        tables.Column("known", "Pulled", align="right", hint="Accounts of which something was pulled"),
-        tables.Column("refused", "Lacks permission"),
-        tables.Column("webhooks", "Webhooks", align="right", hide=True),
-        tables.Column("flows", "Flows", align="right", hide=True),
-    )
-    empty = tables.Empty(
-        "No Stripe account yet.",
-        "Add one by a restricted key; it is tried at once, and kept encrypted.",
-        "Add an account",
-        ADD,
-    )
-    filters = [tables.Choice("mode", "Mode", (("test", "Test"), ("live", "Live")))]
-    return tables.Table(
-        "accounts", columns, rows, len(rows), None, asked, empty, filters, caption="Connections to Stripe"
-    )
-
-
-def _connected(found: views.Several, asked: tables.Asked) -> tables.Table:
-    parts = frame.parts()
-    rows = [
-        tables.Row(
-            {
-                "account": each.account,
-                "streams": each.streams,
-                "failed": parts.chip("failed", f"{each.failed:,}") if each.failed else "",
-                "refused": parts.chip("warn", f"{each.refused:,}") if each.refused else "",
-                "noted": standings.when(each.noted_at),
-            }
-        )
-        for each in found.items
-    ]
-    columns = (
-        tables.Column("account", "Account"),
-        tables.Column("streams", "Streams", align="right"),
-        tables.Column("failed", "Failed"),
-        tables.Column("refused", "Lacks permission"),
-        tables.Column("noted", "Oldest change", align="right", hide=True),
-    )
-    empty = tables.Empty(
-        "Nothing was pulled over this connection yet.",
-        "Choose streams to pull.",
-        "Choose streams",
-        "/streams",
-    )
-    return tables.Table(
-        "connected", columns, rows, found.total, found.next, asked, empty, caption="Accounts that were pulled"
-    )
-
-
-def _at_stripe(found: views.Listed, asked: tables.Asked) -> tables.Table:
-    parts = frame.parts()
-    rows = [
-        tables.Row(
-            {
-                "account": each.account,
-                "name": each.name,
-                "country": each.country,
-                "enabled": parts.chip("ok", "Charges") if each.enabled else parts.chip("off", "No charges"),
-                "created": standings.when(each.created),
-            }
-        )
-        for each in found.items
-    ]
-    columns = (
-        tables.Column("account", "Account"),
-        tables.Column("name", "Business", wide=True),
-        tables.Column("country", "Country", hide=True),
-        tables.Column("enabled", "May take"),
-        tables.Column("created", "Made", align="right", hide=True),
-    )
-    empty = tables.Empty("Stripe knows no connected account of this key.")
-    return tables.Table(
-        "at-stripe",
-        columns,
-        rows,
-        None,
-        found.next,
-        asked,
-        empty,
-        csv=False,
-        caption="Connected accounts at Stripe",
-    )
-
-
-def _everyone(place: places.Place, name: str, search: str) -> Iterator[tuple[Any, ...]]:
-    after: str | None = ""
-    while after is not None:
-        found = views.connected(place, name, search=search, after=after, limit=1000)
-        for each in found.items:
-            yield each.account, each.streams, each.refused, each.failed
-        after = found.next

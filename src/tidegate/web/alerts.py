@@ -8,7 +8,7 @@ from typing import Any
 import fastapi
 from starlette import requests, responses
 
-from tidegate import config, errors
+from tidegate import config
 from tidegate.engine import editing
 from tidegate.engine import place as places
 from tidegate.server import asking
@@ -63,21 +63,21 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     @made.get(f"{PATH}/edit")
     def edit(request: requests.Request, asker: asking.Editor) -> responses.Response:
         part = configured.written(place, "alerts", "")
-        return _form(request, asker, configured.filled(FIELDS, _body(place, part)), part)
+        return _form(request, asker, configured.filled(FIELDS, configured.body(place, part)), part)
 
     @made.post(f"{PATH}/edit")
     def change(request: requests.Request, asker: asking.Editor, sent: configured.Sent) -> responses.Response:
         part = configured.written(place, "alerts", "")
         configured.changeable(part)
-        given, before = configured.texts(sent), _body(place, part)
+        given, before = configured.texts(sent), configured.body(place, part)
         body = _whole(forms.body(FIELDS, given, before))
         try:
             configured.change(
                 place, asker, "alerts", "", body or None, None if part is None else configured.version(sent)
             )
-        except (errors.ConfigError, errors.StoreConflict) as error:
+        except configured.REFUSED as error:
             form = configured.refused(FIELDS, given, before, error)
-            return _form(request, asker, form, part, status=422)
+            return _form(request, asker, form, part)
         return frame.done(request, PATH, "Who is told is kept; send a test to see whether it arrives.")
 
     return made
@@ -101,22 +101,16 @@ def _form(
     asker: asking.Asker,
     form: configured.Filled,
     part: editing.Object | None,
-    *,
-    status: int = 200,
 ) -> responses.Response:
     return frame.page(
         request,
         asker,
         "alerts_form.html",
-        status=status,
+        status=form.status,
         form=form,
         version=0 if part is None else part.version,
         locked=configured.locked(part),
     )
-
-
-def _body(place: places.Place, part: editing.Object | None) -> Mapping[str, Any]:
-    return {} if part is None else editing.shown(place, part)
 
 
 def _table(found: views.Alerts, asked: tables.Asked) -> tables.Table:

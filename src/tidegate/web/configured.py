@@ -6,18 +6,20 @@ version that the form was made of, so that nobody writes over somebody else's ch
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import fastapi
-from starlette import datastructures, requests
+from starlette import datastructures, requests, responses
 
 from tidegate import errors
 from tidegate.engine import editing
 from tidegate.engine import place as places
 from tidegate.server import asking, problems
 from tidegate.views import forms
+from tidegate.web import frame
 
 
 async def _sent(request: requests.Request) -> datastructures.FormData:
@@ -26,6 +28,8 @@ async def _sent(request: requests.Request) -> datastructures.FormData:
 
 Sent = Annotated[datastructures.FormData, fastapi.Depends(_sent)]
 """A route parameter: everything that a form sent."""
+REFUSED = (errors.ConfigError, errors.StoreConflict)
+"""What a form is shown again for, with what was wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,11 @@ class Filled:
     wrong: Mapping[str, str] = field(default_factory=dict)
     said: str = ""
     """What is wrong with no input of it."""
+
+    @property
+    def status(self) -> int:
+        """Of the answer that shows it."""
+        return 422 if self.wrong or self.said else 200
 
     @property
     def groups(self) -> list[tuple[str, list[forms.Field], bool]]:
@@ -61,6 +70,26 @@ def texts(sent: datastructures.FormData) -> dict[str, str]:
     return {name: value for name, value in sent.multi_items() if isinstance(value, str)}
 
 
+def document(sent: datastructures.FormData, name: str, empty: Any = None) -> Any:
+    """The JSON of an input, `empty` where there is nothing; raises ConfigError where it is none."""
+    written = text(sent, name).strip()
+    if not written:
+        return empty
+    try:
+        return json.loads(written)
+    except (ValueError, RecursionError):
+        what = "this is no JSON; correct it, or clear it"
+        raise errors.ConfigError(f"{name}: {what}", [editing.Problem((name,), what)]) from None
+
+
+def tree(text: str) -> Any:
+    """The JSON that an input shows, for the component that edits it; None where it is none."""
+    try:
+        return json.loads(text) if text.strip() else None
+    except (ValueError, RecursionError):
+        return None
+
+
 def version(sent: datastructures.FormData) -> int | None:
     """The version that a form was made of; None for what was not there then."""
     found = text(sent, "_version")
@@ -70,6 +99,19 @@ def version(sent: datastructures.FormData) -> int | None:
 def written(place: places.Place, kind: str, name: str) -> editing.Object | None:
     """A part of the configuration with its secrets as marks; None where there is none of this name."""
     return editing.get(place, kind, name)
+
+
+def part(place: places.Place, kind: str, name: str) -> editing.Object:
+    """The same of one that is there; raises a problem where somebody removed it just now."""
+    found = written(place, kind, name)
+    if found is None:
+        raise problems.Problem(404, f"{name} is there no more; somebody removed it just now.")
+    return found
+
+
+def body(place: places.Place, found: editing.Object | None) -> Mapping[str, Any]:
+    """What a part says, as a form shows it; nothing of one that is not there yet."""
+    return {} if found is None else editing.shown(place, found)
 
 
 def locked(found: editing.Object | None) -> str:
@@ -105,22 +147,74 @@ def refused(
 ) -> Filled:
     """A form that holds what was sent, but for its secrets, with what was wrong beside the inputs."""
     fields = tuple(known)
-    names = {each.name for each in fields}
     kept = forms.shown(fields, before)
     shown = {
         each.name: kept[each.name] if each.input in ("secret", "document") else sent.get(each.name, "")
         for each in fields
     }
-    wrong: dict[str, str] = {}
+    return Filled(fields, shown, *wrong(error, [each.name for each in fields]))
+
+
+def wrong(
+    error: errors.TidegateError | None, inputs: Iterable[str], *, below: str = "", inside: bool = False
+) -> tuple[dict[str, str], str]:
+    """What is wrong by input, and what is wrong with none of them; nothing without an error.
+
+    `below` is where in the body the form begins; `inside`: an input also answers for what is inside of its value.
+    """
+    names = set(inputs)
+    by_name: dict[str, list[str]] = {}
     rest: list[str] = []
     found = [each for each in getattr(error, "problems", ()) if isinstance(each, editing.Problem)]
     for each in found:
-        if each.path in names:
-            wrong.setdefault(each.path, each.sentence)
+        path = each.path.removeprefix(below)
+        name = str(each.place[0]) if inside and each.place else path
+        if name in names:
+            within = path.removeprefix(name).lstrip(".")
+            by_name.setdefault(name, []).append(f"{within}: {each.sentence}" if within else each.sentence)
         else:
-            rest.append(f"{each.path}: {each.sentence}" if each.path else each.sentence)
-    said = "; ".join(rest) if found else str(error)
-    return Filled(fields, shown, wrong, said)
+            rest.append(f"{path}: {each.sentence}" if path else each.sentence)
+    said = "; ".join(rest) if found else str(error or "")
+    return {name: "; ".join(some) for name, some in by_name.items()}, said
+
+
+def form(
+    request: requests.Request,
+    asker: asking.Asker,
+    template: str,
+    part: editing.Object | None,
+    error: errors.TidegateError | None,
+    inputs: Iterable[str],
+    *,
+    below: str = "",
+    inside: bool = False,
+    **context: Any,
+) -> responses.Response:
+    """The page of a form for a part, or for a new one; with an error what is wrong is said, by input."""
+    by_name, said = wrong(error, inputs, below=below, inside=inside)
+    status = 200 if error is None else 422
+    given = {"part": part, "locked": locked(part), "wrong": by_name, "said": said, **context}
+    return frame.page(request, asker, template, status=status, **given)
+
+
+def tried(
+    request: requests.Request,
+    asker: asking.Asker,
+    whole: str,
+    piece: str,
+    work: Callable[[], Mapping[str, Any]],
+) -> responses.Response:
+    """What came of trying a draft: a page, or a piece of the one that stands, which says what was wrong, too."""
+    htmx = request.headers.get("hx-request") == "true"
+    try:
+        shown = work()
+    except errors.TidegateError as error:
+        if not htmx or isinstance(error, errors.StoreError):
+            raise
+        return frame.partial(request, asker, "part_said.html", kind="bad", text=str(error))
+    if not htmx:
+        return frame.page(request, asker, whole, **shown)
+    return frame.partial(request, asker, piece, **shown)
 
 
 def change(
@@ -135,3 +229,19 @@ def change(
     made = editing.change(place, asker.name, kind, name, body, seen, via=asker.via, admin=asker.may("admin"))
     place.look()
     return made
+
+
+def removed(
+    request: requests.Request,
+    asker: asking.Asker,
+    place: places.Place,
+    kind: str,
+    name: str,
+    sent: datastructures.FormData,
+    onward: tuple[str, str],
+) -> responses.Response:
+    """Remove a part whose name was typed, and go on at an address with a sentence."""
+    typed(sent, name)
+    changeable(written(place, kind, name))
+    change(place, asker, kind, name, None, version(sent))
+    return frame.done(request, *onward)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import fastapi
 from starlette import requests, responses
 
-from tidegate import config, errors
+from tidegate import config
 from tidegate.engine import editing
 from tidegate.engine import place as places
 from tidegate.server import asking
@@ -36,7 +34,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     @made.get(LIMITS + "/{name}")
     def limit(request: requests.Request, asker: asking.Editor, name: str) -> responses.Response:
         known = configured.written(place, "stripe", accounts.one(place, name).name)
-        form = configured.filled(FIELDS, _body(place, known))
+        form = configured.filled(FIELDS, configured.body(place, known))
         return _form(request, asker, name, form, known)
 
     @made.post(LIMITS + "/{name}")
@@ -45,13 +43,13 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     ) -> responses.Response:
         known = configured.written(place, "stripe", accounts.one(place, name).name)
         configured.changeable(known)
-        given, before = configured.texts(sent), _body(place, known)
+        given, before = configured.texts(sent), configured.body(place, known)
         try:
             body = forms.body(FIELDS, given, before)
             configured.change(place, asker, "stripe", name, body, configured.version(sent))
-        except (errors.ConfigError, errors.StoreConflict) as error:
+        except configured.REFUSED as error:
             form = configured.refused(FIELDS, given, before, error)
-            return _form(request, asker, name, form, known, status=422)
+            return _form(request, asker, name, form, known)
         return frame.done(request, LIMITS, f"The limits of {name} are changed; its next run goes by them.")
 
     @made.get(RETENTION)
@@ -88,24 +86,18 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     return made
 
 
-def _body(place: places.Place, known: editing.Object | None) -> Mapping[str, object]:
-    return {} if known is None else editing.shown(place, known)
-
-
 def _form(
     request: requests.Request,
     asker: asking.Asker,
     name: str,
     form: configured.Filled,
     known: editing.Object | None,
-    *,
-    status: int = 200,
 ) -> responses.Response:
     return frame.page(
         request,
         asker,
         "limits_form.html",
-        status=status,
+        status=form.status,
         name=name,
         form=form,
         known=known,

@@ -78,16 +78,12 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         request: requests.Request, asker: asking.Editor, sent: configured.Sent
     ) -> responses.Response:
         name = configured.text(sent, "_name").strip() or "draft"
-        htmx = request.headers.get("hx-request") == "true"
-        try:
+
+        def work() -> dict[str, Any]:
             found = views.look_draft(place, name, _body(sent, {}), admin=asker.may("admin"))
-        except errors.TidegateError as error:
-            if not htmx:
-                raise
-            return frame.partial(request, asker, "part_said.html", kind="bad", text=str(error))
-        if not htmx:
-            return frame.page(request, asker, "model_looked.html", looked=found, name=name)
-        return frame.partial(request, asker, "part_model_rows.html", looked=found)
+            return {"looked": found, "name": name}
+
+        return configured.tried(request, asker, "model_looked.html", "part_model_rows.html", work)
 
     @made.get(f"{PATH}/{{name}}")
     def one(request: requests.Request, asker: asking.Reader, name: str) -> responses.Response:
@@ -121,10 +117,8 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         request: requests.Request, asker: asking.Editor, name: str, sent: configured.Sent
     ) -> responses.Response:
         views.one(place, name)
-        configured.typed(sent, name)
-        configured.changeable(configured.written(place, "models", name))
-        configured.change(place, asker, "models", name, None, configured.version(sent))
-        return frame.done(request, PATH, f"{name} is removed; what it reads stays.")
+        onward = PATH, f"{name} is removed; what it reads stays."
+        return configured.removed(request, asker, place, "models", name, sent, onward)
 
     return made
 
@@ -171,7 +165,7 @@ def _keep(
         if part is None and name in place.file.models:
             raise errors.ConfigError(f"there is a model {name} already; give another name")
         configured.change(place, asker, "models", name, body, configured.version(sent) if part else None)
-    except (errors.ConfigError, errors.StoreConflict) as error:
+    except configured.REFUSED as error:
         return _form(request, asker, place, name, configured.texts(sent), part, error)
     return frame.done(request, f"{PATH}/{name}", f"{name} is kept.")
 
@@ -185,20 +179,15 @@ def _form(
     part: editing.Object | None,
     error: errors.TidegateError | None = None,
 ) -> responses.Response:
-    found = [each for each in getattr(error, "problems", ()) if isinstance(each, editing.Problem)]
-    wrong = {each.path: each.sentence for each in found if each.path in (*INPUTS, "key")}
-    rest = "; ".join(f"{each.path} {each.sentence}".strip() for each in found if each.path not in wrong)
-    return frame.page(
+    return configured.form(
         request,
         asker,
         "model_form.html",
-        status=422 if error else 200,
+        part,
+        error,
+        (*INPUTS, "key"),
         name=name,
         shown=shown,
-        wrong=wrong,
-        said=rest if found else str(error or ""),
-        part=part,
-        locked=configured.locked(part),
         warehouses=list(place.file.warehouses),
         kinds=list(KINDS.items()),
     )

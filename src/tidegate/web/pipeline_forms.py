@@ -16,8 +16,9 @@ from starlette import datastructures, requests, responses
 from tidegate import catalog, config, errors
 from tidegate.engine import editing
 from tidegate.engine import place as places
-from tidegate.server import asking, problems
+from tidegate.server import asking
 from tidegate.server import desk as desks
+from tidegate.views import escaping, pipeline_trials
 from tidegate.views import pipelines as views
 from tidegate.web import configured, frame, pulls
 from tidegate.web.pipelines import PATH
@@ -49,6 +50,10 @@ SAMPLE = {
 """What a function is tried with, where no case gives a record."""
 LARGEST = 2**20
 """Characters of a record."""
+INPUTS = (
+    "description", "from", "to", "stream", "filter", "map", "function", "cases", "schedule", "guard",
+)  # fmt: skip
+"""Inputs that say themselves what is wrong with them, also inside."""
 
 _encoder = msgspec.json.Encoder(enc_hook=str, decimal_format="number")
 
@@ -73,8 +78,8 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     def add(request: requests.Request, asker: asking.Editor, sent: configured.Sent) -> responses.Response:
         name = configured.text(sent, "_name").strip()
         try:
-            views.keep(place, asker, name, _body(sent, {}), None, admin=asker.may("admin"))
-        except (errors.ConfigError, errors.StoreConflict) as error:
+            pipeline_trials.keep(place, asker, name, _body(sent, {}), None, admin=asker.may("admin"))
+        except configured.REFUSED as error:
             return _form(request, asker, place, name, configured.texts(sent), None, error)
         return frame.done(request, f"{PATH}/{name}", f"{name} is kept.")
 
@@ -91,8 +96,8 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         configured.changeable(part)
         try:
             body = _body(sent, part.body)
-            views.keep(place, asker, name, body, configured.version(sent), admin=asker.may("admin"))
-        except (errors.ConfigError, errors.StoreConflict) as error:
+            pipeline_trials.keep(place, asker, name, body, configured.version(sent), admin=asker.may("admin"))
+        except configured.REFUSED as error:
             return _form(request, asker, place, name, configured.texts(sent), part, error)
         return frame.done(request, f"{PATH}/{name}", f"{name} is changed; its next run goes by it.")
 
@@ -103,8 +108,8 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         many = configured.text(sent, "limit")
         limit = int(many) if many.isascii() and many.isdecimal() and len(many) < 4 else TRIED[1]
         began = time.perf_counter()
-        trial = views.trial(place, name, found, limit=limit, ids=ids)
-        cases = views.tried(place, name, found)
+        trial = pipeline_trials.trial(place, name, found, limit=limit, ids=ids)
+        cases = pipeline_trials.tried(place, name, found)
         return frame.partial(
             request,
             asker,
@@ -135,7 +140,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         take: Annotated[str, Query(max_length=400)],
     ) -> responses.Response:
         name, found = _draft(place, asker, sent)
-        trial = views.trial(place, name, found, ids=[take], limit=1)
+        trial = pipeline_trials.trial(place, name, found, ids=[take], limit=1)
         [seen], [given] = trial.preview.rows, trial.given
         more: dict[str, Any] = {"name": f"{take} is {seen.outcome}", "given": _filled(given)}
         if seen.properties is not None:
@@ -144,7 +149,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             request,
             asker,
             "part_pipeline_cases.html",
-            cases=told([*_document(sent, "cases", []), more]),
+            cases=told([*configured.document(sent, "cases", []), more]),
             wrong="",
             fixed=False,
         )
@@ -157,7 +162,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         began = time.perf_counter()
         try:
             function = config.Function.model_validate({"language": wanted.language, "code": wanted.code})
-            outcome, printed = views.called(function, _record(wanted.sample), stream)
+            outcome, printed = pipeline_trials.called(function, _record(wanted.sample), stream)
         except (errors.ConfigError, pydantic.ValidationError, ValueError) as error:
             return _told({"error": _error(error)})
         seconds = time.perf_counter() - began
@@ -209,10 +214,7 @@ def _record(sample: str) -> dict[str, Any]:
 def _part(place: places.Place, name: str) -> editing.Object:
     """A pipeline as it is written; raises Unknown."""
     views.pipeline(place, name)
-    found = configured.written(place, views.KIND, name)
-    if found is None:  # somebody removed it just now
-        raise problems.Problem(404, f"There is no pipeline {name}.")
-    return found
+    return configured.part(place, views.KIND, name)
 
 
 def _draft(
@@ -224,7 +226,7 @@ def _draft(
     if configured.locked(part):
         return name, views.pipeline(place, name)
     body = _body(sent, {} if part is None else part.body)
-    return name, views.draft(place, name, body, admin=asker.may("admin"))
+    return name, pipeline_trials.draft(place, name, body, admin=asker.may("admin"))
 
 
 def _defaults(file: config.Config, stream: str) -> dict[str, str]:
@@ -249,10 +251,10 @@ def _body(sent: datastructures.FormData, before: Mapping[str, Any]) -> dict[str,
     guard = text.pop("guard")
     given: dict[str, Any] = {
         **text,
-        "filter": _document(sent, "filter", None),
-        "map": _document(sent, "map", {}),
+        "filter": configured.document(sent, "filter", None),
+        "map": configured.document(sent, "map", {}),
         "function": _function(sent, before),
-        "cases": views.deep_escaped(_document(sent, "cases", [])),
+        "cases": escaping.deep_escaped(configured.document(sent, "cases", [])),
         "schedule": pulls.schedule(configured.text(sent, "schedule")),
         "guard": {"max_removed": guard} if guard not in ("", "20%") else None,
     }
@@ -277,7 +279,7 @@ def _function(sent: datastructures.FormData, before: Mapping[str, Any]) -> dict[
         for name in ("timeout", "memory")
         if (value := configured.text(sent, name).strip())
     }
-    return {"language": language, "code": views.escaped(code), **limits}
+    return {"language": language, "code": escaping.escaped(code), **limits}
 
 
 def _number(text: str) -> float | str:
@@ -286,19 +288,6 @@ def _number(text: str) -> float | str:
         return int(text) if text.isdecimal() else float(text)
     except ValueError:
         return text
-
-
-def _document(sent: datastructures.FormData, name: str, empty: Any) -> Any:
-    """What an editor of JSON holds; raises ConfigError where it is none."""
-    text = configured.text(sent, name).strip()
-    if not text:
-        return empty
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        what = "this is no JSON; correct it, or clear it"
-        raise errors.ConfigError(f"{name}: {what}", [editing.Problem((name,), what)]) from None
-    return found
 
 
 def _shown(body: Mapping[str, Any]) -> dict[str, str]:
@@ -318,10 +307,10 @@ def _shown(body: Mapping[str, Any]) -> dict[str, str]:
         "schedule": told(said) if isinstance(said, Mapping) else str(said),
         "filter": json.dumps(body["filter"]) if body.get("filter") else "",
         "map": json.dumps(body["map"]) if body.get("map") else "",
-        "cases": told(views.deep_unescaped(body["cases"])) if body.get("cases") else "",
+        "cases": told(escaping.deep_unescaped(body["cases"])) if body.get("cases") else "",
         "language": language,
-        "python": views.unescaped(str(function.get("code", ""))) if language == "python" else "",
-        "javascript": views.unescaped(str(function.get("code", ""))) if language == "javascript" else "",
+        "python": escaping.unescaped(str(function.get("code", ""))) if language == "python" else "",
+        "javascript": escaping.unescaped(str(function.get("code", ""))) if language == "javascript" else "",
         "file": str(function.get("python") or function.get("javascript") or ""),
         "timeout": str(function.get("timeout", "")),
         "memory": str(function.get("memory", "")),
@@ -340,30 +329,28 @@ def _form(
     part: editing.Object | None,
     error: errors.TidegateError | None = None,
 ) -> responses.Response:
-    wrong, said = _wrong(error)
     stream = shown.get("stream") or "customers"
     known = catalog.load().streams
     stream = stream if stream in known else "customers"
     warehouse = shown.get("to", "")
     properties = views.targets(place, warehouse)
-    return frame.page(
+    return configured.form(
         request,
         asker,
         "pipeline_form.html",
-        status=422 if error else 200,
+        part,
+        error,
+        INPUTS,
+        inside=True,
         name=name,
         shown={**EXAMPLES, **{key: value for key, value in shown.items() if value}},
-        wrong=wrong,
-        said=said,
-        part=part,
-        locked=configured.locked(part),
         connections=list(place.file.stripe),
         warehouses=list(place.file.warehouses),
         streams=sorted(known),
         stream=stream,
         fields=views.fields(stream),
-        filter=_tree(shown.get("filter", "")),
-        map=_tree(shown.get("map", "")),
+        filter=configured.tree(shown.get("filter", "")),
+        map=configured.tree(shown.get("map", "")),
         targets=properties,
         suggestions=views.suggested(place, stream, warehouse),
         languages=LANGUAGES,
@@ -374,36 +361,6 @@ def _form(
 
 
 def _sample(cases: str) -> str:
-    found = _tree(cases)
+    found = configured.tree(cases)
     first = found[0] if isinstance(found, list) and found and isinstance(found[0], dict) else {}
     return told(first.get("given") or SAMPLE)
-
-
-def _tree(text: str) -> Any:
-    try:
-        return json.loads(text) if text.strip() else None
-    except (ValueError, RecursionError):
-        return None
-
-
-INPUTS = (
-    "description", "from", "to", "stream", "filter", "map", "function", "cases", "schedule", "guard",
-)  # fmt: skip
-
-
-def _wrong(error: errors.TidegateError | None) -> tuple[dict[str, str], str]:
-    """What is wrong by input, with the place inside of it; and what is wrong with none of them."""
-    if error is None:
-        return {}, ""
-    by_name: dict[str, str] = {}
-    rest: list[str] = []
-    found = [each for each in getattr(error, "problems", ()) if isinstance(each, editing.Problem)]
-    for each in found:
-        first = str(each.place[0]) if each.place else ""
-        if first in INPUTS:
-            inside = each.path.removeprefix(first).lstrip(".")
-            said = f"{inside}: {each.sentence}" if inside else each.sentence
-            by_name[first] = f"{by_name[first]}; {said}" if first in by_name else said
-        else:
-            rest.append(f"{each.path}: {each.sentence}" if each.path else each.sentence)
-    return by_name, "; ".join(rest) if found else str(error)

@@ -15,8 +15,8 @@ from starlette import requests, responses
 from tidegate.engine import place as places
 from tidegate.server import asking
 from tidegate.server import desk as desks
+from tidegate.views import pipeline_failures, pipeline_versions, runs
 from tidegate.views import pipelines as views
-from tidegate.views import runs
 from tidegate.web import configured, frame, standings, tables
 
 PATH = "/pipelines"
@@ -145,7 +145,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             headings = ("source_id", "account", "property", "why", "attempts", "first_at", "last_at", "run")
             return tables.csv(request, f"{name}-failures", headings, _failed_lines(place, name, asked.search))
         start = (asked.page - 1) * SIZE
-        found, total = views.failures(place, name, search=asked.search, limit=SIZE, after=start)
+        found, total = pipeline_failures.failures(place, name, search=asked.search, limit=SIZE, after=start)
         table = tables.Table(
             "failures",
             FAILED,
@@ -178,7 +178,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     def failure(
         request: requests.Request, asker: asking.Editor, name: str, account: str, source: str
     ) -> responses.Response:
-        found = views.failure(place, name, account, source)
+        found = pipeline_failures.failure(place, name, account, source)
         return frame.page(
             request,
             asker,
@@ -190,7 +190,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
 
     @made.post(f"{PATH}/{{name}}/retry")
     def retry(request: requests.Request, asker: asking.Operator, name: str) -> responses.Response:
-        count = views.retry(place, asker, name)
+        count = pipeline_failures.retry(place, asker, name)
         rows = "1 row is" if count == 1 else f"{count:,} rows are"
         return frame.done(request, f"{PATH}/{name}/failures", f"{rows} read again by the next run.")
 
@@ -199,7 +199,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         request: requests.Request, asker: asking.Reader, name: str, of: str = "", to: str = ""
     ) -> responses.Response:
         about = _about(place, name, "versions")
-        found = views.versions(place.store, name)
+        found = pipeline_versions.versions(place.store, name)
         numbers = [str(each.number) for each in found]
         known = dict(zip(numbers, found, strict=True))
         after = known.get(to) or (found[0] if found else None)
@@ -234,7 +234,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             caption="Versions, the newest first",
             pages=-(-len(wanted) // SIZE),
         )
-        told = [] if after is None else views.compared(before, after)
+        told = [] if after is None else pipeline_versions.compared(before, after)
         return frame.page(
             request,
             asker,
@@ -251,7 +251,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     def restore(
         request: requests.Request, asker: asking.Editor, name: str, number: int
     ) -> responses.Response:
-        views.restore(place, asker, name, number, admin=asker.may("admin"))
+        pipeline_versions.restore(place, asker, name, number, admin=asker.may("admin"))
         return frame.done(
             request, f"{PATH}/{name}", f"{name} is as version {number} was; its next run goes by it."
         )
@@ -334,7 +334,7 @@ def _line(line: views.Line) -> tuple[Any, ...]:
 def _failed_lines(place: places.Place, name: str, search: str) -> Iterator[tuple[Any, ...]]:
     after = 0
     while True:
-        some, _ = views.failures(place, name, search=search, limit=500, after=after)
+        some, _ = pipeline_failures.failures(place, name, search=search, limit=500, after=after)
         for each in some:
             yield (
                 each.source_id, each.account, each.property, each.why, each.attempts, frame.iso(each.first_at),
@@ -345,11 +345,13 @@ def _failed_lines(place: places.Place, name: str, search: str) -> Iterator[tuple
         after += len(some)
 
 
-def _changed(before: views.Version | None, after: views.Version) -> str:
+def _changed(before: pipeline_versions.Version | None, after: pipeline_versions.Version) -> str:
     """Which parts of a definition differ from the one before."""
     if before is None:
         return "its first definition"
-    names = dict.fromkeys(each.field.split(".")[0].split("[")[0] for each in views.compared(before, after))
+    names = dict.fromkeys(
+        each.field.split(".")[0].split("[")[0] for each in pipeline_versions.compared(before, after)
+    )
     return ", ".join(names)
 
 

@@ -17,7 +17,7 @@ from tidegate.engine import place as places
 from tidegate.rows import decode
 from tidegate.server import asking
 from tidegate.server import desk as desks
-from tidegate.views import Unknown
+from tidegate.views import stream_options
 from tidegate.views import streams as views
 from tidegate.web import configured, frame
 
@@ -26,6 +26,10 @@ ADD = f"{PATH}/-/add"
 KEEP, HASH, EXCLUDE = "keep", "hash", "exclude"
 SCHEDULES = ("continuous", "every 15m", "every 1h", "every 6h", "manual")
 """What is offered; anything that the configuration takes can be typed."""
+RETENTION = ("events", "history", "deleted", "runs")
+INPUTS = ("from", "to", "schedule", "lookback", *(f"retention.{name}" for name in RETENTION))
+STREAM = ("table", "mode", "deletes", "lookback", "start_date")
+"""Inputs of the form of a pull, and of that of a stream, that say themselves what is wrong with them."""
 TYPES = {"VARCHAR": "string", "BIGINT": "integer", "BOOLEAN": "boolean", "JSON": "object", "DOUBLE": "number"}
 
 
@@ -45,8 +49,8 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             body["streams"] = {}
         try:
             configured.change(place, asker, "pulls", name, body, None)
-        except (errors.ConfigError, errors.StoreConflict) as error:
-            return _pull_form(request, asker, place, name, _shown(sent), None, error)
+        except configured.REFUSED as error:
+            return _pull_form(request, asker, place, name, configured.texts(sent), None, error)
         if not body.get("streams", True):
             return frame.done(request, f"{PATH}/{name}/-/choose", f"{name} is kept; choose its streams.")
         return frame.done(request, f"{PATH}/{name}", f"{name} is kept.")
@@ -65,18 +69,16 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         try:
             body = _pull_body(sent, part.body)
             configured.change(place, asker, "pulls", pull, body, configured.version(sent))
-        except (errors.ConfigError, errors.StoreConflict) as error:
-            return _pull_form(request, asker, place, pull, _shown(sent), part, error)
+        except configured.REFUSED as error:
+            return _pull_form(request, asker, place, pull, configured.texts(sent), part, error)
         return frame.done(request, f"{PATH}/{pull}", f"{pull} is changed; its next run goes by it.")
 
     @made.post(f"{PATH}/{{pull}}/-/remove")
     def remove(
         request: requests.Request, asker: asking.Editor, pull: str, sent: configured.Sent
     ) -> responses.Response:
-        configured.typed(sent, pull)
-        configured.changeable(_part(place, pull))
-        configured.change(place, asker, "pulls", pull, None, configured.version(sent))
-        return frame.done(request, PATH, f"{pull} is removed; what it pulled stays in its warehouse.")
+        onward = PATH, f"{pull} is removed; what it pulled stays in its warehouse."
+        return configured.removed(request, asker, place, "pulls", _part(place, pull).name, sent, onward)
 
     @made.get(f"{PATH}/{{pull}}/-/choose")
     def choose(request: requests.Request, asker: asking.Editor, pull: str) -> responses.Response:
@@ -98,10 +100,15 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         }
         try:
             configured.change(
-                place, asker, "pulls", pull, views.with_choice(part.body, moved), configured.version(sent)
+                place,
+                asker,
+                "pulls",
+                pull,
+                stream_options.with_choice(part.body, moved),
+                configured.version(sent),
             )
-        except (errors.ConfigError, errors.StoreConflict) as error:
-            return _choose(request, asker, place, part, taken, str(error))
+        except configured.REFUSED as error:
+            return _choose(request, asker, place, part, taken, error)
         count = len(taken & known.keys())
         return frame.done(
             request, f"{PATH}/{pull}", f"{pull} takes {count:,} {'stream' if count == 1 else 'streams'} now."
@@ -123,13 +130,13 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         try:
             wanted = _options(sent, line)
             folder = place.folder.absolute().parent
-            own = views.own_options(part.body, stream, wanted, folder=folder)
+            own = stream_options.own_options(part.body, stream, wanted, folder=folder)
             own.pop("enabled", None)
-            body = views.with_options(part.body, stream, own or None)
-            body = views.with_choice(body, {stream: wanted["enabled"]})
+            body = stream_options.with_options(part.body, stream, own or None)
+            body = stream_options.with_choice(body, {stream: wanted["enabled"]})
             configured.change(place, asker, "pulls", pull, body, configured.version(sent))
-        except (errors.ConfigError, errors.StoreConflict) as error:
-            return _stream_form(request, asker, line, _shown(sent), part, error)
+        except configured.REFUSED as error:
+            return _stream_form(request, asker, line, configured.texts(sent), part, error)
         return frame.done(
             request, f"{PATH}/{pull}/{stream}", f"{stream} is changed; its next run goes by it."
         )
@@ -139,10 +146,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
 
 def _part(place: places.Place, pull: str) -> editing.Object:
     """A pull as it is written; raises Unknown."""
-    found = configured.written(place, "pulls", views.pull_named(place, pull))
-    if found is None:  # somebody removed it just now
-        raise Unknown(f"There is no pull {pull!r}.")
-    return found
+    return configured.part(place, "pulls", views.pull_named(place, pull))
 
 
 def _defaults(file: config.Config) -> dict[str, str]:
@@ -165,18 +169,15 @@ def _pull_form(
     part: editing.Object | None,
     error: errors.TidegateError | None = None,
 ) -> responses.Response:
-    wrong, said = _wrong(error)
-    return frame.page(
+    return configured.form(
         request,
         asker,
         "pull_form.html",
-        status=422 if error else 200,
+        part,
+        error,
+        INPUTS,
         name=name,
         shown=shown,
-        wrong=wrong,
-        said=said,
-        part=part,
-        locked=configured.locked(part),
         connections=list(place.file.stripe),
         warehouses=list(place.file.warehouses),
         schedules=SCHEDULES,
@@ -188,7 +189,7 @@ def _pull_body(sent: datastructures.FormData, before: Mapping[str, Any]) -> dict
     given: dict[str, Any] = {name: configured.text(sent, name).strip() for name in ("from", "to", "lookback")}
     given["schedule"] = schedule(configured.text(sent, "schedule"))
     retention = dict(before.get("retention") or {})
-    for name in ("events", "history", "deleted", "runs"):
+    for name in RETENTION:
         text = configured.text(sent, f"retention.{name}").strip()
         retention = {
             **{key: value for key, value in retention.items() if key != name},
@@ -235,7 +236,7 @@ def _choose(
     place: places.Place,
     part: editing.Object,
     taken: set[str] | None = None,
-    said: str = "",
+    error: errors.TidegateError | None = None,
 ) -> responses.Response:
     pull = place.file.pulls[part.name]
     known = sorted(catalog.load().streams.values(), key=lambda each: each.name)
@@ -244,17 +245,16 @@ def _choose(
     for each in known:
         parts = each.path.strip("/").split("/")
         groups.setdefault(parts[1] if len(parts) > 2 and parts[1] in _PRODUCTS else "", []).append(each)
-    return frame.page(
+    return configured.form(
         request,
         asker,
         "streams_choose.html",
-        status=422 if said else 200,
+        part,
+        error,
+        (),
         pull=part.name,
         groups=sorted(groups.items()),
         taken=chosen if taken is None else taken,
-        said=said,
-        part=part,
-        locked=configured.locked(part),
     )
 
 
@@ -300,7 +300,7 @@ def _options(sent: datastructures.FormData, line: views.Line) -> dict[str, Any]:
     only = configured.text(sent, "new") == "out"
     if not only:
         left += [name for name, each in treated.items() if each == EXCLUDE]
-    condition, derived = _json(sent, "where"), _json(sent, "derive")
+    condition, derived = configured.document(sent, "where"), configured.document(sent, "derive")
     text = {name: configured.text(sent, name).strip() or None for name in ("table", "lookback", "start_date")}
     return {
         "enabled": configured.text(sent, "enabled") == "on",
@@ -316,15 +316,6 @@ def _options(sent: datastructures.FormData, line: views.Line) -> dict[str, Any]:
     }
 
 
-def _json(sent: datastructures.FormData, name: str) -> Any:
-    """What a component wrote into its input; raises ConfigError for what somebody else wrote there."""
-    text = configured.text(sent, name).strip()
-    try:
-        return json.loads(text) if text else None
-    except ValueError:
-        raise errors.ConfigError(f"{name}: this is no JSON; build it anew, or clear it") from None
-
-
 def _stream_form(
     request: requests.Request,
     asker: asking.Asker,
@@ -333,9 +324,6 @@ def _stream_form(
     part: editing.Object,
     error: errors.TidegateError | None = None,
 ) -> responses.Response:
-    start = f"streams.{line.stream}."
-    wrong, said = _wrong(error)
-    wrong = {name.removeprefix(start): sentence for name, sentence in wrong.items()}
     options = line.options
     columns = [
         (
@@ -347,21 +335,20 @@ def _stream_form(
         for each in views.columns(views.named(line.stream))
         if not each["name"].startswith("_")
     ]
-    return frame.page(
+    return configured.form(
         request,
         asker,
         "stream_form.html",
-        status=422 if error else 200,
+        part,
+        error,
+        STREAM,
+        below=f"streams.{line.stream}.",
         line=line,
         shown=shown,
-        wrong=wrong,
-        said=said,
-        part=part,
-        locked=configured.locked(part),
         columns=columns,
         fields=[(name, _type(kind)) for name, kind, _, _ in columns],
-        where=_tree(shown.get("where", "")),
-        derived=_tree(shown.get("derive", "")),
+        where=configured.tree(shown.get("where", "")),
+        derived=configured.tree(shown.get("derive", "")),
     )
 
 
@@ -376,24 +363,3 @@ def _type(kind: str) -> str:
     if kind.startswith("TIMESTAMP"):
         return "timestamp"
     return TYPES.get(kind, "number" if kind.startswith("DECIMAL") else "string")
-
-
-def _tree(text: str) -> Any:
-    try:
-        return json.loads(text) if text else None
-    except ValueError:
-        return None
-
-
-def _shown(sent: datastructures.FormData) -> dict[str, str]:
-    return configured.texts(sent)
-
-
-def _wrong(error: errors.TidegateError | None) -> tuple[dict[str, str], str]:
-    """What is wrong by input, and what is wrong with none of them."""
-    if error is None:
-        return {}, ""
-    found = [each for each in getattr(error, "problems", ()) if isinstance(each, editing.Problem)]
-    by_name = {each.path: each.sentence for each in found if each.path}
-    rest = [each.sentence for each in found if not each.path]
-    return by_name, "; ".join(rest) if found else str(error)

@@ -105,7 +105,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
                     ],
                 )
             configured.change(place, asker, "pushes", name, body, None)
-        except (errors.ConfigError, errors.StoreConflict) as error:
+        except configured.REFUSED as error:
             return _form(request, asker, place, name, configured.texts(sent), None, error)
         return frame.done(
             request, f"{PATH}/{name}/plan", f"{name} is kept. Make a plan to see what it would write."
@@ -128,7 +128,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             body = _body(sent, part.body if part else {})
             pushes.draft(place, push, body, admin=asker.may("admin"))
             configured.change(place, asker, "pushes", push, body, configured.version(sent))
-        except (errors.ConfigError, errors.StoreConflict) as error:
+        except configured.REFUSED as error:
             return _form(request, asker, place, push, configured.texts(sent), part, error)
         return frame.done(request, f"{PATH}/{push}", f"{push} is changed; its next run goes by it.")
 
@@ -148,7 +148,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             body = {**(part.body if part else {}), "schedule": pulls.schedule(typed) or "manual"}
             pushes.draft(place, push, body, admin=asker.may("admin"))
             configured.change(place, asker, "pushes", push, body, configured.version(sent))
-        except (errors.ConfigError, errors.StoreConflict) as error:
+        except configured.REFUSED as error:
             return _schedule(request, asker, place, push, typed, str(error))
         return frame.done(request, f"{PATH}/{push}/schedule", f"{push} runs by its new schedule.")
 
@@ -157,10 +157,8 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         request: requests.Request, asker: asking.Editor, push: str, sent: configured.Sent
     ) -> responses.Response:
         pushes.named(place, push)
-        configured.typed(sent, push)
-        configured.changeable(configured.written(place, "pushes", push))
-        configured.change(place, asker, "pushes", push, None, configured.version(sent))
-        return frame.done(request, PATH, f"{push} is removed; what it wrote stays at Stripe.")
+        onward = PATH, f"{push} is removed; what it wrote stays at Stripe."
+        return configured.removed(request, asker, place, "pushes", push, sent, onward)
 
     return made
 
@@ -206,25 +204,16 @@ def _form(
     error: errors.TidegateError | None = None,
 ) -> responses.Response:
     object = shown.get("object", "")
-    wrong: dict[str, str] = {}
-    said = ""
-    if error is not None:
-        found = [each for each in getattr(error, "problems", ()) if isinstance(each, editing.Problem)]
-        wrong = {each.path: each.sentence for each in found if each.path in (*TEXTS, "schedule")}
-        rest = [f"{each.path}: {each.sentence}" for each in found if each.path not in wrong]
-        said = "; ".join(rest) if found else str(error)
     known = pushes.matches(object)
-    return frame.page(
+    return configured.form(
         request,
         asker,
         "sync_form.html",
-        status=422 if error else 200,
+        part,
+        error,
+        (*TEXTS, "schedule"),
         name=name,
         shown=shown,
-        part=part,
-        locked=configured.locked(part),
-        wrong=wrong,
-        said=said,
         models=list(place.file.models),
         connections=list(place.file.stripe),
         objects=[each for each, _ in pushes.objects()],
@@ -232,9 +221,9 @@ def _form(
         targets=pushes.targets(object) if known else [],
         matches=known,
         columns=_columns(place, shown.get("model", "")),
-        match=_tree(shown.get("match", "")),
-        fields=_tree(shown.get("fields", "")),
-        filter=_tree(shown.get("filter", "")),
+        match=configured.tree(shown.get("match", "")),
+        fields=configured.tree(shown.get("fields", "")),
+        filter=configured.tree(shown.get("filter", "")),
         options=OPTIONS,
         cases=CASES,
         guard=GUARD,
@@ -259,12 +248,7 @@ def _body(sent: datastructures.FormData, before: Mapping[str, Any]) -> dict[str,
         else:
             body[name] = value
     for name in ("match", "fields", "filter"):
-        text = configured.text(sent, name).strip()
-        try:
-            found = json.loads(text) if text else None
-        except ValueError:
-            raise errors.ConfigError(f"{name}: this cannot be read; build it anew, or clear it") from None
-        if found:
+        if found := configured.document(sent, name):
             body[name] = found
         else:
             body.pop(name, None)
@@ -305,10 +289,3 @@ def _shown(body: Mapping[str, Any]) -> dict[str, str]:
 
 def _written(schedule: object) -> str:
     return schedule if isinstance(schedule, str) else json.dumps(schedule)
-
-
-def _tree(text: str) -> Any:
-    try:
-        return json.loads(text) if text else None
-    except ValueError:
-        return None

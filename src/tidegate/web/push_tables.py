@@ -11,8 +11,8 @@ import markupsafe
 from tidegate.push import plan as plans
 from tidegate.store import records as stored
 from tidegate.views import issues as known_issues
+from tidegate.views import push_words, records
 from tidegate.views import pushes as views
-from tidegate.views import records
 from tidegate.web import frame, issues, tables
 
 PATH = "/syncs"
@@ -200,7 +200,7 @@ def planned(found: Sequence[tuple[int, plans.Entry]], *, undo: bool) -> list[tab
     words = UNDO_WORDS if undo else WORDS
     rows = []
     for number, each in found:
-        change: Any = views.why(each)
+        change: Any = push_words.why(each)
         if each.changes:
             pairs = [(path, pair.before, pair.after) for path, pair in each.changes.items()]
             change = _changes(pairs)

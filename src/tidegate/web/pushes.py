@@ -1,17 +1,14 @@
-"""Syncs to Stripe: all of them, and one with its plan, mapping, runs, records, alerts and schedule."""
+"""Syncs to Stripe: all of them, and one with its mapping, runs, records and alerts."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import AsyncGenerator
-from typing import Annotated, Any
+from typing import Any
 
 import fastapi
-from fastapi import Form
-from starlette import concurrency, requests, responses
+from starlette import requests, responses
 
-from tidegate import config, errors
-from tidegate.api import base, streaming
+from tidegate import config
+from tidegate.api import base
 from tidegate.engine import place as places
 from tidegate.server import asking
 from tidegate.server import desk as desks
@@ -94,7 +91,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         kinds = [(known_issues.KINDS.get(kind, kind), kind, count) for kind, count in found.waiting.items()]
         funnel = [(bar.label, bar.rows, "" if bar.kind == "plain" else bar.kind) for bar in found.funnel]
         last = None if found.run is None else run_tables.facts(found.run, now)
-        return _page(
+        return page(
             request,
             asker,
             place,
@@ -114,59 +111,6 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         run = flows.begin(place, asker, f"push:{push}")
         return frame.done(request, f"/runs/{run.id}", f"{run.flow} is queued.")
 
-    @made.get(f"{PATH}/{{push}}/plan")
-    def plan(request: requests.Request, asker: asking.Reader, push: str) -> responses.Response:
-        sync = views.one(place, push)
-        asked = tables.asked(request, filters=("kind",))
-        found = views.planned(place, push)
-        if asked.format == "csv" and found is not None:
-            entries = views.each_row(place, found.plan, asked.filters["kind"])
-            return tables.csv(
-                request, f"{push}-plan", push_tables.PLAN_HEADINGS, push_tables.plan_lines(entries)
-            )
-        return _page(
-            request, asker, place, "sync_plan.html", sync, "/plan", **_planned(place, push, found, asked)
-        )
-
-    @made.post(f"{PATH}/{{push}}/plan")
-    def make(
-        request: requests.Request, asker: asking.Operator, push: str, repair: Annotated[str, Form()] = ""
-    ) -> responses.Response:
-        views.make(place, asker, push, repair=repair == "on")
-        return frame.done(request, f"{PATH}/{push}/plan")
-
-    @made.post(f"{PATH}/{{push}}/undo")
-    def undo(
-        request: requests.Request, asker: asking.Operator, push: str, sent: configured.Sent
-    ) -> responses.Response:
-        run, key = configured.text(sent, "run") or None, configured.text(sent, "key")
-        created = configured.text(sent, "created") or "leave"
-        views.make_undo(place, asker, push, run=run, keys=[key] if key else [], created=created)
-        return frame.done(request, f"{PATH}/{push}/plan")
-
-    @made.get(f"{PATH}/{{push}}/plan/live")
-    async def live(request: requests.Request, asker: asking.Reader, push: str) -> responses.Response:
-        await concurrency.run_in_threadpool(views.named, place, push)
-        return streaming.response(request, _events(request, asker, place, push))
-
-    @made.post(f"{PATH}/{{push}}/plan/approve")
-    def approve(
-        request: requests.Request, asker: asking.Operator, push: str, sent: configured.Sent
-    ) -> responses.Response:
-        plan_id, digest = configured.text(sent, "plan"), configured.text(sent, "digest")
-        found = views.plan_of(place, push, plan_id)
-        if found.guards or found.counts.get("removed"):
-            configured.typed(sent, push)
-        run = views.approve(place, asker, push, plan_id, digest)
-        return frame.done(request, f"/runs/{run.id}", "Approved; exactly this plan is done now, once.")
-
-    @made.post(f"{PATH}/{{push}}/plan/discard")
-    def discard(
-        request: requests.Request, asker: asking.Operator, push: str, plan: Annotated[str, Form()]
-    ) -> responses.Response:
-        views.discard(place, asker, push, plan)
-        return frame.done(request, f"{PATH}/{push}/plan", "The plan is gone; nothing was written.")
-
     @made.get(f"{PATH}/{{push}}/mapping")
     def mapping(request: requests.Request, asker: asking.Reader, push: str) -> responses.Response:
         sync = views.one(place, push)
@@ -176,7 +120,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             return tables.csv(
                 request, f"{push}-mapping", names, ([row.cells[name] for name in names] for row in table.rows)
             )
-        return _page(request, asker, place, "sync_mapping.html", sync, "/mapping", table=table)
+        return page(request, asker, place, "sync_mapping.html", sync, "/mapping", table=table)
 
     @made.get(f"{PATH}/{{push}}/runs")
     def runs(request: requests.Request, asker: asking.Reader, push: str) -> responses.Response:
@@ -213,7 +157,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             searchable=False,
             caption="Runs, the newest first",
         )
-        return _page(
+        return page(
             request,
             asker,
             place,
@@ -263,7 +207,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             ),
             caption="Rows by their key",
         )
-        return _page(request, asker, place, "sync_records.html", sync, "/records", table=table)
+        return page(request, asker, place, "sync_records.html", sync, "/records", table=table)
 
     @made.get(f"{PATH}/{{push}}/records/row")
     def record(request: requests.Request, asker: asking.Reader, push: str, key: str) -> responses.Response:
@@ -324,7 +268,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             csv=False,
             caption="Alerts of this sync",
         )
-        return _page(request, asker, place, "sync_alerts.html", sync, "/alerts", table=table)
+        return page(request, asker, place, "sync_alerts.html", sync, "/alerts", table=table)
 
     return made
 
@@ -344,7 +288,7 @@ def about(place: places.Place, asker: asking.Asker, sync: views.Sync, tab: str) 
     }
 
 
-def _page(
+def page(
     request: requests.Request,
     asker: asking.Asker,
     place: places.Place,
@@ -353,77 +297,8 @@ def _page(
     tab: str,
     **context: Any,
 ) -> responses.Response:
+    """A page of a sync, below what stands above all of them."""
     return frame.page(request, asker, template, **{**about(place, asker, sync, tab), **context})
-
-
-def _planned(
-    place: places.Place, push: str, found: views.Planned | None, asked: tables.Asked
-) -> dict[str, Any]:
-    """What the templates of a plan need."""
-    told: dict[str, Any] = {
-        "at": f"{PATH}/{push}",
-        "push": push,
-        "found": found,
-        "table": None,
-        "funnel": [],
-        "unclear": [],
-        "stuck": False,
-        "created": [],
-    }
-    if found is None or found.plan.state in ("making", "failed"):
-        return told
-    kind = asked.filters.get("kind", "")
-    after = base.Asked(SIZE, asked.after or None).place(int)
-    page = views.rows(
-        place, found.plan, kind=kind, search=asked.search, after=after[0] if after else 0, limit=SIZE
-    )
-    undo = found.plan.kind == "undo"
-    told["table"] = tables.Table(
-        "rows",
-        push_tables.PLAN,
-        push_tables.planned(page.items, undo=undo),
-        next=None if page.next is None else base.cursor(page.next),
-        asked=asked,
-        empty=tables.Empty("Every row is as Stripe has it.", "Rows that need nothing are not listed."),
-        filters=(tables.Choice("kind", "What", [] if undo else list(push_tables.KIND_WORDS.items())),)
-        if not undo
-        else (),
-        caption="Rows of the plan",
-    )
-    told["funnel"] = [] if undo else push_tables.funnel(dict(found.counts))
-    told["unclear"] = list(views.unclear(found.told))
-    told["stuck"] = views.stuck(place, found.plan)
-    if undo and found.told["undo"]["left"]:
-        told["created"] = views.removals(place, push)
-    return told
-
-
-async def _events(
-    request: requests.Request, asker: asking.Asker, place: places.Place, push: str
-) -> AsyncGenerator[bytes]:
-    """The page of a plan while it is made, until it is there."""
-    hub, shown = streaming.follower(request), ""
-
-    def look() -> dict[str, Any]:
-        asked = tables.Asked(f"{PATH}/{push}/plan", filters={"kind": ""})
-        return _planned(place, push, views.planned(place, push), asked)
-
-    while True:
-        try:
-            told = await hub.ask(("plan", push), look)
-        except errors.StoreError:
-            yield b""  # it is away, and looked for in the next turn
-            continue
-        render = functools.partial(frame.fragment, request, asker, "part_plan.html", **told)
-        html = await concurrency.run_in_threadpool(render)
-        found = told["found"]
-        if found is None or found.plan.state != "making":
-            yield streaming.event("end", html)
-            return
-        if html != shown:
-            shown = html
-            yield streaming.event("html", html)
-        yield b""
 
 
 def _mapping(push: config.Push, asked: tables.Asked) -> tables.Table:

@@ -52,17 +52,12 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     ) -> responses.Response:
         name, kind = configured.text(sent, "_name").strip(), _kind(configured.text(sent, "_type"))
         known = configured.written(place, "warehouses", name) if name else None
-        body = _read(kind, configured.texts(sent), _body(place, known))
-        htmx = request.headers.get("hx-request") == "true"
-        try:
-            steps = views.check_draft(place, name or "new", body, admin=asker.may("admin"))
-        except errors.ConfigError as error:
-            if not htmx:
-                raise
-            return frame.partial(request, asker, "part_said.html", kind="bad", text=str(error))
-        if not htmx:
-            return frame.page(request, asker, "warehouse_checked.html", steps=steps)
-        return frame.partial(request, asker, "part_steps.html", steps=steps)
+        body = _read(kind, configured.texts(sent), configured.body(place, known))
+
+        def work() -> dict[str, Any]:
+            return {"steps": views.check_draft(place, name or "new", body, admin=asker.may("admin"))}
+
+        return configured.tried(request, asker, "warehouse_checked.html", "part_steps.html", work)
 
     @made.get(f"{PATH}/{{name}}")
     def one(request: requests.Request, asker: asking.Reader, name: str) -> responses.Response:
@@ -76,7 +71,8 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     def edit(request: requests.Request, asker: asking.Editor, name: str) -> responses.Response:
         kind = _kind(views.one(place, name).type)
         known = configured.written(place, "warehouses", name)
-        return _form(request, asker, name, kind, configured.filled(kind.fields, _body(place, known)), known)
+        form = configured.filled(kind.fields, configured.body(place, known))
+        return _form(request, asker, name, kind, form, known)
 
     @made.post(f"{PATH}/{{name}}/edit")
     def change(
@@ -91,10 +87,11 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     def remove(
         request: requests.Request, asker: asking.Editor, name: str, sent: configured.Sent
     ) -> responses.Response:
-        configured.typed(sent, name)
-        configured.changeable(configured.written(place, "warehouses", views.one(place, name).name))
-        configured.change(place, asker, "warehouses", name, None, configured.version(sent))
-        return frame.done(request, PATH, f"{name} is removed; its tables stay where they are.")
+        name, onward = (
+            views.one(place, name).name,
+            (PATH, f"{name} is removed; its tables stay where they are."),
+        )
+        return configured.removed(request, asker, place, "warehouses", name, sent, onward)
 
     return made
 
@@ -129,14 +126,14 @@ def _keep(
     known: editing.Object | None,
 ) -> responses.Response:
     """Keep what a form says and check it; the form again, where it is no warehouse."""
-    given, before = configured.texts(sent), _body(place, known)
+    given, before = configured.texts(sent), configured.body(place, known)
     body = _read(kind, given, before)
     seen = None if known is None else configured.version(sent)
     try:
         configured.change(place, asker, "warehouses", name, body, seen)
-    except (errors.ConfigError, errors.StoreConflict) as error:
+    except configured.REFUSED as error:
         form = configured.refused(kind.fields, given, before, error)
-        return _form(request, asker, name, kind, form, known, status=422)
+        return _form(request, asker, name, kind, form, known)
     steps = views.check(place, name)
     wrong = next((each for each in steps if each.ok is False), None)
     if wrong is not None:
@@ -157,24 +154,18 @@ def _form(
     kind: views.Kind,
     form: configured.Filled,
     known: editing.Object | None,
-    *,
-    status: int = 200,
 ) -> responses.Response:
     return frame.page(
         request,
         asker,
         "warehouse_form.html",
-        status=status,
+        status=form.status,
         name=name,
         kind=kind,
         form=form,
         known=known,
         locked=configured.locked(known),
     )
-
-
-def _body(place: places.Place, known: editing.Object | None) -> Mapping[str, Any]:
-    return {} if known is None else editing.shown(place, known)
 
 
 def _kind(name: str) -> views.Kind:
