@@ -30,7 +30,7 @@ from tidegate.engine import editing, live, pool
 from tidegate.engine import place as places
 from tidegate.server import asking, limits
 from tidegate.store import database, people, runs, sessions, tokens
-from tidegate.views import customers, flows, start
+from tidegate.views import customers, flows, pushes, start
 
 FOLDER = Path(__file__).parent / "screens"
 CHROMIUM = "/usr/bin/chromium"
@@ -38,7 +38,9 @@ WIDE, NARROW = 1280, 390
 TALLEST = 1_100
 """Pixels of a picture; what is below is cut off."""
 PATIENCE = 120.0
-"""Seconds that a run may take."""
+"""Seconds that a run, or a plan, may take."""
+LATIN = 0x250
+"""The first character behind the letters of European languages."""
 
 CUSTOMERS = {
     "from": "demo",
@@ -138,6 +140,7 @@ def furnished(folder: Path, objects: int = 20_000) -> Iterator[Furnished]:
                 "push:customers_to_stripe",
             ):
                 _run(place, ann, flow)
+            _plan(place, ann, "plans_to_stripe")
             yield Furnished(url, place, secret)
 
 
@@ -176,6 +179,7 @@ def pages(found: Furnished) -> dict[str, str]:
         "syncs": "/syncs",
         "sync": "/syncs/customers_to_stripe",
         "sync-held": "/syncs/plans_to_stripe",
+        "sync-plan": "/syncs/plans_to_stripe/plan",
         "runs": "/runs",
         "run": f"/runs/{last['pull:demo']}",
         "run-push": f"/runs/{last['push:customers_to_stripe']}",
@@ -203,7 +207,7 @@ REDUCE = """async (encoded) => {
   const pixels = new Uint32Array(pen.getImageData(0, 0, image.width, image.height).data.buffer);
   const counts = new Map();
   for (const each of pixels) counts.set(each, (counts.get(each) ?? 0) + 1);
-  const palette = [...counts].sort((one, other) => other[1] - one[1]).slice(0, 256).map(([colour]) => colour);
+  const palette = [...counts].sort((one, other) => other[1] - one[1]).slice(0, 128).map(([colour]) => colour);
   const parts = (colour) => [colour & 255, (colour >> 8) & 255, (colour >> 16) & 255];
   const known = palette.map(parts);
   const nearest = (colour) => {
@@ -221,10 +225,20 @@ REDUCE = """async (encoded) => {
     text += String.fromCharCode(...pixels.subarray(at, at + 8192).values().map((each) => places.get(each)));
   return { width: image.width, height: image.height, palette: known, pixels: btoa(text) };
 }"""
-"""A picture with its 256 most frequent colours, every other as the nearest of them: a quarter of the bytes."""
+"""A picture with its 128 most frequent colours, every other as the nearest of them: a fifth of the bytes."""
 
 PHONES = ("overview", "start", "streams", "run", "sync", "issues")
 """Pages that are pictured as telephones show them, too."""
+
+
+def _plan(place: places.Place, who: views.Who, push: str) -> None:
+    """Have a plan made, which waits for approval."""
+    pushes.make(place, who, push)
+    end = time.monotonic() + PATIENCE
+    while (found := pushes.planned(place, push)) is None or found.plan.state == "making":
+        if time.monotonic() > end:
+            raise TimeoutError(f"the plan of {push} was not made within {PATIENCE:g} s")
+        time.sleep(0.2)
 
 
 def _people(place: places.Place) -> str:
@@ -271,8 +285,14 @@ def _run(place: places.Place, who: views.Who, flow: str) -> None:
 
 
 def _customer(place: places.Place) -> str:
-    """A customer's id."""
-    return customers.search(place, customers.model(place), limit=1).customers[0].profile
+    """The id of a customer with an address, in letters that the fonts of this machine have."""
+    of = customers.model(place)
+    found = customers.search(place, of, limit=50).customers
+    for each in found:
+        properties = customers.get(place, of, each.profile).properties
+        if properties.get("address") and max(map(ord, str(properties))) < LATIN:
+            return each.profile
+    return found[0].profile
 
 
 def shoot(found: Furnished, wanted: tuple[str, ...], folder: Path = FOLDER) -> None:

@@ -26,6 +26,27 @@ ELSEWHERE = re.compile(r"/at-stripe$|/rows$|ask=yes$")
 """Pages that ask Stripe, each time."""
 ACCESSIBLE = (Path(browsing.__file__).parent / "accessible.js").read_text(encoding="utf-8")
 """What who reads by ear, or goes by keyboard, would stumble over."""
+AXE = ROOT / ".dev" / "web" / "node_modules" / "axe-core" / "axe.min.js"
+"""What `./dev setup` installs beside the packages of the pages."""
+FOUND = """async (options) => {
+  const { violations } = await axe.run(document, { resultTypes: ["violations"], ...options });
+  return violations.filter(({ impact }) => impact !== "minor").flatMap(({ id, impact, nodes }) =>
+    nodes.map(({ html, failureSummary }) => `${impact} ${id}: ${html.slice(0, 160)} ${failureSummary}`));
+}"""
+"""What axe has to say of a page: its rules for WCAG 2.2 A and AA, and its best practices, but for trifles."""
+MORE = (
+    "/syncs/customers_to_stripe/mapping",
+    "/syncs/customers_to_stripe/records",
+    "/syncs/customers_to_stripe/schedule",
+    "/syncs/plans_to_stripe/edit",
+    "/syncs/-/add",
+    "/models/scores/edit",
+    "/pipelines/customers/versions",
+    "/settings/alerts/edit",
+    "/customers/-/why",
+    "/nothing",
+)
+"""Pages without a picture that look otherwise than those that have one."""
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +119,43 @@ def test_every_link_leads_to_a_page_that_is_whole(
         waiting += [each for each in links(page, url) if each not in seen]
     assert not wrong, "\n".join(wrong)
     assert len(seen) > len(named)
+
+
+def test_axe_finds_nothing_on_any_page(site: tuple[str, str, dict[str, str]], page: sync_api.Page) -> None:
+    """In the dark the colours alone are others."""
+    url, secret, named = site
+    visit(page, url, secret)
+    axe = AXE.read_text(encoding="utf-8")
+    wrong = []
+    for path in (*named.values(), *MORE):
+        page.emulate_media(color_scheme="light", reduced_motion="reduce")
+        page.goto(url + path)
+        page.wait_for_function("() => !document.querySelector(':not(:defined)')")
+        page.evaluate(axe)
+        wrong += [f"{path}: {each}" for each in page.evaluate(FOUND, {})]
+        page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+        wrong += [f"{path}, dark: {each}" for each in page.evaluate(FOUND, {"runOnly": ["color-contrast"]})]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_head_of_a_long_table_stays_in_view(
+    site: tuple[str, str, dict[str, str]], page: sync_api.Page
+) -> None:
+    """Of one that is as wide as its place; a wider one is moved sideways in a frame of its own."""
+    url, secret, _ = site
+    visit(page, url, secret)
+    page.goto(url + "/streams")
+    page.wait_for_selector("#streams .scroll[data-fits]")
+    page.mouse.wheel(0, 1500)
+    page.wait_for_function("() => scrollY > 1000")
+    head = page.locator("#streams thead th").first.bounding_box()
+    assert head is not None
+    assert head["y"] == pytest.approx(0, abs=1)
+    page.set_viewport_size({"width": 840, "height": 600})
+    page.goto(url + "/streams/demo/charges/rows")
+    frame = page.locator(".scroll").first
+    assert frame.evaluate("(each) => each.scrollWidth > each.clientWidth")
+    assert frame.get_attribute("data-fits") is None
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

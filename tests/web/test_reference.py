@@ -30,7 +30,7 @@ def test_every_route_stands_there(place: places.Place, signed: Signed) -> None:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             assert f'<details id="{operation["operationId"]}">' in page.text
-            assert f"<code>{method.upper()} {path}</code>" in page.text
+            assert f">{method.upper()}</code> <code>{path}</code>" in page.text
 
 
 def test_what_is_looked_for_is_found(place: places.Place, signed: Signed) -> None:

@@ -112,7 +112,7 @@ def test_rows_lead_to_their_page_and_numbers_stand_to_the_right() -> None:
     ("value", "wanted"),
     [
         (None, '<span class="faint">–</span>'), ("", '<span class="faint">–</span>'),
-        (0, '<span class="num">0</span>'), (True, "Yes"), (False, "No"),
+        (0, '<span class="num zero">0</span>'), (True, "Yes"), (False, "No"),
         (1.5, '<span class="num">1.50</span>'), ("<b>", "&lt;b&gt;"),
     ],
 )  # fmt: skip

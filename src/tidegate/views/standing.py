@@ -18,8 +18,8 @@ from tidegate.engine import place as places
 from tidegate.store import database
 
 State = Literal["fresh", "behind", "failed", "unfinished", "unbounded"]
-STATES: tuple[State, ...] = ("failed", "behind", "unfinished", "unbounded", "fresh")
-"""Worst first."""
+STATES: tuple[State, ...] = ("failed", "behind", "unfinished", "fresh", "unbounded")
+"""Worst first; at the end what may be of any age."""
 
 
 class Stood(msgspec.Struct, frozen=True):

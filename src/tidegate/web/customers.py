@@ -58,7 +58,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         rows = [
             tables.Row(
                 {
-                    "profile": each.profile,
+                    "customer": _title(each.known) or each.profile,
                     **{name: told(each.known.get(name)) for name in names},
                     "records": each.sources,
                     "accounts": each.accounts,
@@ -73,8 +73,12 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         table = tables.Table(
             "customers",
             [
-                tables.Column("profile", "Profile"),
-                *(tables.Column(name, HEADS[name], hide=name in ("phone", "customer_id")) for name in names),
+                tables.Column("customer", "Customer"),
+                *(
+                    tables.Column(name, HEADS[name], hide=name in ("phone", "customer_id"))
+                    for name in names
+                    if name != "name"
+                ),
                 tables.Column("records", "Records", align="right"),
                 tables.Column("accounts", "Accounts", align="right", hide=True),
                 tables.Column("changed", "Changed", align="right", hide=True),

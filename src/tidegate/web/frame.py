@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextvars
 import datetime
 import functools
+import http
 import json
 import time
 import urllib.parse
@@ -186,6 +187,8 @@ def failed(
         answer.headers["HX-Push-Url"] = "false"
         return answer
     title = PROBLEMS.get(status, "Something went wrong")
+    if status == 404 and sentence == http.HTTPStatus.NOT_FOUND.phrase:
+        sentence = "The address may be old, or mistyped."
     return page(
         request,
         asker,

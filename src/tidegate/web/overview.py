@@ -16,6 +16,8 @@ from tidegate.web import frame, standings, tables
 KINDS: dict[views.Health, str] = {"ok": "ok", "warn": "warn", "failed": "bad", "off": "info"}
 """How the sentence is shown."""
 NOTHING = tables.Empty("Nothing was pulled yet.", "Choose the streams to pull.", "Choose streams", "/streams")
+SHOWN = 10
+"""Streams whose age is shown."""
 
 
 def router(desk: desks.Desk) -> fastapi.APIRouter:
@@ -31,6 +33,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             "overview.html",
             found=found,
             chip=standings.chip,
+            labels=standings.LABELS,
             kind=KINDS[found.health],
             problem=place.problem,
             fresh=_freshness(found),
@@ -88,7 +91,7 @@ def _freshness(found: views.Overview) -> tables.Table:
             },
             stream_url(each),
         )
-        for each in found.freshness
+        for each in found.freshness[:SHOWN]
     ]
     return tables.Table(
         "freshness",

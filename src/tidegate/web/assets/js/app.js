@@ -1,6 +1,7 @@
 // What every page loads. Editors, charts, the filter builder and the mapper come when a page has one.
 import "htmx.org/dist/htmx.esm.js";
 import "./page.js";
+import "./fits.js";
 import "./shortcuts.js";
 import "./theme.js";
 import "./time.js";

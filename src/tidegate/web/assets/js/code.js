@@ -77,6 +77,7 @@ class Code extends HTMLElement {
       parent: root,
       doc: area.value,
       extensions: [
+        EditorView.contentAttributes.of({ tabindex: "0" }), // what is read only is moved by the keyboard, too
         lineNumbers(), foldGutter(), history(), drawSelection(), indentOnInput(), bracketMatching(), closeBrackets(),
         autocompletion(), highlightSpecialChars(), highlightActiveLine(), highlightSelectionMatches(), search({ top: true }), lintGutter(),
         indentUnit.of(INDENT[language] ?? "  "), EditorState.tabSize.of(4), EditorState.readOnly.of(area.readOnly),
