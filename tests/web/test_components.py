@@ -10,6 +10,8 @@ import gallery
 import pytest
 from playwright import sync_api
 
+from tidegate.web import frame
+
 PAGES = ("/", "/editors", "/runs", "/sign-in", "/live", "/runs/nowhere")
 
 
@@ -348,3 +350,10 @@ def test_nothing_moves_for_those_who_want_it_still(page: sync_api.Page, shown: g
         "(chip) => getComputedStyle(chip, '::before').animationDuration"
     )
     assert float(duration.removesuffix("s")) < 0.001
+
+
+def test_no_paragraph_holds_what_would_end_it() -> None:
+    """HTML ends a paragraph before a form or a question, which would then stand outside of their component."""
+    ends = re.compile(r"<p(?: [^>]*)?>(?:(?!</p>)[\s\S])*?ui\.(?:confirm|act|form|table|facts|empty|card)\(")
+    found = [file.name for file in frame.TEMPLATES.glob("*.html") if ends.search(file.read_text("utf-8"))]
+    assert found == []

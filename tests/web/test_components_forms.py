@@ -543,3 +543,15 @@ def test_a_form_of_another_session_says_so_and_is_kept(
     sync_api.expect(editors.get_by_text("This form is not of your session")).to_be_visible()
     assert shown.posted == []
     assert "eu_customers" in editors.evaluate("localStorage['tidegate.draft.ann@example.com:gallery']")
+
+
+def test_text_is_typed_over_within_the_policy(editors: sync_api.Page) -> None:
+    editors.get_by_role("textbox", name="Python").click()
+    editors.keyboard.press("ControlOrMeta+a")
+    editors.keyboard.type("x = 1")
+    assert editors.locator("textarea[name=code]").input_value() == "x = 1"
+    editors.keyboard.press("Shift+ArrowLeft")
+    editors.keyboard.type("(")
+    assert editors.locator("textarea[name=code]").input_value() == "x = (1)", (
+        "brackets go around what is chosen"
+    )

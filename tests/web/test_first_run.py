@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import seen
 import signing as signed_in
-from playwright import sync_api
-from playwright.sync_api import expect
 from signing import Client
 
 from tidegate import sandbox
 from tidegate.cli import demos, serving
-from tidegate.engine import editing, pool
+from tidegate.engine import editing
 from tidegate.engine import place as places
 from tidegate.server import desk as desks
 from tidegate.store import runs, trail
@@ -47,18 +44,6 @@ def served(folder: Path) -> Iterator[tuple[str, desks.Desk]]:
         file.write_text("database: sqlite:///tidegate.db\n")
     with seen.place(file) as place, serving.serving(place, limit=signed_in.UNHURRIED) as found:
         yield found
-
-
-@contextlib.contextmanager
-def working(place: places.Place) -> Iterator[None]:
-    """Flows run meanwhile, as `tidegate run` has them."""
-    thread = threading.Thread(target=pool.serve, args=[place], daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        place.stopping.set()
-        thread.join()
 
 
 @pytest.fixture
@@ -169,19 +154,35 @@ def test_generated_data_is_the_same_after_a_restart(tmp_path: Path) -> None:
         before = desk.place.file.stripe["demo"].api_base
         business = (tmp_path / ".tidegate" / "demo.json").read_text()
         assert frame.modes(desk.place.file) == "DEMO"
-        assert step(ann) == "Warehouse"
+        assert step(ann) == "First rows"
+        assert (list(desk.place.file.warehouses), list(desk.place.file.pulls)) == (["demo"], ["demo"])
         assert ann.post("/start/demo", {}).status == 303
         assert desk.place.file.stripe["demo"].api_base == before
+        assert list(desk.place.file.pulls) == ["demo"]
     with served(tmp_path) as (url, desk):
         ann = signed_in.session(desk, url, "editor", "ann@example.com")
-        assert step(ann) == "Warehouse"
+        assert step(ann) == "First rows"
         assert desk.place.file.stripe["demo"].api_base != before
         assert (tmp_path / ".tidegate" / "demo.json").read_text() == business
         assert ann.post("/accounts/demo/test", {}).status == 303
         assert ann.post("/start/demo/end", {"words": "no"}).status == 422
         assert ann.post("/start/demo/end", {"words": "demo"}).status == 303
-        assert desk.place.file.stripe == {}
+        assert (desk.place.file.stripe, desk.place.file.pulls, desk.place.file.warehouses) == ({}, {}, {})
         assert step(ann) == "Stripe account"
+
+
+def test_a_warehouse_of_generated_data_that_something_else_uses_stays(
+    ann: Client, place: places.Place
+) -> None:
+    assert ann.post("/start/demo", {}).status == 303
+    editing.change(
+        place, "ann", "models", "rich", {"warehouse": "demo", "table": "customers", "key": "id"}, None
+    )
+    place.look()
+    assert ann.post("/start/demo/end", {"words": "demo"}).status == 303
+    assert (list(place.file.stripe), list(place.file.warehouses)) == ([], ["demo"])
+    assert ann.post("/start/demo", {}).status == 303
+    assert (list(place.file.warehouses), place.file.pulls["demo"].warehouse) == (["demo"], "demo")
 
 
 def test_a_connection_of_that_name_to_elsewhere_is_left_alone(ann: Client, place: places.Place) -> None:
@@ -191,32 +192,3 @@ def test_a_connection_of_that_name_to_elsewhere_is_left_alone(ann: Client, place
     assert ann.post("/start/demo/end", {"words": "demo"}).status == 404
     assert place.file.stripe["demo"].api_base == "https://api.stripe.com"
     assert frame.modes(place.file) == "TEST"
-
-
-def test_by_keyboard_alone_from_demo_data_to_the_first_rows(
-    desk: tuple[str, desks.Desk], ann: Client, page: sync_api.Page
-) -> None:
-    def press(name: str) -> None:
-        button = page.get_by_role("button", name=name, exact=True)
-        for _ in range(200):
-            page.keyboard.press("Tab")
-            if button.evaluate("each => each === document.activeElement"):
-                break
-        page.keyboard.press("Enter")
-
-    page.context.add_cookies([{"name": "tidegate", "value": ann.jar["tidegate"], "url": ann.url}])
-    page.goto(ann.url + "/start")
-    press("Try it with demo data")
-    expect(page.locator("[aria-current=step]")).to_contain_text("Warehouse")
-    expect(page.locator(".mode").locator("visible=true")).to_have_text("DEMO")
-    press("Check and go on")
-    expect(page.locator("[aria-current=step]")).to_contain_text("Streams")
-    press("Estimate rows and time")
-    expect(page.locator("#estimate")).to_contain_text("Rows, about")
-    page.locator("h1").click()
-    press("Begin")
-    expect(page.locator("[aria-current=step]")).to_contain_text("First rows")
-    with working(desk[1].place):
-        expect(page.get_by_role("heading", name="A first look")).to_be_visible(timeout=60_000)
-        expect(page.locator("#look tbody tr")).not_to_have_count(0)
-        assert page.locator("#said").inner_text() == ""

@@ -99,7 +99,10 @@ def test_rows_lead_to_their_page_and_numbers_stand_to_the_right() -> None:
             caption="Runs",
         )
     )
-    assert '<a class="row-link" href="/runs/1" hx-boost="false">pulls.&lt;x&gt;</a>' in shown
+    assert '<a class="row-link" href="/runs/1">pulls.&lt;x&gt;</a>' in shown
+    assert "hx-boost" not in shown[shown.index("<tbody>") : shown.index("</tbody>")], (
+        "a link of a row loads its page"
+    )
     assert '<td class="right" data-label="Rows"><span class="num">1,234</span></td>' in shown
     assert '<td class="left narrow-hide wide" data-label="Note"><span class="faint">–</span></td>' in shown
     assert '<tr class="bad" id="r1">' in shown

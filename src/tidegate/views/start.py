@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from tidegate import catalog, config, errors, views
@@ -26,6 +27,8 @@ STEPS: tuple[Step, ...] = ("key", "warehouse", "streams", "rows")
 DEMO = "demo"
 """The name of the connection to generated data."""
 LOCAL = "http://127.0.0.1:"
+DEMO_FILE = "demo.duckdb"
+"""Where generated data is pulled to, apart from what is real."""
 PATIENCE = 60.0
 """Seconds that an estimate may take."""
 ROWS = 8
@@ -131,6 +134,25 @@ def begin_demo(place: places.Place, who: views.Who, start: Callable[[], tuple[st
     place.look()
 
 
+def try_demo(place: places.Place, who: views.Who, start: Callable[[], tuple[str, str]]) -> None:
+    """Have generated data, a DuckDB file for it and a pull over it, which begins at once."""
+    begin_demo(place, who, start)
+    if any(each.connection == DEMO for each in place.file.pulls.values()):
+        return
+    name = next((each for each in place.file.warehouses if _is_demo_file(place.file, each)), "")
+    if not name:
+        name = free(place.file.warehouses, DEMO)
+        body = {"type": "duckdb", "path": DEMO_FILE}
+        editing.change(place, who.name, "warehouses", name, body, None, via=who.via, admin=True)
+        place.look()
+    begin(place, who, DEMO, name, recommended(), admin=True)
+
+
+def _is_demo_file(file: config.Config, warehouse: str) -> bool:
+    found = file.warehouses.get(warehouse)
+    return isinstance(found, config.DuckDB) and Path(found.path or "").name == DEMO_FILE
+
+
 def resume_demo(place: places.Place, who: views.Who, start: Callable[[], tuple[str, str]]) -> bool:
     """Start the local Stripe again where the configuration has a connection to it that was made here."""
     found = editing.get(place, "stripe", DEMO)
@@ -141,17 +163,29 @@ def resume_demo(place: places.Place, who: views.Who, start: Callable[[], tuple[s
 
 
 def end_demo(place: places.Place, who: views.Who) -> None:
-    """Remove the connection to generated data and the pulls over it; what they pulled stays."""
+    """Remove the connection to generated data, the pulls over it and their warehouse; its file stays on the disk.
+
+    A warehouse that something else uses stays, too.
+    """
     if DEMO not in place.file.stripe or not is_demo(DEMO, place.file.stripe[DEMO]):
         raise views.Unknown("There is no connection to generated data.")
+    known = editing.objects(place)
     gone = [
         each
-        for each in editing.objects(place)
+        for each in known
         if each.origin == "store"
         and (
             (each.kind, each.name) == ("stripe", DEMO)
             or (each.kind == "pulls" and each.body.get("from") == DEMO)
         )
+    ]
+    used = {each.body.get(name) for each in known if each not in gone for name in ("to", "warehouse")}
+    gone += [
+        each
+        for each in known
+        if (each.kind, each.origin) == ("warehouses", "store")
+        and _is_demo_file(place.file, each.name)
+        and each.name not in used
     ]
     edits = [editing.Edit(each.kind, each.name, None, each.version) for each in reversed(gone)]
     editing.changes(place, who.name, edits, via=who.via)
@@ -223,6 +257,11 @@ def look(place: places.Place, found: Stand) -> Look | None:
                 kept = tuple({name: row[name] for name in shown} for row in rows)
                 return Look(stream, shown, kept, found.warehouse)
     return None
+
+
+def tells(look: Look | None) -> bool:
+    """Is it of a stream that people look at first, so that nothing better is to come?"""
+    return look is not None and look.stream in TELLING
 
 
 def _rows(place: places.Place, found: Stand, stream: str) -> list[dict[str, Any]]:

@@ -97,11 +97,20 @@ def _freshness(found: views.Overview) -> tables.Table:
         "freshness",
         columns,
         rows,
-        empty=NOTHING,
+        empty=_none_yet(found),
         searchable=False,
         csv=False,
         caption="Streams, the worst first",
     )
+
+
+def _none_yet(found: views.Overview) -> tables.Empty:
+    """What stands where no stream is known to be fresh or not."""
+    pulling = next((each.running for each in found.running if each.name.startswith("pull:")), None)
+    if pulling is None:
+        return NOTHING
+    text = "How old each stream is stands here once it was read."
+    return tables.Empty("The first rows are being pulled.", text, "Follow the run", run_url(pulling.id))
 
 
 def _flows(found: views.Overview) -> tables.Table:

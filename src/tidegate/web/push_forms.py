@@ -252,6 +252,8 @@ def _body(sent: datastructures.FormData, before: Mapping[str, Any]) -> dict[str,
             body[name] = found
         else:
             body.pop(name, None)
+    if "fields" not in body:
+        raise errors.ConfigError("Choose one field of Stripe at least that the rows are written to.")
     missing = configured.text(sent, "on_missing") or "nothing"
     flag = configured.text(sent, "flag").strip()
     body["on_missing"] = {"flag": flag} if missing == "flag" and flag else missing

@@ -80,9 +80,9 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     def demo(request: requests.Request, asker: asking.Editor) -> responses.Response:
         if desk.demo is None:
             raise problems.Problem(404, "This server has no generated data.")
-        views.begin_demo(place, asker, desk.demo)
+        views.try_demo(place, asker, desk.demo)
         return frame.done(
-            request, PATH, "A local Stripe with generated data is there; nothing leaves this machine."
+            request, PATH, "A local Stripe with generated data is being read; nothing leaves this machine."
         )
 
     @made.post(f"{PATH}/demo/end")
@@ -273,8 +273,8 @@ async def _events(
     while True:
         try:
             now = await hub.ask(("start",), functools.partial(views.stand, place))
-            if look is None and now.rows and turn % LOOKS == 0:
-                look = await concurrency.run_in_threadpool(views.look, place, now)
+            if not views.tells(look) and now.rows and turn % LOOKS == 0:
+                look = await concurrency.run_in_threadpool(views.look, place, now) or look
             turn += 1
             told = await concurrency.run_in_threadpool(_told, place, now, look)
         except errors.TidegateError:
@@ -283,8 +283,9 @@ async def _events(
         render = functools.partial(frame.fragment, request, asker, "part_start.html", **told)
         html = await concurrency.run_in_threadpool(render)
         if now.run is not None and not now.run.alive:
-            if look is None:
-                told = _told(place, now, await concurrency.run_in_threadpool(views.look, place, now))
+            if not views.tells(look):
+                look = await concurrency.run_in_threadpool(views.look, place, now) or look
+                told = _told(place, now, look)
                 html = await concurrency.run_in_threadpool(
                     functools.partial(frame.fragment, request, asker, "part_start.html", **told)
                 )

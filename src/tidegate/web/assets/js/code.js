@@ -19,6 +19,7 @@ const LANGUAGES = {
   json: async () => (await import("@codemirror/lang-json")).json(),
   yaml: async () => (await import("@codemirror/lang-yaml")).yaml(),
 };
+const LEAVE = "Tab indents; Esc, then Tab, leaves the editor.";
 const INDENT = { python: "    ", javascript: "  ", sql: "  ", json: "  ", yaml: "  " };
 
 const look = EditorView.theme({
@@ -44,6 +45,19 @@ const colours = HighlightStyle.define([
   { tag: [tags.comment], color: "var(--faint)", fontStyle: "italic" },
   { tag: [tags.function(tags.variableName), tags.definition(tags.variableName), tags.propertyName], color: "var(--code-name)" },
 ]);
+
+// Chromium keeps the look of text that is typed over in a style attribute, which the policy forbids: it is replaced here.
+const typedOver = EditorView.domEventHandlers({
+  beforeinput(event, view) {
+    const { from, to, empty } = view.state.selection.main;
+    if (event.inputType !== "insertText" || !event.data || empty || event.isComposing) return false;
+    event.preventDefault();
+    const insert = () => view.state.update(view.state.replaceSelection(event.data), { userEvent: "input.type", scrollIntoView: true });
+    const handled = view.state.facet(EditorView.inputHandler).some((handle) => handle(view, from, to, event.data, insert));
+    if (!handled) view.dispatch(insert());
+    return true;
+  },
+});
 
 class Code extends HTMLElement {
   connectedCallback() {
@@ -81,8 +95,8 @@ class Code extends HTMLElement {
         lineNumbers(), foldGutter(), history(), drawSelection(), indentOnInput(), bracketMatching(), closeBrackets(),
         autocompletion(), highlightSpecialChars(), highlightActiveLine(), highlightSelectionMatches(), search({ top: true }), lintGutter(),
         indentUnit.of(INDENT[language] ?? "  "), EditorState.tabSize.of(4), EditorState.readOnly.of(area.readOnly),
-        look, syntaxHighlighting(colours), grammar.of([]),
-        EditorView.contentAttributes.of({ "aria-label": area.getAttribute("aria-label") ?? language }),
+        look, syntaxHighlighting(colours), grammar.of([]), typedOver,
+        EditorView.contentAttributes.of({ "aria-label": area.getAttribute("aria-label") ?? language, "aria-description": LEAVE }),
         keymap.of([
           { key: "Mod-Enter", run: () => (this.run(), true) },
           ...closeBracketsKeymap, ...defaultKeymap, ...searchKeymap, ...historyKeymap, ...completionKeymap, indentWithTab,
@@ -116,7 +130,7 @@ class Code extends HTMLElement {
     this.button = h("button", { type: "button", class: "button", onclick: () => this.run() }, icon("run"), "Run the test");
     const part = (title, ...content) => h("div", { class: "tg-code-part" }, h("p", { class: "tg-code-title" }, title), ...content);
     this.append(
-      h("div", { class: "tg-code-test" }, h("div", { class: "tg-code-bar" }, this.button, h("span", { class: "faint" }, "Ctrl + Enter")),
+      h("div", { class: "tg-code-test" }, h("div", { class: "tg-code-bar" }, this.button, h("span", { class: "faint" }, `Ctrl + Enter. ${LEAVE}`)),
         h("div", { class: "tg-code-panes" }, part("Sample", place), part("Result", this.answer))),
     );
     this.sample = this.editor(place, sample, "json");

@@ -1,6 +1,7 @@
 // Forms with data-draft="KEY" lose nothing: what is typed is kept in this browser until it was sent, and sending is
 // tried again while there is no network or the server restarts. Passwords and secrets are never kept. Drafts belong to
-// who is signed in, and are gone when somebody signs out.
+// who is signed in, and are gone when somebody signs out. A form with data-draft-onward repeats what another one of the
+// same key holds, and asks for no more.
 import { h, icon, meta, say } from "./dom.js";
 
 const START = "tidegate.draft.";
@@ -85,6 +86,8 @@ function restore(form, kept) {
 /** @param {HTMLFormElement} form */
 function begin(form) {
   if (form.dataset.base !== undefined) return;
+  if (form.hasAttribute("data-draft-onward")) form.dataset.base = "";
+  if (form.dataset.base === "") return;
   form.dataset.base = JSON.stringify(values(form));
   const found = read(form);
   if (!found || JSON.stringify(found.values) === form.dataset.base) return;
@@ -102,7 +105,7 @@ function begin(form) {
   form.prepend(line);
 }
 
-/** @param {Document} root */
+/** @param {ParentNode} root */
 function start(root) {
   for (const form of root.querySelectorAll("form[data-draft]")) begin(/** @type {HTMLFormElement} */ (form));
 }
@@ -180,30 +183,70 @@ async function settle(form, answer) {
     return;
   }
   const found = new DOMParser().parseFromString(await answer.text(), "text/html");
-  /** @type {HTMLFormElement} */
-  const again = found.querySelector(`form[data-draft="${CSS.escape(form.dataset.draft)}"]`);
-  if (again) {
-    // The same form with what is wrong in it; what was typed stays, also what the server does not repeat.
-    const typed = values(form);
-    const hidden = /** @type {HTMLInputElement[]} */ ([...form.querySelectorAll("input[type=password]")]);
-    again.dataset.base = form.dataset.base;
-    form.replaceWith(document.adoptNode(again));
-    window.htmx.process(again);
-    restore(again, typed);
-    for (const { name, value } of hidden) {
-      /** @type {HTMLInputElement} */
-      const input = again.querySelector(`input[type=password][name="${CSS.escape(name)}"]`);
-      if (input && !input.value) input.value = value;
-    }
-    keep(again);
-    /** @type {HTMLElement} */
-    const wrong = again.querySelector("[aria-invalid=true]") ?? again.querySelector("[role=alert]");
-    wrong?.focus();
+  const action = form.getAttribute("action");
+  const drafts = /** @type {HTMLFormElement[]} */ ([...found.querySelectorAll("main form[data-draft]")]);
+  const next = drafts.find((each) => each.getAttribute("action") === action);
+  if (next) {
+    next.dataset.draft = form.dataset.draft;
+    if (heading(found) === heading(document)) again(form, next, found);
+    else turn(found, next);
     return;
   }
   if (answer.ok) localStorage.removeItem(place(form));
   const said = found.querySelector(".said p, .failed p:not(.failed-code), main p")?.textContent.trim();
   say(answer.ok ? "ok" : "bad", said || (answer.ok ? "Saved." : `The server answered ${answer.status}; nothing was changed.`));
+  window.scrollTo({ top: 0 });
+}
+
+/** @param {Document} page */
+function heading(page) {
+  return page.querySelector("main h1")?.textContent.trim();
+}
+
+/**
+ * The same page with what is wrong in it; what was typed stays, also what the server does not repeat.
+ *
+ * @param {HTMLFormElement} form
+ * @param {HTMLFormElement} next
+ * @param {Document} found
+ */
+function again(form, next, found) {
+  const typed = values(form);
+  const hidden = /** @type {HTMLInputElement[]} */ ([...form.querySelectorAll("input[type=password]")]);
+  const { base } = form.dataset;
+  turn(found, next, base);
+  restore(next, typed);
+  for (const { name, value } of hidden) {
+    /** @type {HTMLInputElement} */
+    const input = next.querySelector(`input[type=password][name="${CSS.escape(name)}"]`);
+    if (input && !input.value) input.value = value;
+  }
+  keep(next);
+  /** @type {HTMLElement} */
+  const wrong = next.querySelector("[aria-invalid=true]") ?? document.querySelector("main [role=alert]");
+  if (wrong?.matches("[role=alert]")) wrong.tabIndex = -1;
+  wrong?.focus();
+}
+
+/**
+ * Another page, such as the recap of what is typed, in the place of this one; what its form has is kept as it is.
+ *
+ * @param {Document} found
+ * @param {HTMLFormElement} form
+ */
+function turn(found, form, base = "") {
+  /** @type {HTMLElement} */
+  const main = document.querySelector("main");
+  /** @type {Node} */
+  const came = document.adoptNode(/** @type {Node} */ (found.querySelector("main")));
+  form.dataset.base = base;
+  document.title = found.title;
+  const said = document.getElementById("said");
+  said.replaceChildren();
+  main.replaceChildren(said, ...came.childNodes);
+  window.htmx.process(main);
+  start(main);
+  main.focus({ preventScroll: true });
   window.scrollTo({ top: 0 });
 }
 

@@ -1,6 +1,7 @@
 // Marks the tables that need not be moved sideways: only there can the head stay in view.
 const watch = new ResizeObserver((changes) => {
   for (const { target } of changes) {
+    if (!(target instanceof HTMLElement)) continue;
     const frame = target.closest(".scroll");
     frame?.toggleAttribute("data-fits", target.offsetWidth <= frame.clientWidth);
   }

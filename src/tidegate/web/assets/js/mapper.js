@@ -133,7 +133,7 @@ class Mapper extends HTMLElement {
     const label = row.target || "the field";
     const origin = select(this.origins.map((each) => [each, ORIGINS[each]]), row.origin, {
       class: "tg-map-origin", "aria-label": `${label}: comes from`, disabled: this.fixed,
-      onchange: (event) => { Object.assign(row, { origin: event.target.value, value: "", short: false }); this.redraw(line, row, ".tg-map-value"); },
+      onchange: (event) => { Object.assign(row, { origin: event.target.value, value: "", short: false }); this.redraw(line, row, ".tg-map-origin"); },
     });
     const before = row.value;
     const value = h("input", {
