@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import duckdb
 import loads
 import pytest
 
-from tidegate import errors
+from tidegate import config, errors, sources
 from tidegate import warehouse as warehouses
 from tidegate.adapters import motherduck
 from tidegate.warehouse import base
@@ -95,3 +96,27 @@ def test_writers_that_meet_all_get_their_turn(tmp_path: Path) -> None:
     ]
     assert counted == [{"n": 20}]
     first.close()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT content AS id FROM read_text('{file}')",
+        "SELECT * FROM '{file}'",
+        "SELECT * FROM query('SELECT * FROM read_csv(''{file}'')')",
+        "FROM glob('{file}')",
+        "SELECT * FROM read_parquet('http://127.0.0.1:9/x.parquet')",
+    ],
+)
+def test_a_model_reads_no_file_of_the_machine_that_asks(tmp_path: Path, sql: str) -> None:
+    """DuckDB runs here, with all that this process may read."""
+    secret = tmp_path / "secret.csv"
+    secret.write_text("id\ngeheim\n")
+    with duckdb.connect(str(tmp_path / "service.duckdb")) as made:
+        made.execute("CREATE SCHEMA stripe; CREATE TABLE stripe.people AS SELECT 7 AS id")
+    source = sources.open_source(config.warehouse(f"motherduck+file://{tmp_path}/service.duckdb", "stripe"))
+    with contextlib.closing(source):
+        with pytest.raises(errors.ConfigError, match="neither files nor addresses"):
+            list(source.read(sql.format(file=secret)))
+        [rows] = source.read("SELECT id FROM stripe.people")
+        assert rows.to_pylist() == [{"id": 7}]

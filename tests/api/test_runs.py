@@ -19,7 +19,7 @@ import signing
 
 from tidegate.api import streaming
 from tidegate.engine import place as places
-from tidegate.store import runs, trail
+from tidegate.store import membership, runs, tokens, trail
 from tidegate.views import following
 from tidegate.views import runs as views
 
@@ -339,6 +339,21 @@ class TestFollow:
         place.stopping.set()
         assert list(told) == []
         assert program.get(f"/api/v1/runs/{run.id}/events").status == 503
+
+    def test_who_may_not_look_any_more_sees_nothing_more(
+        self, place: places.Place, tokened: Signed, signed: Signed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(streaming, "LOOKED", 0.0)
+        run, program, ann = running.begun(place.store), tokened(place, "read"), signed(place, "viewer")
+        ann.headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in ann.jar.items())
+        path = f"/api/v1/runs/{run.id}/events"
+        told = [events(each, path) for each in (program, ann)]
+        assert [next(each).name for each in told] == ["progress", "progress"]
+        by = membership.By("the test", "cli")
+        membership.change_role(place.store, by, ann.member, "editor")
+        [token] = tokens.listed(place.store)
+        tokens.revoke(place.store, token.name)
+        assert [list(each) for each in told] == [[], []], "and the run goes on"
 
     def test_only_so_many_may_follow_at_once(
         self, place: places.Place, tokened: Signed, monkeypatch: pytest.MonkeyPatch

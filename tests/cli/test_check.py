@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import oidc_issuer
 import pytest
 import servers
 
@@ -213,3 +214,18 @@ def test_a_push_that_can_never_work_keeps_no_other_from_being_checked(stripe: st
     [step] = wrong["steps"]
     assert step["step"] == "configuration"
     assert "pushes.wrong.fields.balance" in step["detail"]
+
+
+def test_a_provider_that_members_sign_in_by(tmp_path: Path) -> None:
+    with oidc_issuer.running() as issuer:
+        oidc = {"issuer": issuer.url, "client_id": oidc_issuer.CLIENT, "client_secret": oidc_issuer.SECRET}
+        text = f"server: {json.dumps({'oidc': oidc})}\n"
+        done = check(tmp_path, text, "--json")
+        assert done.returncode == 0, done.stderr
+        steps = json.loads(done.stdout)["sign_in"]
+        assert [each["ok"] for each in steps] == [True] * 4
+        assert "http://127.0.0.1:8484/sign-in/oidc/back" in steps[2]["detail"]
+        issuer.failing = 500
+        refused = check(tmp_path, text)
+        assert refused.returncode == 3
+        assert "✗ provider issuer: The sign-in provider answered with 500" in refused.stdout

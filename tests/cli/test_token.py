@@ -66,6 +66,7 @@ def test_a_token_is_made_listed_and_revoked(folder: Path) -> None:
         "name": "dbt",
         "begins": secret[:8],
         "scope": "run",
+        "made_by": None,
         "flows": ["pull:everything", "pull:finance"],
         "used_at": None,
         "expired": False,

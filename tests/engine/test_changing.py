@@ -399,10 +399,12 @@ class TestWhoMay:
         code = {"function": {"code": "def transform(customer): return customer"}}
         assert not [where for where, _ in problems(place, kind, "x", code) if where.startswith("function")]
 
-    def test_a_function_in_a_file_that_an_admin_named_may_stay(self, place: places.Place) -> None:
+    def test_a_function_in_a_file_that_an_admin_named_may_stay(
+        self, place: places.Place, tmp_path: Path
+    ) -> None:
         make(place, "stripe", "acme", CONNECTION)
         make(place, "warehouses", "one", WAREHOUSE)
-        (place.folder.absolute().parent / "shape.py").write_text("def transform(customer): return customer\n")
+        (tmp_path / "shape.py").write_text("def transform(customer): return customer\n")
         body = {
             "from": "acme",
             "to": "one",

@@ -21,16 +21,18 @@ import halting
 import machines
 import procrastinate
 import psycopg
+import pydantic
 import pytest
 import servers
 from flowing import KEY
 from following import Merchant
 
 from tidegate import config, sandbox
+from tidegate.engine import flows, spread, workers
 from tidegate.engine import place as places
-from tidegate.engine import spread, workers
 from tidegate.pull import report
 from tidegate.store import database, logs, reports, runs, slices
+from tidegate.stripe import client
 
 Homes = Callable[[int, str, str], list[Path]]
 ACCOUNTS = 150
@@ -300,3 +302,54 @@ def _accounts(store: database.Database, run_id: str) -> list[str]:
 def _retaken(store: database.Database) -> bool:
     """Was a slice taken by a second worker?"""
     return bool(store.execute("SELECT 1 AS one FROM slices WHERE attempts > 1"))
+
+
+def test_who_has_another_configuration_takes_no_part(
+    placed: Callable[[str], places.Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or its part would be read with another key, or written to another place."""
+    pull = "  all: {{from: acme, to: one, streams: {{customers: {}}}}}"
+    began = placed(pull.format("{}"))
+    queued = runs.queue(began.store, runs.new_id(), "pull:all", "manual")
+    begun = runs.begin(began.store, queued.id, "leader")
+    assert begun is not None
+    runs.claimed(began.store, begun.id, "leader", {"digest": flows.digest(began.file, "pull:all")})
+    slices.add(began.store, begun.id, 0, ["acct_1"])
+    taken: list[str] = []
+
+    async def part(place: places.Place, *_: Any) -> report.Result:
+        taken.append(place.worker)
+        now = dt.datetime.now(dt.UTC)
+        return report.Result(begun.id, now, now, "ok", (), client.Tally(), None)
+
+    monkeypatch.setattr(spread, "_part", part)
+    other = placed(pull.format("{hash: [email]}"))
+    for _ in range(2):
+        assert not asyncio.run(spread.once(other, begun.id))
+    assert slices.counts(began.store, begun.id) == {"queued": 1}
+    [line], _ = logs.read(began.store, begun.id)
+    assert line.text == (
+        f"{other.worker} has another configuration of pull:all than this run began with, and takes no part."
+    )
+    same = placed(pull.format("{}"))
+    assert asyncio.run(spread.once(same, begun.id))
+    assert taken == [same.worker]
+
+
+@pytest.mark.parametrize(
+    ("more", "is_same"),
+    [
+        ("", True),
+        (", schedule: every 1h", True),
+        (", lookback: 2d", False),
+        (", streams: {customers: {exclude: [phone]}}", False),
+    ],
+)
+def test_a_definition_in_short_is_of_what_is_read_and_written(
+    placed: Callable[[str], places.Place], more: str, is_same: bool
+) -> None:
+    one, two = (placed(f"  all: {{from: acme, to: one{each}}}").file for each in ("", more))
+    assert (flows.digest(one, "pull:all") == flows.digest(two, "pull:all")) is is_same
+    connection = one.stripe["acme"].model_copy(update={"api_key": pydantic.SecretStr("sk_test_another")})
+    rolled = one.model_copy(update={"stripe": {"acme": connection}})
+    assert flows.digest(rolled, "pull:all") != flows.digest(one, "pull:all")

@@ -44,6 +44,8 @@ class Issuer:
     """The paths that it was asked for."""
     token: str | None = None
     """An id token that it gives instead of its own."""
+    registered: str = ""
+    """The only address to which it sends anybody back; any where this is empty."""
     failing: int = 0
     """A status that it answers instead."""
 
@@ -120,8 +122,12 @@ def running() -> Iterator[Issuer]:
             if issuer.failing:
                 self.answer(issuer.failing, {})
             elif parts.path == "/authorize":
+                query = dict(urllib.parse.parse_qsl(parts.query))
+                if query["redirect_uri"] != (issuer.registered or query["redirect_uri"]):
+                    self.answer(400, {})
+                    return
                 self.send_response(302)
-                self.send_header("Location", issuer.authorize(dict(urllib.parse.parse_qsl(parts.query))))
+                self.send_header("Location", issuer.authorize(query))
                 self.end_headers()
             elif parts.path == "/keys":
                 self.answer(200, issuer.keys())

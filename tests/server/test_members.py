@@ -169,6 +169,26 @@ def test_a_token_is_made_shown_once_and_revoked(place: places.Place, admin: Clie
     assert secret not in str(lines)
 
 
+def test_tokens_end_with_the_member_who_made_them_and_the_page_says_so_before(
+    place: places.Place, admin: Client, signed: Signed
+) -> None:
+    eve = signed(place, "admin", "eve@example.com")
+    secret = copied(eve.post(TOKENS, {"name": "dbt", "scope": "admin", "lasts": ""}))
+    program = Client(admin.url, headers={"Authorization": f"Bearer {secret}"})
+    another = program.post("/api/v1/tokens", json={"name": "child", "scope": "admin"})
+    child = Client(admin.url, headers={"Authorization": f"Bearer {another.json['token']}"})
+    page = page_of(place, "eve@example.com")
+    assert "revoked: child, dbt." in admin.get(page).text
+    admin.post(f"{page}/role", {"role": "viewer"})
+    for each in (program, child):
+        assert each.get("/api/v1/tokens").status == 403
+        assert each.get("/api/v1/flows").status == 200
+    assert "made with admin; its maker may no more now" in admin.get(TOKENS).text
+    admin.post(f"{page}/remove", {"words": "eve@example.com"})
+    assert [each.get("/api/v1/flows").status for each in (program, child)] == [401, 401]
+    assert admin.get("/api/v1/tokens").json["items"] == []
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [

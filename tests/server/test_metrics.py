@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import delivering
 import pushing
 import pytest
+import signing
 from flowing import written
 from prometheus_client import parser
 
 from tidegate import config
 from tidegate.engine import feed
+from tidegate.engine import place as places
 from tidegate.server import app, metrics
 from tidegate.store import database, deliveries, fences, holds, runs
 
@@ -42,6 +46,38 @@ def scraped(url: str) -> dict[tuple[str, ...], float]:
         for family in parser.text_string_to_metric_families(text)
         for sample in family.samples
     }
+
+
+def answered(client: signing.Client, **headers: str) -> int:
+    return client.get("/metrics", **headers).status
+
+
+def test_from_elsewhere_it_takes_a_token_for_all_flows(
+    place: places.Place, stranger: signing.Signed, tokened: signing.Signed
+) -> None:
+    assert answered(stranger(place)) == 200  # on this machine, directly
+    proxied = {"X_Forwarded_For": "203.0.113.9"}
+    refused = stranger(place).get("/metrics", **proxied)
+    assert refused.status == 401
+    assert refused.headers["content-type"].startswith("text/plain")
+    assert refused.headers["www-authenticate"].startswith("Bearer")
+    assert "tidegate_runs" not in refused.text
+    assert (
+        answered(stranger(place), Host="tidegate.example.com") == 401
+    )  # also by a name that was pointed here
+    assert answered(tokened(place, "read"), **proxied) == 200
+    assert answered(tokened(place, "run", flows=["pull:everything"]), **proxied) == 403
+    wrong = signing.Client(stranger(place).url, headers={"Authorization": "Bearer tg_" + "x" * 43})
+    assert answered(wrong) == 200
+    assert answered(wrong, **proxied) == 401
+
+
+def test_the_file_may_open_it_to_everybody(tmp_path: Path, stranger: signing.Signed) -> None:
+    more = "server: {metrics: open}\n"
+    file = delivering.loaded(tmp_path, f"sqlite:///{tmp_path}/open.db", more=more)
+    with contextlib.closing(database.open_database(file.database.get_secret_value())) as opened:
+        client = stranger(places.Place(file, opened))
+        assert answered(client, X_Forwarded_For="203.0.113.9", Host="tidegate.example.com") == 200
 
 
 def test_pushes_tell_where_their_rows_went_and_what_waits(store: database.Database, url: str) -> None:

@@ -205,3 +205,8 @@ def test_who_sits_at_this_machine(
     sent = [(name.encode(), value.encode()) for name, value in {"host": host, **headers}.items()]
     scope = {"type": "http", "headers": sent, "client": (client, 1), "scheme": "http", "path": "/"}
     assert shield.is_local(shield.came(scope, desks.Desk(place))) is local
+    old = {
+        **scope,
+        "http_version": "1.0",
+    }  # as nginx asks, which says nothing of whom for where it is not told to
+    assert not shield.is_local(shield.came(old, desks.Desk(place)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import re
+import urllib.parse
 from pathlib import Path
 
 import argon2
@@ -45,6 +47,11 @@ def enter(browser: Client, link: str, password: str = GOOD, **more: str) -> Answ
     page = browser.get(f"/enter/{link}")
     assert page.status == 200, page.text
     return browser.post("/enter", {"_csrf": token(page), "link": link, "password": password, **more})
+
+
+def kept(browser: Client) -> str:
+    """The name of its session's cookie."""
+    return asking.cookie(False, urllib.parse.urlsplit(browser.url).port)
 
 
 def member(place: places.Place, name: str = "ann@example.com", role: people.Role = "admin") -> people.Member:
@@ -107,7 +114,7 @@ def test_a_member_signs_in_with_a_password(place: places.Place, stranger: Signed
     browser = stranger(place)
     answer = sign_in(browser, " ANN@example.com ")
     assert (answer.status, answer.headers["location"]) == (303, "/account")
-    (cookie,) = [each for each in answer.cookies if each.startswith("tidegate=")]
+    (cookie,) = [each for each in answer.cookies if each.startswith(f"{kept(browser)}=")]
     assert {"HttpOnly", "Path=/", "SameSite=lax"} <= set(cookie.split("; "))
     assert "Secure" not in cookie
     assert browser.get("/account").status == 200
@@ -143,6 +150,7 @@ def test_wrong_names_and_wrong_passwords_get_the_same_answer(place: places.Place
     disabled = member(place, "cid@example.com", "viewer")
     membership.disable(place.store, BY, disabled.name)
     told = set()
+    browser = stranger(place)
     for name, password in (
         ("ann@example.com", OTHER),
         ("nobody@example.com", GOOD),
@@ -150,8 +158,9 @@ def test_wrong_names_and_wrong_passwords_get_the_same_answer(place: places.Place
         ("cid@example.com", GOOD),
         ("'; DROP TABLE members; --", GOOD),
     ):
-        answer = sign_in(stranger(place), name, password)
-        assert "tidegate=" not in " ".join(answer.cookies)
+        browser.jar.clear()
+        answer = sign_in(browser, name, password)
+        assert f"{kept(browser)}=" not in " ".join(answer.cookies)
         page = re.sub(r'(name="_csrf" value=|name="csrf" content=)"[^"]*"', "", html.unescape(answer.text))
         told.add((answer.status, page.replace(f'"{name}"', '""')))
     ((status, page),) = told
@@ -204,7 +213,7 @@ def test_a_form_of_another_browser_signs_nobody_in(place: places.Place, stranger
     assert victim.post("/sign-in", form).status == 403
     assert victim.post("/sign-in", {**form, "_csrf": ""}).status == 403
     assert attacker.post("/sign-in", form, Origin="https://evil.example").status == 403
-    assert "tidegate" not in victim.jar
+    assert kept(victim) not in victim.jar
 
 
 def test_signing_in_gives_a_new_session_whatever_cookie_there_was(
@@ -213,26 +222,54 @@ def test_signing_in_gives_a_new_session_whatever_cookie_there_was(
     member(place)
     browser = stranger(place)
     planted = sessions.new()
-    browser.jar[asking.cookie(False)] = planted
+    browser.jar[kept(browser)] = planted
     sign_in(browser, "ann@example.com")
-    first = browser.jar[asking.cookie(False)]
+    first = browser.jar[kept(browser)]
     assert first != planted
     csrf = asking.csrf(browser.jar["tidegate-form"])
     again = browser.post("/sign-in", {"_csrf": csrf, "name": "ann@example.com", "password": GOOD})
     assert again.status == 303
     assert sessions.find(place.store, planted) is None
     assert sessions.find(place.store, first) is None  # the one before is over
-    assert sessions.find(place.store, browser.jar[asking.cookie(False)]) is not None
+    assert sessions.find(place.store, browser.jar[kept(browser)]) is not None
+
+
+def test_two_servers_of_a_host_do_not_sign_each_other_out(
+    place: places.Place, stranger: Signed, tmp_path: Path
+) -> None:
+    """Their ports differ, which cookies do not know."""
+    file = delivering.loaded(tmp_path, f"sqlite:///{tmp_path}/other.db")
+    with contextlib.closing(database.open_database(file.database.get_secret_value())) as store:
+        other = places.Place(file, store)
+        member(place)
+        member(other)
+        one, two = stranger(place), stranger(other)
+        two.jar = one.jar
+        sign_in(one, "ann@example.com")
+        sign_in(two, "ann@example.com")
+        assert [each.get("/account").status for each in (one, two)] == [200, 200]
+        act(one, "/sign-out")
+        assert [each.get("/account").status for each in (one, two)] == [303, 200]
+
+
+def test_a_session_of_before_names_had_ports_goes_on_and_ends(place: places.Place, stranger: Signed) -> None:
+    member(place)
+    browser = stranger(place)
+    sign_in(browser, "ann@example.com")
+    browser.jar["tidegate"] = browser.jar.pop(kept(browser))
+    assert browser.get("/account").status == 200
+    act(browser, "/sign-out")
+    assert "tidegate" not in browser.jar
 
 
 def test_a_password_that_was_hashed_long_ago_is_hashed_anew(place: places.Place, stranger: Signed) -> None:
     old = argon2.PasswordHasher(2, 8, 1).hash(GOOD)
     membership.add(place.store, BY, "ann@example.com", "viewer", password=old)
     assert sign_in(stranger(place), "ann@example.com").status == 303
-    kept = people.password(place.store, "ann@example.com")
-    assert kept is not None
-    assert kept[1] != old
-    assert passwords.same(kept[1], GOOD)
+    found = people.password(place.store, "ann@example.com")
+    assert found is not None
+    assert found[1] != old
+    assert passwords.same(found[1], GOOD)
     assert sign_in(stranger(place), "ann@example.com").status == 303
 
 
@@ -243,7 +280,7 @@ def test_signing_out_ends_this_session_only(place: places.Place, stranger: Signe
     sign_in(two, "ann@example.com")
     copy = dict(one.jar)
     assert act(one, "/sign-out").headers["location"] == "/sign-in"
-    assert "tidegate" not in one.jar
+    assert kept(one) not in one.jar
     one.jar = copy
     assert one.get("/account").status == 303
     assert two.get("/account").status == 200
@@ -269,7 +306,7 @@ def test_one_other_browser_is_signed_out(place: places.Place, stranger: Signed) 
     sign_in(two, "ann@example.com")
     sign_in(third, "ben@example.com")
     (of_ben,) = sessions.of(place.store, ben.id)
-    own = sessions.find(place.store, one.jar["tidegate"])
+    own = sessions.find(place.store, one.jar[kept(one)])
     assert own is not None
     (other,) = [each.id for each in sessions.of(place.store, ann.id) if each.id != own.id]
     assert act(one, "/account/sessions/end", {"session": other}).headers["location"] == "/account"
@@ -284,7 +321,7 @@ def test_another_password_signs_out_everywhere_else(place: places.Place, strange
     one, two = stranger(place), stranger(place)
     sign_in(one, "ann@example.com")
     sign_in(two, "ann@example.com")
-    before = one.jar["tidegate"]
+    before = one.jar[kept(one)]
     wrong = act(one, "/account/password", {"current": OTHER, "password": OTHER})
     assert wrong.status == 422
     assert "not your current password" in wrong.text
@@ -292,7 +329,7 @@ def test_another_password_signs_out_everywhere_else(place: places.Place, strange
     assert short.status == 422
     assert "12 characters" in short.text
     assert act(one, "/account/password", {"current": GOOD, "password": OTHER}).status == 303
-    assert one.jar["tidegate"] != before
+    assert one.jar[kept(one)] != before
     assert one.get("/account").status == 200
     assert two.get("/account").status == 303
     assert sign_in(stranger(place), "ann@example.com", GOOD).status == 401
@@ -330,7 +367,7 @@ def test_nothing_secret_stands_in_the_database(place: places.Place, stranger: Si
     dump = (Path(place.store.place)).read_bytes()
     wal = Path(place.store.place + "-wal")
     dump += wal.read_bytes() if wal.exists() else b""
-    for secret in (link, browser.jar["tidegate"], GOOD, OTHER):
+    for secret in (link, browser.jar[kept(browser)], GOOD, OTHER):
         assert secret.encode() not in dump
 
 

@@ -255,3 +255,20 @@ def test_one_person_of_a_provider_is_one_member(store: database.Database) -> Non
     with pytest.raises(errors.StoreConflict):
         membership.add(store, BY, "cid", "viewer", issuer="https://i", subject="1")
     assert one.signs_in_by == "provider"
+
+
+@pytest.mark.parametrize("end", ["role", "disable", "remove"])
+def test_links_that_an_admin_made_for_others_end_with_the_role(store: database.Database, end: str) -> None:
+    """Or whoever was an admin could still choose the password of another one."""
+    add(store, "ann@example.com", "admin")
+    add(store, "eve@example.com", "admin")
+    kept = membership.invite(store, BY, "ann@example.com")
+    membership.add(store, BY, "ben@example.com", "admin")
+    hers = membership.invite(store, membership.By("eve@example.com", "session"), "ben@example.com")
+    assert invitations.look(store, hers) is not None
+    if end == "role":
+        membership.change_role(store, BY, "eve@example.com", "editor")
+    else:
+        (membership.disable if end == "disable" else membership.remove)(store, BY, "eve@example.com")
+    assert invitations.look(store, hers) is None
+    assert invitations.look(store, kept) is not None

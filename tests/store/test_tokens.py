@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tidegate import errors
-from tidegate.store import calls, database, runs, tokens
+from tidegate.store import calls, database, membership, people, runs, tokens, trail
 
 Opened = Callable[[], database.Database]
 
@@ -144,3 +144,68 @@ def test_a_token_of_the_same_name_later_is_another_one(store: database.Database)
     assert tokens.find(store, new) is not None
     runs.cancel(store, first.id, "test")
     assert calls.begin(store, "pull:a", "api", key=key).run.id != first.id
+
+
+BY = membership.By("root@box", "cli")
+
+
+def member(
+    store: database.Database, role: people.Role = "admin", name: str = "ann@example.com"
+) -> people.Member:
+    """A member who has a password; of an admin there is another one."""
+    if role == "admin":
+        membership.add(store, BY, "root@example.com", "admin", password="$argon2id$...")
+    return membership.add(store, BY, name, role, password="$argon2id$...")
+
+
+def test_a_token_may_no_more_than_its_maker_may_now(store: database.Database) -> None:
+    ann = member(store)
+    secret = tokens.create(store, "dbt", "write", maker=ann.id)
+    for role, scope in (("admin", "write"), ("operator", "run"), ("viewer", "read"), ("editor", "write")):
+        membership.change_role(store, BY, ann.name, role)  # type: ignore[arg-type]  # a word of the table above
+        found = tokens.find(store, secret)
+        assert found is not None
+        assert (found.scope, found.given, found.made_by) == (scope, "write", ann.name)
+    assert tokens.of(store, ann.id) == tokens.listed(store)
+
+
+def test_it_is_refused_while_its_maker_is_disabled(store: database.Database) -> None:
+    ann = member(store)
+    secret = tokens.create(store, "dbt", "run", maker=ann.id)
+    membership.disable(store, BY, ann.name)
+    assert tokens.find(store, secret) is None
+    assert [each.resting for each in tokens.listed(store)] == [True]
+    membership.enable(store, BY, ann.name)
+    assert tokens.find(store, secret) is not None
+
+
+def test_it_ends_with_its_maker_and_no_others(store: database.Database) -> None:
+    ann, ben = member(store), member(store, "editor", "ben@example.com")
+    made = {
+        name: tokens.create(store, name, "run", maker=maker)
+        for name, maker in (("a", ann.id), ("b", ann.id), ("c", ben.id), ("d", ""))
+    }
+    assert membership.remove(store, BY, ann.name) == ("a", "b")
+    assert [name for name, secret in made.items() if tokens.find(store, secret)] == ["c", "d"]
+    assert {(each.what, each.who) for each in trail.listed(store, action="revoke")} == {
+        ("tokens.a", BY.who),
+        ("tokens.b", BY.who),
+    }
+
+
+def test_tokens_of_before_belong_to_the_members_whom_the_audit_log_names(store: database.Database) -> None:
+    ann = member(store)
+    for name, who, via in (
+        ("hers", ann.name, "session"),
+        ("shell", ann.name, "cli"),
+        ("gone", "x@y.z", "session"),
+    ):
+        tokens.create(store, name, "run", who=who, via=via)
+    [text] = [text for name, text in database.migrations() if name.endswith("_makers.sql")]
+    [move] = [each for each in database.statements(text) if each.startswith("UPDATE")]
+    store.execute(move)
+    assert [(each.name, each.made_by) for each in tokens.listed(store)] == [
+        ("gone", ""),
+        ("hers", ann.name),
+        ("shell", ""),
+    ]

@@ -112,6 +112,11 @@ class MotherDuck(remote.Remote):
                 f"{where} refused the token; make one in MotherDuck's settings and give it as `token`, or in the "
                 "environment as MOTHERDUCK_TOKEN."
             )
+        if isinstance(error, duckdb.PermissionException) and "by configuration" in text:
+            return errors.ConfigError(
+                f"A model reads the tables of {where}, and neither files nor addresses beside them; leave out the "
+                "function that does."
+            )
         if isinstance(error, duckdb.PermissionException) or "read-only" in text:
             return errors.WarehouseError(f"{where} may only be read; give a read/write token of its owner.")
         if isinstance(error, duckdb.ConversionException | duckdb.InvalidInputException):

@@ -61,11 +61,18 @@ class Change(base.Model):
 
 
 class Token(base.Model):
-    """What is known of a token; `begins` are its first characters."""
+    """What is known of a token; `begins` are its first characters.
+
+    `scope` is what it may now: no more than the member who made it, whose name `made_by` is. `given` is the scope
+    that it was made with; `resting` tells that its maker is disabled, so that it is refused.
+    """
 
     name: str
     begins: str
     scope: tokens.Scope
+    given: tokens.Scope
+    made_by: str | None
+    resting: bool
     flows: list[str]
     made_at: base.Moment
     used_at: base.Moment | None
@@ -123,6 +130,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
 
     @made.delete("/members/{name}", operation_id="removeMember", status_code=204, summary="Forget a member")
     def remove(asker: asking.Admin, name: Name) -> None:
+        """The member's sessions end at once, and the tokens that the member made are revoked."""
         _found(name)
         membership.remove(store, _by(asker), name)
 
@@ -141,12 +149,19 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
 
     @made.post("/tokens", operation_id="createToken", status_code=201, summary="Make a token")
     def create(asker: asking.Admin, new: NewToken) -> MadeToken:
-        """A new token; only its SHA-256 is kept."""
+        """A new token; only its SHA-256 is kept. It ends with the member who makes it."""
         known = flows.flows(desk.place.file) if new.flows else {}
         chosen = [flows.named(known, each).name for each in new.flows]
         lasts = None if new.lasts is None else float(new.lasts)
         secret = tokens.create(
-            store, new.name, new.scope, flows=chosen, lasts=lasts, who=asker.name, via=asker.via
+            store,
+            new.name,
+            new.scope,
+            flows=chosen,
+            lasts=lasts,
+            maker=asker.maker,
+            who=asker.name,
+            via=asker.via,
         )
         return MadeToken(name=new.name, token=secret)
 
@@ -186,6 +201,9 @@ def _token(each: tokens.Token) -> Token:
         name=each.name,
         begins=each.start,
         scope=each.scope,
+        given=each.given,
+        made_by=each.made_by or None,
+        resting=each.resting,
         flows=list(each.flows),
         made_at=each.made_at,
         used_at=each.used_at,

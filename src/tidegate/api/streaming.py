@@ -1,9 +1,9 @@
 """Server-sent events: answers that go on while something goes on.
 
 A source yields events as they come, and an empty one when there is nothing more for now; then the next turn of the
-shared `following.Follower` is waited for. A stream ends with its source, when the server stops, and after ten
-minutes at the latest, so that nobody follows for longer than they may; browsers come again by themselves and say
-with Last-Event-ID where they were.
+shared `following.Follower` is waited for. A stream ends with its source, with the session or the token of who
+listens, when the server stops, and after ten minutes at the latest; browsers come again by themselves and say with
+Last-Event-ID where they were.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 
 import fastapi
-from starlette import requests
+from starlette import concurrency, requests
 
 from tidegate.api import faults
 from tidegate.server import asking
@@ -30,6 +30,8 @@ EVENT = {
 """The schema of one event, for the description of the API."""
 BEAT = 15.0
 """Seconds without an event after which a line says that the stream lives: proxies close those that say nothing."""
+LOOKED = 15.0
+"""Seconds between two looks at whether who listens still may."""
 LONGEST = 600.0
 """Seconds after which a stream ends."""
 MOST = 300
@@ -76,22 +78,26 @@ def response(request: requests.Request, source: AsyncGenerator[bytes]) -> fastap
             503, "Too many follow something just now; try again.", headers={"Retry-After": "10"}
         ).response()
     return fastapi.responses.StreamingResponse(
-        _told(state, desk, who, source),
+        _told(state, desk, asker, who, source),
         media_type=MEDIA,
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
 async def _told(
-    state: _State, desk: desks.Desk, who: str, source: AsyncGenerator[bytes]
+    state: _State, desk: desks.Desk, asker: asking.Asker | None, who: str, source: AsyncGenerator[bytes]
 ) -> AsyncIterator[bytes]:
     state.open[who] += 1
-    began = last = time.monotonic()
+    began = last = looked = time.monotonic()
     try:
         yield f"retry: {AGAIN}\n\n".encode()
         async with contextlib.aclosing(source):
             async for each in source:
                 now = time.monotonic()
+                if asker is not None and now - looked >= LOOKED:
+                    if not await concurrency.run_in_threadpool(asking.lasts, desk, asker):
+                        return
+                    looked = now
                 if each:
                     yield each
                     last = now

@@ -19,6 +19,9 @@ from tidegate.warehouse import base
 if TYPE_CHECKING:
     from tidegate.engine import readiness
 
+URL = "http://127.0.0.1:8484"
+"""Where `tidegate run` is by default."""
+
 
 def check(
     *names: str,
@@ -35,9 +38,9 @@ def check(
     Asks every chosen list for one row, writes a scratch table, asks what columns
     each model has, tries the cases of each pipeline, and asks of a push whose
     account it is, what its key may write, and whether the rows of its model have
-    keys; Stripe is written nothing. With --api-key alone, before anything is
-    configured: whose key it is and what it may do. Exit code 3 when something is
-    missing.
+    keys; Stripe is written nothing. Of an OpenID provider, whether members could
+    sign in by it. With --api-key alone, before anything is configured: whose key
+    it is and what it may do. Exit code 3 when something is missing.
 
     Parameters
     ----------
@@ -67,6 +70,7 @@ def check(
     models: dict[str, list[base.Check]] = {}
     pushes: list[readiness.Report] = []
     pipelines: dict[str, list[base.Check]] = {}
+    signs_in: list[base.Check] = []
     has_pulls = True
     if to is None and not any((api_key, api_base, streams, account_id)):
         file = connect.configuration(config_file)
@@ -77,8 +81,10 @@ def check(
         wanted = [name for name in names or file.pushes if name in file.pushes]
         piped = [name for name in names or file.pipelines if name in file.pipelines]
         pipelines = checks.pipelines(file, piped)
+        if not names:
+            signs_in = _sign_in(file)
         pulls = [name for name in names if name in file.pulls or name not in others]
-        has_pulls = bool(pulls if names else file.pulls or not others)
+        has_pulls = bool(pulls if names else file.pulls or not (others or signs_in))
         if wanted:
             pushes = check_pushes.reports(file, wanted, config_file)
         names = tuple(pulls)
@@ -95,7 +101,9 @@ def check(
         )
     reports = []
     stepped = [*models.values(), *pipelines.values()]
-    fine = all(step.ok for steps in stepped for step in steps) and all(each.ok for each in pushes)
+    fine = all(step.ok for steps in (*stepped, signs_in) for step in steps) and all(
+        each.ok for each in pushes
+    )
     for job in jobs:
         steps, found = checks.pull(job)
         fine = fine and checks.pull_fine(steps, found)
@@ -108,9 +116,8 @@ def check(
             {"pipeline": name, "steps": checks.steps_document(steps)} for name, steps in pipelines.items()
         ]
         ready = [checks.push_document(each) for each in pushes]
-        output.print_json(
-            {"ok": fine, "pulls": reports, "pipelines": shaped, "models": told, "pushes": ready}
-        )
+        parts = {"pulls": reports, "pipelines": shaped, "models": told, "pushes": ready}
+        output.print_json({"ok": fine, **parts, "sign_in": checks.steps_document(signs_in)})
     else:
         for name, steps in models.items():
             output.console().print(f"[bold]{name}[/bold]: a model")
@@ -120,7 +127,19 @@ def check(
             _show_steps("pipeline", steps)
         for each in pushes:
             check_pushes.show(each)
+        if signs_in:
+            output.console().print("[bold]sign-in[/bold]: an OpenID provider")
+            _show_steps("provider", signs_in)
     return 0 if fine else 3
+
+
+def _sign_in(file: config.Config) -> list[base.Check]:
+    """The steps of the OpenID provider, where there is one."""
+    if file.server is None or file.server.oidc is None:
+        return []
+    from tidegate.server import oidc_check
+
+    return oidc_check.steps(file.server.oidc, file.server.public_url or URL)
 
 
 def _key(api_key: str, api_base: str | None, account_id: str | None, *, json: bool) -> int:

@@ -107,6 +107,7 @@ def _list(found: Sequence[tokens.Token], now: float, json: bool) -> None:
                         "name": each.name,
                         "begins": each.start,
                         "scope": each.scope,
+                        "made_by": each.made_by or None,
                         "flows": list(each.flows),
                         "made_at": each.made_at,
                         "used_at": each.used_at,
@@ -129,7 +130,7 @@ def _table(found: Sequence[tokens.Token], now: float) -> None:
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("name", "begins", "scope", "made (UTC)", "last used (UTC)", "expires (UTC)"):
+    for heading in ("name", "begins", "scope", "made (UTC)", "last used (UTC)", "expires (UTC)", "made by"):
         table.add_column(heading, no_wrap=True)
     table.add_column("flows", overflow="fold")
     for each in found:
@@ -140,6 +141,7 @@ def _table(found: Sequence[tokens.Token], now: float) -> None:
             _moment(each.made_at, ""),
             _moment(each.used_at, "never"),
             "expired" if _is_over(each, now) else _moment(each.expires_at, "never"),
+            Text(f"{each.made_by} (disabled)" if each.resting else each.made_by or "command line"),
             Text(", ".join(each.flows) or "all"),
         )
     output.console().print(table)

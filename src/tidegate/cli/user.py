@@ -91,8 +91,9 @@ def _change(store: database.Database, action: str, name: str, role: people.Role 
             membership.enable(store, _me(), name)
             output.say(f"{name} may sign in again")
         case "remove":
-            membership.remove(store, _me(), name)
-            output.say(f"{name} is no member any more")
+            ended = membership.remove(store, _me(), name)
+            told = f", and the tokens {', '.join(ended)} are revoked" if ended else ""
+            output.say(f"{name} is no member any more{told}")
         case "password":
             people.get(store, name)
             membership.set_password(store, _me(), name, _password(name))

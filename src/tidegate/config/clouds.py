@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import urllib.parse
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import pydantic
 from pydantic import SecretStr
@@ -20,7 +20,7 @@ class MotherDuck(Warehouse):
     """A MotherDuck database."""
     database: values.Text | None = None
     """The database's name there."""
-    url: values.Secret | None = None
+    url: Annotated[values.Secret, values.ON_DISK] | None = None
     """Instead of `database`: `md:DATABASE`, with `?motherduck_token=...` where the token is not given elsewhere."""
     token: SecretStr | None = None
     """The access token, best as `${NAME}`; by default the variable MOTHERDUCK_TOKEN says it."""

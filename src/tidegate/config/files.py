@@ -29,7 +29,7 @@ class DuckDB(Warehouse):
     """A DuckDB file."""
     path: values.LocalPath | None = None
     """The file; it is created when it does not exist."""
-    url: Annotated[values.Secret, AfterValidator(_duckdb_url)] | None = None
+    url: Annotated[values.Secret, AfterValidator(_duckdb_url), values.ON_DISK] | None = None
     """Instead of `path`: `duckdb:///FILE`."""
 
     @pydantic.model_validator(mode="after")
@@ -77,9 +77,9 @@ def _folder_url(value: SecretStr, info: pydantic.ValidationInfo) -> SecretStr:
 class Lake(Warehouse):
     """A folder of tables as files; the schema is a folder in it."""
 
-    url: Annotated[values.Secret, AfterValidator(_folder_url)] | None = None
+    url: Annotated[values.Secret, AfterValidator(_folder_url), values.ON_DISK] | None = None
     """Instead of `path`: `TYPE+file:///FOLDER` or `TYPE+s3://BUCKET/PREFIX`."""
-    path: Annotated[values.Text, AfterValidator(_folder)] | None = None
+    path: Annotated[values.Text, AfterValidator(_folder), values.ON_DISK] | None = None
     """The folder, local or `s3://bucket/prefix`."""
     s3: S3 | None = None
     """How the bucket is reached, where the environment does not say it."""

@@ -1,4 +1,4 @@
-"""Which values of a part of the configuration are secrets, by the types of the models that read them.
+"""Which values of a part of the configuration are secrets or name files, by the types of the models that read them.
 
 So a field of a new warehouse is a secret as soon as its type says so (`SecretStr`), and nothing has to be listed.
 """
@@ -14,7 +14,10 @@ import pydantic
 from pydantic import Discriminator, SecretStr, Tag
 
 from tidegate import config
-from tidegate.config import document
+from tidegate.config import document, values
+
+Wanted = Callable[[Any, tuple[Any, ...]], bool]
+"""Is a value looked for, by its type and what annotates it?"""
 
 
 def places(kind: str, body: object) -> list[document.Place]:
@@ -22,7 +25,12 @@ def places(kind: str, body: object) -> list[document.Place]:
 
     Where it cannot be told which model reads a mapping, a value counts as a secret if any of them says so.
     """
-    return list(dict.fromkeys(_found(_type(kind), body, ())))
+    return list(dict.fromkeys(_found(_type(kind), body, (), _is_secret)))
+
+
+def files(kind: str, body: object) -> list[document.Place]:
+    """The same of values that name a file or a folder of this machine."""
+    return list(dict.fromkeys(_found(_type(kind), body, (), _is_file)))
 
 
 def at(body: object, place: document.Place) -> object:
@@ -69,25 +77,33 @@ def _type(kind: str) -> Any:
     return typing.get_args(annotation)[1] if typing.get_origin(annotation) is Mapping else annotation
 
 
-def _found(annotation: Any, data: object, place: document.Place) -> Iterator[document.Place]:
+def _is_secret(annotation: Any, _: tuple[Any, ...]) -> bool:
+    return annotation is SecretStr
+
+
+def _is_file(_: Any, metadata: tuple[Any, ...]) -> bool:
+    return values.ON_DISK in metadata
+
+
+def _found(annotation: Any, data: object, place: document.Place, wanted: Wanted) -> Iterator[document.Place]:
     metadata: tuple[Any, ...] = ()
     while typing.get_origin(annotation) is typing.Annotated:
         annotation, *more = typing.get_args(annotation)
         metadata += tuple(more)
-    if annotation is SecretStr:
+    if wanted(annotation, metadata):
         if isinstance(data, str | Mapping):
             yield place
         return
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         for each in _chosen(inner, metadata, data):
-            yield from _found(each, data, place)
+            yield from _found(each, data, place, wanted)
     elif origin in (Mapping, dict) and isinstance(data, Mapping):
         for key, value in data.items():
-            yield from _found(inner[1], value, (*place, key))
+            yield from _found(inner[1], value, (*place, key), wanted)
     elif origin in (tuple, list) and isinstance(data, list):
         for n, value in enumerate(data):
-            yield from _found(inner[0], value, (*place, n))
+            yield from _found(inner[0], value, (*place, n), wanted)
     elif (
         isinstance(annotation, type)
         and issubclass(annotation, pydantic.BaseModel)
@@ -103,7 +119,7 @@ def _found(annotation: Any, data: object, place: document.Place) -> Iterator[doc
                 )
                 if field.discriminator is not None:
                     whole = typing.Annotated[whole, field.discriminator]
-                yield from _found(whole, data[key], (*place, key))
+                yield from _found(whole, data[key], (*place, key), wanted)
 
 
 def _chosen(inner: tuple[Any, ...], metadata: tuple[Any, ...], data: object) -> list[Any]:

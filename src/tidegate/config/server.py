@@ -112,3 +112,11 @@ class Site(values.Base):
     """Addresses of the proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: `10.0.0.0/8`."""
     oidc: OpenID | None = None
     """An OpenID provider that members may sign in with."""
+    folders: Annotated[
+        tuple[values.LocalPath, ...], BeforeValidator(_several, json_schema_input_type=str | list[str])
+    ] = ()
+    """Folders whose files editors may name in the browser; by default the configuration's own."""
+    link_local: bool = False
+    """Whether addresses that answer to this machine alone (169.254.169.254) may be named in the browser."""
+    metrics: Literal["token", "open"] = "token"
+    """Who may ask for `/metrics` from other machines: a token, or everybody."""

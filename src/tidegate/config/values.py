@@ -390,6 +390,8 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Secret = Annotated[SecretStr, AfterValidator(_not_empty)]
 HttpUrl = Annotated[Text, AfterValidator(_http_url)]
-LocalPath = Annotated[Text, AfterValidator(_from_folder)]
+ON_DISK = "on disk"
+"""Marks a type whose values name a file or a folder of this machine."""
+LocalPath = Annotated[Text, AfterValidator(_from_folder), ON_DISK]
 AccountId = Annotated[str, StringConstraints(pattern=r"^acct_[A-Za-z0-9]+$")]
 AccountPath = Annotated[str, StringConstraints(pattern=r"^(acct_[A-Za-z0-9]+/)*acct_[A-Za-z0-9]+$")]

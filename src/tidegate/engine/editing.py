@@ -137,7 +137,7 @@ def check(place: places.Place, kind: str, name: str, body: object, *, admin: boo
     kept = state.get(kind, name)
     edit = Edit(kind, name, body, None if kept is None else kept.version)
     try:
-        revisions.planned(_path(place), place.store, state, [edit], admin=admin)
+        revisions.planned(_path(place), place.store, state, [edit], place.file.server, admin=admin)
     except errors.ConfigError as error:
         return [each for each in error.problems if isinstance(each, Problem)] or [Problem((), str(error))]
     return []
@@ -166,7 +166,7 @@ def change(
 def planned(place: places.Place, edits: Sequence[Edit], *, admin: bool = False) -> list[Change]:
     """What edits would change; nothing is. Raises as `change`."""
     state = stored.state(place.store)
-    plan = revisions.planned(_path(place), place.store, state, edits, admin=admin)
+    plan = revisions.planned(_path(place), place.store, state, edits, place.file.server, admin=admin)
     return [_made(step, 0) for step in plan]
 
 
@@ -177,7 +177,7 @@ def changes(
     lines = [trail.new_id() for _ in edits]
     for _ in range(TRIES):
         state = stored.state(place.store)
-        plan = revisions.planned(_path(place), place.store, state, edits, admin=admin)
+        plan = revisions.planned(_path(place), place.store, state, edits, place.file.server, admin=admin)
         if all(step.action == "none" for step in plan):
             return [_made(step, 0) for step in plan]
         work = _Work(place.store, state.generation, plan, lines, who, via)

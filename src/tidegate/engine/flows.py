@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -76,6 +78,25 @@ def definition(file: config.Config, name: str) -> tuple[object, ...]:
         warehouse = file.warehouses.get(model.warehouse or "") if model is not None else None
         return push, model, file.stripe.get(push.connection), warehouse
     return ()
+
+
+OWN = frozenset({"schedule", "ca", "cert", "ssh"})
+"""What is a machine's own, or says nothing of what is read and written."""
+
+
+def digest(file: config.Config, name: str) -> str:
+    """The definition of a flow in short, the same in all processes: its keys, accounts, streams and warehouse."""
+
+    def plain(value: object) -> object:
+        if isinstance(value, pydantic.SecretStr):
+            return value.get_secret_value()
+        return sorted(map(str, value)) if isinstance(value, frozenset) else str(value)
+
+    said = [
+        each.model_dump(exclude=set(OWN)) if isinstance(each, pydantic.BaseModel) else None
+        for each in definition(file, name)
+    ]
+    return hashlib.sha256(json.dumps(said, default=plain, sort_keys=True).encode()).hexdigest()
 
 
 def text(schedule: values.Schedule) -> str:

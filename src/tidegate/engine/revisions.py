@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Literal
 
 from tidegate import config, errors
 from tidegate.config import document, hidden, merging, problems
-from tidegate.engine import concealing, configuration
+from tidegate.engine import bounds, concealing, configuration
 from tidegate.store import database, objects, secrets
 
 LARGEST = 500_000
@@ -98,11 +97,16 @@ def planned(
     store: database.Database,
     state: objects.State,
     edits: Sequence[Edit],
+    site: config.Site | None,
     *,
     admin: bool = False,
 ) -> list[Step]:
-    """What the edits come to in this state; raises StoreConflict, and ConfigError with every `Problem`."""
+    """What the edits come to in this state; raises StoreConflict, and ConfigError with every `Problem`.
+
+    `site` is what the file says of who writes it from elsewhere.
+    """
     doc, secret = written(path), configuration.opener(store)
+    ground = bounds.Ground.of(path, store, site)
     taken = set(secrets.names(store))
     wrong: list[Problem] = []
     drafts: list[_Draft] = []
@@ -114,7 +118,7 @@ def planned(
             new = concealing.conceal(edit.kind, edit.name, edit.body, was, secret, taken)
             taken |= set(new.fresh)
             wrong += [Problem(place, what, edit.part) for place, what in new.problems]
-            wrong += [] if admin else [*_beyond(edit, new, was), *_lent(edit, was), *_read(path, edit, was)]
+            wrong += _bounded(edit, edit.body, was, new, ground, admin)
         drafts.append(_Draft(edit, old, new))
     after = _after(state, drafts)
     fresh = {name: value for each in drafts if each.new for name, value in each.new.fresh.items()}
@@ -168,120 +172,22 @@ def _depth(value: object, so_far: int) -> int:
     return max((_depth(each, so_far + 1) for each in inner), default=so_far + 1)
 
 
-def _beyond(edit: Edit, new: concealing.Concealed, old: Mapping[str, Any] | None) -> Iterator[Problem]:
-    """What only an admin may do.
-
-    A `${...}` reads what the environment, the files and the secrets of the server are, and may put it anywhere: one
-    that stands there already stays where it is, or moves whole from one secret's place to another's. And a secret
-    that is kept, or named, would be sent to whatever address is written beside it.
-    """
-    secret = frozenset(hidden.places(edit.kind, edit.body))
-    before = [hidden.at(old, place) for place in hidden.places(edit.kind, old)]
-    stays = set(new.kept)
-    for place, value in _texts(edit.body, ()):
-        names = document.references(value)
-        if place in secret and value in before and names:
-            stays.add(place)
-        elif value != hidden.at(old, place):
-            for name in names:
-                yield Problem(place, f"only an admin, or `tidegate apply`, may write ${{{name}}}", edit.part)
-    if stays and old is not None and _address(edit.kind, new.body) != _address(edit.kind, old):
-        yield Problem(
-            min(stays, key=str), "this would go to another address than before; give it again", edit.part
-        )
-
-
-def _lent(edit: Edit, old: Mapping[str, Any] | None) -> Iterator[Problem]:
-    """Where a warehouse is signed in to as the server itself: its token may go where only an admin says."""
-    if edit.kind != "warehouses" or edit.body is None:
-        return
-    at = _as_itself(edit.body)
-    if at and (
-        old is None or _as_itself(old) != at or _address(edit.kind, edit.body) != _address(edit.kind, old)
-    ):
-        yield Problem(
-            (at,),
-            "only an admin, or `tidegate apply`, may send a token of this machine's own identity to this address; "
-            "give an identity of its own",
-            edit.part,
-        )
-
-
-def _as_itself(body: Mapping[str, Any]) -> str:
-    """The key by which a warehouse is given a token of this machine's identity, and is not surely whose that is."""
-    kind, url = body.get("type"), body.get("url")
-    if kind in ("sqlserver", "synapse"):
-        own = body.get("authentication") in ("ActiveDirectoryDefault", "ActiveDirectoryMSI")
-        return "authentication" if own else ""
-    if kind != "bigquery" or body.get("credentials"):
-        return ""
-    try:
-        asked = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query)) if isinstance(url, str) else {}
-        base = urllib.parse.urlsplit(str(body.get("api_base") or asked.get("api_base") or ""))
-        # To what answers without TLS, an emulator, nobody signs in.
-        known = base.scheme in ("", "http") or (base.hostname or "").endswith(".googleapis.com")
-    except ValueError:
-        known = False
-    return "" if known else "api_base" if body.get("api_base") else "url"
-
-
-def _read(path: Path | None, edit: Edit, old: Mapping[str, Any] | None) -> Iterator[Problem]:
-    """Files of the server that only an admin may name, since what stands in them is shown.
-
-    The rows of a model are, so that its file is one of the configuration's folder. Of a function's file it is what
-    Python or JavaScript say against it, and no folder keeps files of code apart from others.
-    """
-    folder = Path(path or config.DEFAULT_FILE).absolute().parent
-    for place in (("file",), ("function", "python"), ("function", "javascript")):
-        value = hidden.at(edit.body, place)
-        if (
-            edit.kind not in _READERS[place[0]]
-            or not isinstance(value, str)
-            or value == hidden.at(old, place)
-        ):
-            continue
-        if place[0] == "function":
-            yield Problem(
-                place,
-                "only an admin, or `tidegate apply`, may name a file on the server; write the function as `code`",
-                edit.part,
-            )
-        elif not _is_in(folder, value.strip()):
-            yield Problem(
-                place,
-                f"only an admin, or `tidegate apply`, may name a file outside of {folder}",
-                edit.part,
-            )
-
-
-_READERS: Mapping[str, tuple[str, ...]] = {"file": ("models",), "function": ("pipelines", "pushes")}
-"""The kinds of parts whose body names a file that is read and shown."""
-
-
-def _is_in(folder: Path, path: str) -> bool:
-    """Is a file in a folder, wherever links lead?"""
-    try:
-        return Path(folder, Path(path).expanduser()).resolve().is_relative_to(folder.resolve())
-    except (OSError, ValueError, RuntimeError):
-        return False
-
-
-def _address(kind: str, body: Mapping[str, Any]) -> object:
-    """Of a body what says where its secrets are sent."""
-    if kind == "stripe":
-        return body.get("api_base")
-    return {key: value for key, value in body.items() if key != "schema"} if kind == "warehouses" else None
-
-
-def _texts(value: object, place: document.Place) -> Iterator[tuple[document.Place, str]]:
-    if isinstance(value, str):
-        yield place, value
-    elif isinstance(value, Mapping):
-        for key, each in value.items():
-            yield from _texts(each, (*place, key))
-    elif isinstance(value, list):
-        for n, each in enumerate(value):
-            yield from _texts(each, (*place, n))
+def _bounded(
+    edit: Edit,
+    body: Mapping[str, Any],
+    old: Mapping[str, Any] | None,
+    new: concealing.Concealed,
+    ground: bounds.Ground,
+    admin: bool,
+) -> Iterator[Problem]:
+    """What may not be written from elsewhere than the file, or only by an admin."""
+    told = [*bounds.addresses(edit.kind, body, old, ground)]
+    if not admin:
+        told += bounds.references(edit.kind, body, old, new)
+        told += bounds.identities(edit.kind, body, old)
+        told += bounds.files(edit.kind, body, old, ground)
+    for place, what in told:
+        yield Problem(place, what, edit.part)
 
 
 def _after(state: objects.State, drafts: Sequence[_Draft]) -> list[merging.Stored]:

@@ -1,8 +1,9 @@
 """A pull of many accounts as slices that any number of workers take: listed once, claimed once, reported once.
 
 The worker that began the run lists the accounts while others already pull the first of them, takes slices itself
-like everybody, and ends the run when none is left. Should it be killed, the run is interrupted; the next one claims
-the tables anew, and pulls of accounts that were done are a request each.
+like everybody, and ends the run when none is left. Who has another configuration of it than that worker takes none.
+Should it be killed, the run is interrupted; the next one claims the tables anew, and pulls of accounts that were
+done are a request each.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tidegate import errors
-from tidegate.engine import losses, recorder
+from tidegate.engine import flows, losses, recorder
 from tidegate.engine import place as places
 from tidegate.pull import abreast, parts, report, run, scope, settings
-from tidegate.store import runs, slices
+from tidegate.store import logs, runs, slices
 from tidegate.stripe import client
 from tidegate.warehouse import base
 
@@ -110,7 +111,7 @@ async def _list(
         async for path in parts.paths(whole):
             if whole.fence is None:
                 await whole.begin(path.rpartition("/")[2])
-                claim = parts.claim(whole)
+                claim = {**parts.claim(whole), "digest": flows.digest(place.file, begun.flow)}
                 await asyncio.to_thread(runs.claimed, place.store, begun.id, place.worker, claim)
             rest.append(path)
             while size := due(number, len(rest)):
@@ -138,7 +139,15 @@ def small(rest: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 async def once(place: places.Place, run_id: str, record: recorder.Recorder | None = None) -> bool:
-    """Take a slice of a run and do it; False when there is none to take."""
+    """Take a slice of a run and do it; False when there is none to take.
+
+    Who leads the run has a record, and the configuration with which it began; others are to have the same.
+    """
+    if record is None:
+        await asyncio.to_thread(place.look)
+        place = place.still()
+        if not await asyncio.to_thread(_agrees, place, run_id):
+            return False
     patience = SILENT if record is not None else 0.0
     mine = await asyncio.to_thread(slices.take, place.store, run_id, place.worker, SILENT, patience=patience)
     if mine is None:
@@ -163,6 +172,22 @@ async def once(place: places.Place, run_id: str, record: recorder.Recorder | Non
                 "Slice %d of %s is not this worker's any more; it is left to others.", mine.number, mine.run
             )
     return True
+
+
+def _agrees(place: places.Place, run_id: str) -> bool:
+    """Is the run's flow in this process what it was where the run began: its keys, accounts, streams, warehouse?"""
+    try:
+        begun = runs.get(place.store, run_id)
+    except errors.ConfigError:
+        return False  # it is forgotten already
+    own = flows.digest(place.file, begun.flow)
+    if begun.claim.get("digest", own) == own:
+        return True
+    text = f"{place.worker} has another configuration of {begun.flow} than this run began with, and takes no part."
+    logs.write(
+        place.store, run_id, f"{place.worker}/other", 0, [logs.Line(place.store.now(), "warning", text)]
+    )
+    return False
 
 
 async def _keep(place: places.Place, mine: slices.Slice, task: asyncio.Task[report.Result]) -> None:

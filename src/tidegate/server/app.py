@@ -22,7 +22,7 @@ from starlette import requests, types
 
 from tidegate import config, errors
 from tidegate.engine import feed
-from tidegate.server import asking, deliveries, problems, shield, triggers
+from tidegate.server import asking, deliveries, patience, problems, shield, triggers
 from tidegate.server import desk as desks
 from tidegate.store import database
 
@@ -110,7 +110,7 @@ def serve(application: fastapi.FastAPI, host: str = "127.0.0.1", port: int = 0) 
     server = uvicorn.Server(
         uvicorn.Config(
             application,
-            http="httptools",
+            http=patience.Connection,
             ws="none",
             loop="asyncio",
             lifespan="on",

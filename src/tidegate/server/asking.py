@@ -64,6 +64,8 @@ class Asker:
     """The member's id; empty for tokens."""
     session: str = ""
     """The session's id; empty for tokens."""
+    maker: str = ""
+    """The id of the member who answers for what is made: who is signed in, or who made the token."""
 
     def may(self, scope: tokens.Scope) -> bool:
         """May this be done that needs a scope?"""
@@ -115,9 +117,19 @@ def asked_by(route: object) -> Literal["", "anybody", "member"]:
     return found
 
 
-def cookie(secure: bool) -> str:
-    """The name of the session's cookie; browsers take the one for TLS from this very host only."""
-    return "__Host-tidegate" if secure else "tidegate"
+def cookie(secure: bool, port: int | None = None) -> str:
+    """The name of the session's cookie; browsers take the one for TLS from this very host only.
+
+    To browsers all ports of a host are one site, and its cookies one jar: by the port, where that is not the usual
+    one, several servers of a host leave each other's alone. RFC 6265, 8.5.
+    """
+    name = "__Host-tidegate" if secure else "tidegate"
+    return name if port is None else f"{name}-{port}"
+
+
+def own_cookie(request: requests.Request) -> str:
+    """The name for the server that a request names."""
+    return cookie(request.url.scheme == "https", request.url.port)
 
 
 def csrf(secret: str) -> str:
@@ -126,8 +138,12 @@ def csrf(secret: str) -> str:
 
 
 def secret_of(request: requests.Request) -> str:
-    """The secret in the session's cookie, or nothing."""
-    return request.cookies.get(cookie(request.url.scheme == "https"), "")
+    """The secret in the session's cookie, or nothing.
+
+    Where there is none, also in one that an earlier version gave, without the port.
+    """
+    kept = request.cookies
+    return kept.get(own_cookie(request), "") or kept.get(cookie(request.url.scheme == "https"), "")
 
 
 async def same(request: requests.Request, expected: str) -> bool:
@@ -257,6 +273,14 @@ def maybe(request: requests.Request) -> Asker | None:
     return found
 
 
+def lasts(at: desk.Desk, asker: Asker) -> bool:
+    """May who asked some time ago still do so: is the session not over, has the token its scope?"""
+    if asker.via == "session":
+        return sessions.lives(at.place.store, asker.session)
+    token = tokens.named(at.place.store, asker.name)
+    return token is not None and token.may(asker.scope)
+
+
 async def signed_in(request: requests.Request) -> Asker | None:
     """The member whose browser asks for a page that anybody may see; None for everybody else."""
     at: desk.Desk = request.app.state.desk
@@ -290,7 +314,7 @@ def _bearer(at: desk.Desk, request: requests.Request, header: str) -> Asker:
             "This token is not valid; `tidegate token list` shows those that are.",
             {"WWW-Authenticate": f'{access.REALM}, error="invalid_token"'},
         )
-    return Asker(token.name, token.scope, "token", "", token.flows)
+    return Asker(token.name, token.scope, "token", "", token.flows, maker=token.maker)
 
 
 def _member(at: desk.Desk, request: requests.Request) -> Asker:
@@ -311,4 +335,5 @@ def _member(at: desk.Desk, request: requests.Request) -> Asker:
         csrf(secret),
         member=found.member.id,
         session=found.id,
+        maker=found.member.id,
     )

@@ -1,6 +1,7 @@
 """`/metrics`: what the metadata database knows, in Prometheus' words, asked anew at each scrape.
 
-No counter is kept in this process, so that any process may be scraped, and a restart sets nothing back.
+No counter is kept in this process, so that any process may be scraped, and a restart sets nothing back. Who asks
+from this machine needs nothing, anybody else a token, unless the configuration says `metrics: open`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from collections.abc import Iterator
 import fastapi
 import prometheus_client
 from prometheus_client import core, registry
+from starlette import requests
 
 from tidegate import __version__, errors
 from tidegate.engine import recorder
+from tidegate.server import asking, problems, shield
 from tidegate.store import database, runs
 
 LAST = 500
@@ -143,7 +146,11 @@ def router(store: database.Database) -> fastapi.APIRouter:
     metrics.register(_Store(store))
     made = fastapi.APIRouter()
 
-    async def scrape() -> fastapi.Response:
+    async def scrape(request: requests.Request) -> fastapi.Response:
+        try:
+            await _admit(request)
+        except problems.Problem as problem:
+            return fastapi.responses.PlainTextResponse(f"{problem.detail}\n", problem.status, problem.headers)
         try:
             text = await asyncio.to_thread(prometheus_client.generate_latest, metrics)
         except errors.StoreError:
@@ -154,3 +161,12 @@ def router(store: database.Database) -> fastapi.APIRouter:
 
     made.add_api_route("/metrics", scrape, methods=["GET"])
     return made
+
+
+async def _admit(request: requests.Request) -> None:
+    """Raises Problem for who may not look: names of flows and numbers of rows are not for everybody."""
+    desk = getattr(request.app.state, "desk", None)
+    if desk is None or desk.site.metrics == "open" or shield.is_local(request.scope):
+        return
+    if (await asking.who(request)).flows:
+        raise problems.Problem(403, "This token is for single flows; this needs one for all of them.")

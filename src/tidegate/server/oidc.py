@@ -26,6 +26,8 @@ from starlette import concurrency
 from tidegate import config
 from tidegate.server import problems
 
+BACK = "/sign-in/oidc/back"
+"""Where a provider sends browsers back to."""
 ALGORITHMS = (
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
     *("ES256", "ES384", "ES512", "Ed25519", "EdDSA"),
@@ -45,6 +47,10 @@ SKEW = 60.0
 
 class Refusal(problems.Problem):
     """What the provider says is not believed, or it cannot be asked."""
+
+
+class Stale(Refusal):
+    """The provider does not know the code (any more)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +95,7 @@ class Providers:
 
     async def leave(self, client: config.OpenID, back: str) -> Trip:
         """Begin a journey that ends at the address `back` of this server; raises Refusal."""
-        metadata = await self._metadata(client)
+        metadata = await self.metadata(client)
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=")
         query = {
@@ -109,7 +115,7 @@ class Providers:
         self, client: config.OpenID, back: str, code: str, verifier: str, nonce: str, issuer: str | None
     ) -> Mapping[str, Any]:
         """What the provider says of who has come back with a code; raises Refusal."""
-        metadata = await self._metadata(client)
+        metadata = await self.metadata(client)
         if (issuer is not None or metadata.names_itself) and issuer != client.issuer:
             raise Refusal(400, "The answer came from another provider; sign in once more.")
         form = {
@@ -139,16 +145,19 @@ class Providers:
         if known.keys is not None and self.clock() - known.keys_at < FRESH:
             claims = await concurrency.run_in_threadpool(_opened, token, known.keys)
         if claims is None and self.clock() - known.keys_at >= (AGAIN if known.keys is not None else 0.0):
-            metadata = await self._metadata(client)
-            published = await _asked(metadata.keys)
-            known.keys, known.keys_at = _usable(published), self.clock()
+            known.keys, known.keys_at = await self.keys(client), self.clock()
             claims = await concurrency.run_in_threadpool(_opened, token, known.keys)
         if claims is None:
             raise Refusal(401, "The provider's token is not signed with one of its keys; sign in once more.")
         _believe(claims, client, nonce, self.clock())
         return claims
 
-    async def _metadata(self, client: config.OpenID) -> Metadata:
+    async def keys(self, client: config.OpenID) -> jwk.KeySet:
+        """The keys that the provider publishes now; raises Refusal."""
+        return _usable(await _asked((await self.metadata(client)).keys))
+
+    async def metadata(self, client: config.OpenID) -> Metadata:
+        """What the provider publishes about itself; raises Refusal."""
         known = self._known.setdefault(client.issuer, _Known())
         if known.metadata is None or self.clock() - known.at >= FRESH:
             told = await _asked(client.issuer.rstrip("/") + "/.well-known/openid-configuration")
@@ -196,7 +205,7 @@ async def _asked(
     except (ValueError, RecursionError):
         told = None
     if status == 400 and isinstance(told, dict) and told.get("error") == "invalid_grant":
-        raise Refusal(401, "The sign-in took too long, or was used before; sign in once more.")
+        raise Stale(401, "The sign-in took too long, or was used before; sign in once more.")
     if status != 200 or not isinstance(told, dict):
         raise Refusal(
             502,

@@ -4,7 +4,7 @@
 - Who looks at pages has to name this server as it is known: a page of somebody else's whose name suddenly means
   this machine (DNS rebinding) is refused. Addresses in digits cannot be rebound.
 - A browser changes nothing on behalf of another site.
-- No body is larger than `LARGEST`, where a route does not say less.
+- No body is larger than `LARGEST`, or takes longer than `patience` says, where a route does not say less.
 - Every answer forbids scripts, styles, frames and forms of others.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 
 from starlette import concurrency, datastructures, requests, responses, types
 
-from tidegate.server import asking, problems
+from tidegate.server import asking, patience, problems
 from tidegate.server import desk as desks
 
 LARGEST = 16 * 2**20
@@ -83,7 +83,10 @@ class Shield:
 def came(scope: types.Scope, desk: desks.Desk) -> types.Scope:
     """The request as it came to the first proxy that is believed, or as it came here."""
     headers = datastructures.Headers(scope=scope)
-    scope = {**scope, "tidegate.direct": not any(each in headers for each in FORWARDED)}
+    # No browser has spoken HTTP/1.0 for decades; nginx does to what it proxies, and tells nothing else by itself.
+    # https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_http_version
+    old = scope.get("http_version") == "1.0"
+    scope = {**scope, "tidegate.direct": not old and not any(each in headers for each in FORWARDED)}
     site = desk.site
     client = scope.get("client")
     trusted = [ipaddress.ip_network(each) for each in (*desk.proxies, *site.behind_proxy)]
@@ -193,12 +196,12 @@ def _dress(headers: datastructures.MutableHeaders, scheme: str) -> None:
 
 
 def _bounded(receive: types.Receive) -> types.Receive:
-    """The same, for bodies that do not say how large they are."""
-    size = 0
+    """The same, for bodies that do not say how large they are, or do not come."""
+    size, body = 0, patience.Body()
 
     async def received() -> types.Message:
         nonlocal size
-        message = await receive()
+        message = await body.next(receive)
         size += len(message.get("body", b""))
         if size > LARGEST:
             raise problems.Problem(413, f"The body is larger than {LARGEST:,} bytes.")

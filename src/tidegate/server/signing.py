@@ -214,7 +214,7 @@ def enter(request: requests.Request, answer: responses.Response, secret: str) ->
     """Give a browser the cookie of its new session."""
     secure = request.url.scheme == "https"
     answer.set_cookie(
-        asking.cookie(secure),
+        asking.own_cookie(request),
         secret,
         max_age=int(sessions.LONGEST),
         path="/",
@@ -228,7 +228,8 @@ def enter(request: requests.Request, answer: responses.Response, secret: str) ->
 def leave(request: requests.Request, answer: responses.Response) -> responses.Response:
     """Take the session's cookie from a browser."""
     secure = request.url.scheme == "https"
-    answer.delete_cookie(asking.cookie(secure), path="/", secure=secure, httponly=True, samesite="lax")
+    for name in {asking.own_cookie(request), asking.cookie(secure)} & set(request.cookies):
+        answer.delete_cookie(name, path="/", secure=secure, httponly=True, samesite="lax")
     return answer
 
 

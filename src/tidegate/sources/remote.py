@@ -28,6 +28,9 @@ SESSION: Mapping[str, Sequence[str]] = {
         "SET SESSION /*M! max_statement_time = {s} *//*!50708 max_execution_time = {ms} */",
         "SET SESSION TRANSACTION READ ONLY",
     ),
+    # DuckDB runs in this process, and would read this machine's files as tables.
+    # https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview
+    "motherduck": ("SET enable_external_access = false",),
     # https://docs.snowflake.com/en/sql-reference/parameters#statement-timeout-in-seconds
     "snowflake": ("ALTER SESSION SET STATEMENT_TIMEOUT_IN_SECONDS = {s}",),
 }

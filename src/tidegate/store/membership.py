@@ -1,7 +1,8 @@
 """How members come, change and go. Every change is in the audit log, in the same transaction; passwords are not.
 
-Whoever may do less from now on, or has another password, is signed out everywhere. One admin at least stays who may
-sign in. Raises StoreConflict for what may not be done, and ConfigError for names that are none.
+Whoever may do less from now on, or has another password, is signed out everywhere; links that an admin made for
+others end with the role. One admin at least stays who may sign in. Raises StoreConflict for what may not be done,
+and ConfigError for names that are none.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from tidegate import errors
-from tidegate.store import database, invitations, people, sessions, trail
+from tidegate.store import database, invitations, people, sessions, tokens, trail
 
 T = TypeVar("T")
 
@@ -145,6 +146,7 @@ def change_role(store: database.Database, by: By, name: str, role: people.Role) 
             _another(session, member)
         session.execute("UPDATE members SET role = :role WHERE id = :id", {"id": member.id, "role": role})
         sessions.end_all(session, member.id)
+        _unlink(session, member)
         _note(session, by, line, "role", member.name, {"role": member.role}, {"role": role})
 
     _change(store, name, work)
@@ -161,6 +163,7 @@ def disable(store: database.Database, by: By, name: str) -> None:
         session.execute("UPDATE members SET disabled = 1 WHERE id = :id", {"id": member.id})
         session.execute("DELETE FROM member_links WHERE member = :id", {"id": member.id})
         sessions.end_all(session, member.id)
+        _unlink(session, member)
         _note(session, by, line, "disable", member.name, {"disabled": False}, {"disabled": True})
 
     _change(store, name, work)
@@ -178,16 +181,23 @@ def enable(store: database.Database, by: By, name: str) -> None:
     _change(store, name, work)
 
 
-def remove(store: database.Database, by: By, name: str) -> None:
-    """Forget a member, with the member's sessions and links."""
+def remove(store: database.Database, by: By, name: str) -> tuple[str, ...]:
+    """Forget a member, with the member's sessions, links and tokens, whose names are returned."""
     line = trail.new_id()
 
-    def work(session: database.Session, member: people.Member) -> None:
+    def work(session: database.Session, member: people.Member) -> tuple[str, ...]:
         _another(session, member)
+        ended = tokens.of(session, member.id)
+        for n, each in enumerate(ended):
+            tokens.forget(session, each.name)
+            what, id_ = f"tokens.{each.name}", f"{line}.{n}"
+            trail.note(session, by.who, "revoke", what, {"scope": each.given}, None, via=by.via, line_id=id_)
+        _unlink(session, member)
         session.execute("DELETE FROM members WHERE id = :id", {"id": member.id})
         _note(session, by, line, "remove", member.name, {"role": member.role}, None)
+        return tuple(each.name for each in ended)
 
-    _change(store, name, work)
+    return _change(store, name, work)
 
 
 def set_password(
@@ -302,6 +312,11 @@ def _another(session: database.Session, member: people.Member) -> None:
     )
     if others is None and member.role == "admin" and member.state == "active":
         raise errors.StoreConflict(f"{member.name} is the last admin; make another member an admin first.")
+
+
+def _unlink(session: database.Session, member: people.Member) -> None:
+    """Forget the links that a member made for others."""
+    session.execute("DELETE FROM member_links WHERE made_by = :name", {"name": member.name})
 
 
 def _admin(session: database.Session, id_: str, name: str, password: str) -> str:

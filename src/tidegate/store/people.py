@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from tidegate import errors
 from tidegate.store import database, tokens
 
-Role = Literal["viewer", "operator", "editor", "admin"]
-SCOPES: Mapping[Role, tokens.Scope] = {
-    "viewer": "read",
-    "operator": "run",
-    "editor": "write",
-    "admin": "admin",
-}
-"""What members of each role may do, in the words of tokens; each includes those before it."""
+Role = tokens.Role
+SCOPES = tokens.OF_ROLE
+"""What members of each role may do, in the words of tokens."""
 ROLES: tuple[Role, ...] = tuple(SCOPES)
 State = Literal["active", "invited", "disabled"]
 LONGEST = 254

@@ -96,6 +96,12 @@ def find(store: database.Database, secret: str) -> Session | None:
     return store.transact(work)
 
 
+def lives(store: database.Database, session_id: str) -> bool:
+    """Is a session not over? To ask does not count as using it."""
+    text = f"SELECT 1 AS one FROM member_sessions WHERE id = :id AND {_ALIVE}"
+    return store.one(text, {"id": session_id, "idle": IDLE, "longest": LONGEST}) is not None
+
+
 def of(store: database.Database, member_id: str) -> list[Session]:
     """The sessions of a member that are not over, the one that was used last first."""
     rows = store.execute(

@@ -93,8 +93,9 @@ def router(at: desk.Desk) -> fastapi.APIRouter:
     def remove(request: requests.Request, asker: asking.Admin, member: str, words: Text = "") -> Answer:
         found = _named(store, member)
         _typed(words, found.name)
-        membership.remove(store, _by(asker), found.name)
-        return frame.done(request, MEMBERS, f"{found.name} is no member any more.")
+        ended = membership.remove(store, _by(asker), found.name)
+        told = f", and the tokens {', '.join(ended)} are revoked" if ended else ""
+        return frame.done(request, MEMBERS, f"{found.name} is no member any more{told}.")
 
     @made.get(TOKENS)
     def listed(request: requests.Request, asker: asking.Admin) -> Answer:
@@ -118,6 +119,7 @@ def router(at: desk.Desk) -> fastapi.APIRouter:
                 _scope(scope),
                 flows=[flows.named(known, each).name for each in flow],
                 lasts=_days(lasts),
+                maker=asker.maker,
                 who=asker.name,
                 via=asker.via,
             )
@@ -220,6 +222,7 @@ def _member(
         roles=ROLES,
         chip=CHIPS[found.state],
         signed_in=len(sessions.of(at.place.store, found.id)),
+        tokens=[each.name for each in tokens.of(at.place.store, found.id)],
         link=f"{signing.origin(at, request)}{signing.ENTER}{link}" if link else "",
         url=f"{MEMBERS}/{found.id}",
     )

@@ -9,12 +9,12 @@ from fastapi import Form
 from starlette import concurrency, requests, responses
 
 from tidegate import errors
-from tidegate.server import asking, desk, passwords, problems, shield, signing
+from tidegate.server import asking, desk, oidc, passwords, problems, shield, signing
 from tidegate.store import journeys, membership, people, sessions
 from tidegate.web import frame
 
 OIDC = "/sign-in/oidc"
-BACK = OIDC + "/back"
+BACK = oidc.BACK
 
 BROWSERS = (
     ("Edg/", "Edge"),
