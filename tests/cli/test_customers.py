@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,10 +137,11 @@ def test_a_merge_is_noted_shown_and_withdrawn(typed: Typed) -> None:
     assert f"by the decision {decision['decision']} among others; withdraw that first." in refused
     wrong = decision["decision"][:-1] + "x"
     assert f"did you mean {decision['decision']}?" in typed("withdraw", wrong, "--yes", code=2)[1]
-    assert typed.json("withdraw", decision["decision"], "--yes", "--now")["resolved"]["split"] == 1
+    told = typed.json("withdraw", decision["decision"], "--yes", "--now", "--as", "ben")
+    assert (told["resolved"]["split"], told["decisions"][0]["withdrawn_by"]) == (1, "ben")
     assert (profile(typed, "cus_0"), profile(typed, "cus_2")) == (one, two)
     assert typed("decisions") == ("", "tidegate: nothing was decided by hand\n")
-    assert "(withdrawn 20" in typed("decisions", "--withdrawn")[0]
+    assert re.search(r"\(withdrawn 20[^)]* by ben\)", typed("decisions", "--withdrawn")[0])
 
 
 def test_records_that_are_split_off_stay_together(typed: Typed) -> None:

@@ -219,6 +219,9 @@ def test_the_demo_ends_with_something_to_look_at(tmp_path: Path) -> None:
     assert "Revenue by month" in done.stdout
     assert "demo.duckdb" in done.stdout
     assert query(tmp_path / "demo.duckdb", "select count(*) as n from stripe.charges")[0]["n"] > 100
+    again = run("demo", "--objects", "1500", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "Nothing is new: demo.duckdb has the demo of before." in again.stdout
 
 
 # Not so well

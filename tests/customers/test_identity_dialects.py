@@ -60,7 +60,7 @@ def _work(model: identities.Model) -> None:
         decisions.merge(script, identities.NAMES, "p/a/0", "p/a/2", now=now)
         decisions.apart(script, identities.NAMES, "p/a/4", "p/a/5", now=now)
         made = decisions.split(script, identities.NAMES, "p/a/3", now=now)
-        decisions.withdraw(script, identities.NAMES, made.decision, now=now)
+        decisions.withdraw(script, identities.NAMES, made.decision, now=now, by="o'neil \\ ann")
         decisions.split(script, identities.NAMES, "p/a/10", now=now)
 
     model.scripted(decide)  # type: ignore[arg-type]

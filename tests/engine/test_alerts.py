@@ -396,7 +396,7 @@ def test_a_wrong_key_is_a_failed_run(
     run = performed(place)
     outbox.tell(place.store, place.file)
     assert run.state == "failed"
-    assert heard(hook) == [FAILED]
+    assert heard(hook) == ["opened: Stripe refuses the key of acme", FAILED]
     assert "rejected the key" in hook.heard[0].json["matters"][0]["text"]
     assert "geheim" not in hook.heard[0].body.decode()
     shop.control("keys", {"key": key, "scopes": scopes})

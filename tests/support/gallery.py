@@ -131,7 +131,7 @@ def make(gallery: Gallery) -> fastapi.FastAPI:
     """The application."""
     made = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     key = {"acme": {"api_key": "sk_test_0123456789abcdef"}}
-    place = types.SimpleNamespace(file=config.Config.model_validate({"stripe": key}))
+    place = types.SimpleNamespace(problem="", file=config.Config.model_validate({"stripe": key}))
     made.state.desk = types.SimpleNamespace(place=place)
     made.include_router(assets.router(made.state.desk))
     shown = {

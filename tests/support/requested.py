@@ -16,7 +16,7 @@ def request(
     """A GET of this address, of a server whose configuration has these keys to Stripe, by connection."""
     path, _, query = url.partition("?")
     found = {name: {"api_key": key} for name, key in (stripe or {"acme": "sk_test_0123456789abcdef"}).items()}
-    place = types.SimpleNamespace(file=config.Config.model_validate({"stripe": found}))
+    place = types.SimpleNamespace(problem="", file=config.Config.model_validate({"stripe": found}))
     state = types.SimpleNamespace(desk=types.SimpleNamespace(place=place))
     return requests.Request(
         {

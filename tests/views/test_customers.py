@@ -108,7 +108,9 @@ def test_a_merge_shows_at_once_where_it_is_wished(place: places.Place, of: confi
     customers.withdraw(place, ANN, of, decision.decision, now=True)
     assert customers.get(place, of, "cus_2").sources == 2
     assert customers.decided(place, of) == ()
-    assert len(customers.decided(place, of, withdrawn=True)) == 1
+    [gone] = customers.decided(place, of, withdrawn=True)
+    assert (gone.decided_by, gone.withdrawn_by) == ("ann@example.com", "ann@example.com")
+    assert gone.withdrawn_at is not None
     with pytest.raises(views.Unknown):
         customers.withdraw(place, ANN, of, decision.decision)
 

@@ -100,7 +100,8 @@ def test_a_merge_is_asked_about_first_and_noted(place: places.Place, editor: Cli
     assert "In force" in editor.get("/customers/-/decisions").text
     assert editor.post("/customers/-/withdraw", {"decision": decision.decision}).status == 303
     assert customers.decided(place, of) == ()
-    assert "Withdrawn" in editor.get("/customers/-/decisions?state=withdrawn").text
+    listed = editor.get("/customers/-/decisions?state=withdrawn").text
+    assert re.search(r"Withdrawn</span> by \S+@example.com", listed)
     assert [each.action for each in trail.listed(place.store, what="customers.local")] == [
         "withdraw",
         "merge",
@@ -139,6 +140,8 @@ def test_records_are_split_off(place: places.Place, editor: Client) -> None:
 def test_rules_are_previewed_and_kept(place: places.Place, editor: Client) -> None:
     text = editor.post("/customers/-/preview", {"identifiers": "customer_id", "max_cluster": "100"}).text
     assert "Would come apart" in text
+    assert text.startswith("<!doctype html>"), "without JavaScript the rules come again, with the preview"
+    assert 'name="max_cluster" value="100"' in re.sub(r" id=\S+| type=\S+", "", text)
     assert place.file.customer_model is None
     assert (
         editor.post("/customers/-/rules", {"identifiers": "customer_id", "max_cluster": "50"}).status == 303

@@ -15,11 +15,22 @@ from pathlib import Path
 
 import browsing
 import pytest
+import signing
 from playwright import sync_api
 
 ROOT = Path(__file__).parents[2]
 MOST = 4
 """Pages of one pattern that are looked at: of hundreds of streams a few tell as much."""
+FORMS = """() => [...document.querySelectorAll('form[method="post"]')].flatMap((form) => {
+  const buttons = [...form.elements].filter((each) => each.type === "submit" && !each.disabled);
+  return (buttons.length ? buttons : [null]).map((button) => ({
+    action: button?.getAttribute("formaction") ?? form.getAttribute("action"),
+    sent: [...new FormData(form, button)].filter(([, value]) => typeof value === "string"),
+  }));
+})"""
+"""Where the forms of a page lead, by each of their buttons, with what they send as they stand."""
+LAST = re.compile(r"^/sign-out|^/account")
+"""What ends the session that asks."""
 NO_PAGES = re.compile(r"^/(static|api)/|format=csv|/sign-in\?|^/settings/about/licences")
 """Addresses that are downloads, or lead elsewhere."""
 ELSEWHERE = re.compile(r"/at-stripe$|/rows$|ask=yes$")
@@ -172,3 +183,33 @@ def test_every_page_is_read_well_on_a_telephone(
         wrong += [f"{path} is wider than the window: {each}" for each in browsing.overflow(narrow)]
         wrong += [f"{path}: {each}" for each in browsing.poor_contrast(narrow)]
     assert not wrong, "\n".join(wrong)
+
+
+def test_every_form_works_without_javascript(
+    site: tuple[str, str, dict[str, str]], page: sync_api.Page
+) -> None:
+    """What is sent as it stands, without the headers of htmx, is answered by a whole page, or by the way to one."""
+    url, secret, named = site
+    visit(page, url, secret)
+    forms: dict[str, tuple[str, dict[str, list[str]]]] = {}
+    for path in (*named.values(), "/customers/-/rules"):
+        page.goto(url + path)
+        for each in page.evaluate(FORMS):
+            sent: dict[str, list[str]] = {}
+            for name, value in each["sent"]:
+                sent.setdefault(name, []).append(value)
+            action = each["action"]
+            kind = action.partition("?")[0] if "/-/" in action else pattern(action)
+            forms.setdefault(kind, (action, sent))
+    client = signing.Client(url, jar={"tidegate": secret})
+    wrong = []
+    for action, sent in sorted(forms.values(), key=lambda each: bool(LAST.search(each[0]))):
+        answer = client.post(action, sent)
+        kind = answer.headers.get("content-type", "")
+        whole = kind.startswith("text/html") and answer.text.lstrip().lower().startswith("<!doctype html>")
+        if answer.status != 303 and not whole:
+            wrong.append(f"{action}: {answer.status} {kind} {answer.text[:80]!r}")
+        if answer.status >= 500:
+            wrong.append(f"{action}: {answer.status}")
+    assert not wrong, "\n".join(wrong)
+    assert {"/pipelines/-/test", "/customers/-/preview"} <= {path for path, _ in forms.values()}

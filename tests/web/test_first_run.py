@@ -109,6 +109,11 @@ def test_an_estimate_says_rows_and_time_and_changes_nothing(
     answer = ann.post("/start/estimate", {"take": ["customers", "payouts"]})
     assert "Rows, about" in answer.text
     assert "The key may not read: payouts." in answer.text
+    assert answer.text.startswith("<!doctype html>"), "without JavaScript it is the page once more"
+    assert len(re.findall(r'name="take" value="\w+" checked', answer.text)) == 2
+    part = ann.post("/start/estimate", {"take": ["customers"]}, HX_Request="true")
+    assert "Rows, about" in part.text
+    assert "<html" not in part.text
     assert "Choose one stream at least." in ann.post("/start/estimate", {}).text
     assert "Stripe has no stream customer" in ann.post("/start/estimate", {"take": "customer"}).text
     assert place.file.pulls == {}

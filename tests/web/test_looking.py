@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import loads
+import pyarrow as pa
 import pytest
 import seen
 from signing import Client, Signed
 
-from tidegate import sandbox
+from tidegate import sandbox, warehouse
 from tidegate.engine import editing
 from tidegate.engine import place as places
 from tidegate.store import notices, trail
+from tidegate.warehouse import base
 
 READING = "rk_test_reading12345678"
 SECRET = "sk_test_geheim123456789"
@@ -425,7 +429,20 @@ def test_a_thousand_streams_of_accounts_come_page_by_page(place: places.Place, s
 
 def test_the_newest_rows_and_the_checks_are_asked_for(place: places.Place, signed: Signed) -> None:
     operator = signed(place, "operator")
-    assert "cus_" in operator.get("/streams/everything/customers/rows").text
+    path = "/streams/everything/customers/rows"
+    assert "As Stripe has them just now" in operator.get(path).text, "nothing is stored yet"
+    opened = warehouse.open_url(f"duckdb:///{place.file.warehouses['local'].file}")  # type: ignore[union-attr]  # it is DuckDB
+    table = dataclasses.replace(loads.ITEMS, name="customers")
+    rows = pa.Table.from_pylist([loads.row("cus_stored", 1, "Ann")], schema=table.schema)
+    opened.prepare([table])
+    opened.load([base.Load(table, rows)], {})
+    opened.close()
+    text = operator.get(path).text
+    assert "cus_stored" in text
+    assert "As they stand in" in text
+    text = operator.get(f"{path}?of=stripe").text
+    assert "cus_stored" not in text
+    assert "cus_" in text
     text = operator.post("/warehouses/local/check").text
     assert text.count('data-state="ok"') == 3
     assert operator.post("/accounts/acme/test").status == 303

@@ -23,8 +23,9 @@ from tidegate import errors, sandbox
 from tidegate.engine import alerts, consents, editing
 from tidegate.engine import place as places
 from tidegate.pull import settings
-from tidegate.store import journeys, notices, trail
+from tidegate.store import journeys, notices, secrets, trail
 from tidegate.stripe import signing, webhooks
+from tidegate.views import vault
 from tidegate.web import oauth
 
 APP = "ca_rockets"
@@ -245,6 +246,7 @@ def test_an_account_that_disconnects_at_stripe_raises_an_alert_until_it_signs_in
     assert "connect it again" in notice.text
     assert notice.text in ann.get("/accounts/shop/consent").text
     assert "shop is disconnected at Stripe" in ann.get("/settings/alerts").text
+    assert re.search(r'href="/accounts/shop/consent"[^>]*>Sign in again<', ann.get("/issues").text)
     signed_in(ann, account)
     assert notices.listed(place.store) == []
     assert "has disconnected" not in ann.get("/accounts/shop/consent").text
@@ -291,16 +293,52 @@ def test_a_run_that_is_refused_for_it_marks_the_connection(place: places.Place) 
     assert consents.missing(place.file, place.store, "shop") == text
 
 
-def test_a_connection_in_the_file_says_why_nobody_can_sign_in(
+FILED = 'stripe:\n  shop: {oauth: {client_id: %s, client_secret: %s%s}, api_base: "%s"}\n'
+
+
+def test_a_connection_in_the_file_keeps_its_sign_in_beside_it(
+    stripe: pulling.Stripe, tmp_path: Path, signed: Signed, account: str
+) -> None:
+    file = tmp_path / "tidegate.yaml"
+    text = FILED % (APP, SECRET, "", stripe.url)
+    file.write_text(text)
+    with seen.place(file) as found:
+        ann = signed(found, "admin", "ann@example.com")
+        assert "Nobody has signed in yet" in ann.get("/accounts/shop/consent").text
+        signed_in(ann, account)
+        token = key(found)
+        assert token
+        assert file.read_text() == text, "the file is its owner's"
+        page = ann.get("/accounts/shop/consent").text
+        assert "Signed in with Stripe" in page
+        assert token not in page
+        assert [each.action for each in trail.listed(found.store, what="stripe.shop")] == ["sign-in"]
+        [kept] = [each for each in vault.listed(found) if each.name == "stripe/shop/oauth"]
+        assert kept.used_by == ("stripe.shop",)
+        with seen.place(file) as other:
+            assert key(other) == token, "every process has it"
+            file.write_text(text.replace(APP, "ca_another"))
+            assert key(other) == "", "it is of another platform"
+            file.write_text(text.replace("client_id", "account: acct_other, client_id"))
+            assert key(other) == "", "it is of another account"
+            file.write_text(text)
+        assert ann.post("/accounts/shop/disconnect", {"words": "shop"}).status == 303
+        assert key(found) == ""
+        assert "stripe/shop/oauth" not in secrets.names(found.store)
+
+
+def test_a_key_that_stands_in_the_file_is_left_alone(
     stripe: pulling.Stripe, tmp_path: Path, signed: Signed
 ) -> None:
     file = tmp_path / "tidegate.yaml"
-    app = f"{{client_id: {APP}, client_secret: {SECRET}}}"
-    file.write_text(f'stripe:\n  filed: {{oauth: {app}, api_base: "{stripe.url}"}}\n')
+    file.write_text(
+        FILED % (APP, SECRET, ", account: acct_1, access_token: sk_test_written123456", stripe.url)
+    )
     with seen.place(file) as found:
         ann = signed(found, "admin")
-        assert "written in tidegate.yaml, line 2" in ann.get("/accounts/filed/consent").text
-        assert ann.get("/accounts/filed/sign-in").status == 409
+        assert "written in tidegate.yaml, line 2" in ann.get("/accounts/shop/consent").text
+        assert ann.get("/accounts/shop/sign-in").status == 409
+        assert ann.post("/accounts/shop/disconnect", {"words": "shop"}).status == 409
 
 
 def test_in_a_browser_from_the_form_to_stripe_and_back(

@@ -212,8 +212,13 @@ def test_live_rows_are_tried_side_by_side(place: places.Place, editor: Client) -
 
 
 def test_a_pipeline_of_the_file_can_be_tried(editor: Client) -> None:
-    text = editor.post("/pipelines/-/test", {"_name": "filed", "limit": "5"}).text
+    sent = {"_name": "filed", "_version": "0", "limit": "5"}
+    text = editor.post("/pipelines/-/test", sent).text
     assert text.count("<article") == 5
+    assert "Definition of filed" in text, "without JavaScript it stands on the page that it was asked on"
+    part = editor.post("/pipelines/-/test", sent, HX_Request="true").text
+    assert part.count("<article") == 5
+    assert "<html" not in part
 
 
 def test_a_row_becomes_a_case_that_comes_out(editor: Client) -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import csv
 import io
 import re
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import running
 from signing import Client, Signed
+from starlette import requests
 
 from tidegate.engine import place as places
+from tidegate.server import asking
 from tidegate.store import reports, runs, trail
-from tidegate.web import run_tables
+from tidegate.web import frame, run_tables
 
 WRONG = "charges: The key may not read charges (req_A1b2C3d4E5f6)."
 
@@ -28,6 +33,21 @@ def place(tmp_path: Path) -> Iterator[places.Place]:
 @pytest.fixture
 def ann(place: places.Place, signed: Signed) -> Client:
     return signed(place, "operator", "ann@example.com")
+
+
+def heard(client: Client, path: str) -> Iterator[str]:
+    """The HTML of the events of a live region, one after the other."""
+    request = urllib.request.Request(client.url + path)
+    request.add_header("Cookie", "; ".join(f"{name}={value}" for name, value in client.jar.items()))
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        found: list[str] = []
+        for each in answer:
+            name, _, value = each.decode().rstrip("\n").partition(": ")
+            if name == "data":
+                found.append(value)
+            elif not name and found:
+                yield "\n".join(found)
+                found = []
 
 
 def text(html: str) -> str:
@@ -95,6 +115,61 @@ class TestList:
         assert "Run a flow" not in viewer.get("/runs").text
         assert viewer.post("/runs", {"flow": "pull:finance"}).status == 403
         assert len(runs.listed(place.store)) == 1
+
+
+class TestLive:
+    def test_the_table_comes_again_whenever_a_run_begins_or_ends(
+        self, place: places.Place, ann: Client
+    ) -> None:
+        told = heard(ann, "/runs/-/live")
+        assert "Nothing ran yet." in next(told)
+        run = runs.queue(place.store, runs.new_id(), "pull:everything", "manual")
+        assert "Queued" in text(next(told))
+        runs.begin(place.store, run.id, running.WORKER)
+        assert "Running" in text(next(told))
+        runs.end(place.store, run.id, running.WORKER, "ok")
+        html = next(each for each in told if "OK" in text(each))
+        assert listed(html) == [run.id]
+        assert "<section" not in html, "the search above it stays as it is"
+
+    def test_only_the_first_page_of_what_is_not_searched_is_live(
+        self, place: places.Place, ann: Client
+    ) -> None:
+        for n in range(60):
+            running.ended(place.store, ago=1000.0 - n)
+        first = ann.get("/runs?state=ok").text
+        assert 'src="/runs/-/live?state=ok"' in first
+        [onward] = re.findall(r'href="([^"]+)" rel="next"', first)
+        assert onward.startswith("/runs?")
+        assert "tg-live" not in ann.get(onward.replace("&amp;", "&")).text
+        assert "tg-live" not in ann.get("/runs?search=every").text
+        [onward] = re.findall(r'href="([^"]+)" rel="next"', next(heard(ann, "/runs/-/live?state=ok")))
+        assert onward.startswith("/runs?state=ok"), "pages are those of the table, not of its events"
+
+    def test_fifty_who_look_cost_as_much_as_one(
+        self, place: places.Place, signed: Signed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        drawn: list[str] = []
+        fragment = frame.fragment
+
+        def counted(request: requests.Request, asker: asking.Asker | None, template: str, **more: Any) -> Any:
+            drawn.append(template)
+            return fragment(request, asker, template, **more)
+
+        monkeypatch.setattr(frame, "fragment", counted)
+        clients = [signed(place, "viewer", f"viewer{n}@example.com") for n in range(50)]
+        told = [heard(each, "/runs/-/live") for each in clients]
+        with concurrent.futures.ThreadPoolExecutor(50) as pool:
+            assert all("Nothing ran yet." in html for html in pool.map(next, told))
+            before = len(drawn)
+            running.ended(place.store)
+            assert all("OK" in text(html) for html in pool.map(next, told))
+        assert before <= 25, "they did not come within one second"
+        assert len(drawn) - before <= 2
+
+    def test_nobody_looks_who_may_not(self, place: places.Place, stranger: Signed) -> None:
+        for path in ("/runs/-/live", "/overview/live"):
+            assert stranger(place).get(path).status in (303, 401)
 
 
 class TestRun:

@@ -97,6 +97,45 @@ def test_it_is_cancelled_by_two_keys_and_what_stays_is_said(
     assert runs.get(place.store, run.id).cancelled_by == "ann@example.com"
 
 
+def test_runs_come_and_end_in_the_table_by_themselves(
+    place: places.Place, ann: Client, page: sync_api.Page
+) -> None:
+    enter(page, ann)
+    page.goto(f"{ann.url}/runs")
+    browsing.ready(page)
+    expect(page.get_by_text("Nothing ran yet.")).to_be_visible()
+    page.evaluate("window.stayed = true")
+    run = runs.queue(place.store, runs.new_id(), "pull:everything", "schedule")
+    row = page.locator(f"#{run.id}")
+    expect(row).to_contain_text("Queued")
+    runs.begin(place.store, run.id, running.WORKER)
+    expect(row).to_contain_text("Running")
+    page.locator("input[type=search]").fill("every")  # what somebody types meanwhile stays
+    runs.end(place.store, run.id, running.WORKER, "ok", totals={"written": 7})
+    expect(page).to_have_url(re.compile("search=every"))
+    page.goto(f"{ann.url}/runs?flow=pull:finance")
+    browsing.ready(page)
+    runs.queue(place.store, runs.new_id(), "pull:everything", "schedule")
+    finance = running.begun(place.store, "pull:finance")
+    expect(page.locator(f"#{finance.id}")).to_contain_text("Running")
+    expect(page.locator("table.rows tbody tr")).to_have_count(1)
+    page.locator("#runs select[name=flow]").select_option("pull:everything")
+    expect(page).to_have_url(re.compile("flow=pull%3Aeverything|flow=pull:everything"))
+    runs.cancel(place.store, runs.listed(place.store, states=("queued",))[0].id, "ann")
+    expect(page.locator("table.rows tbody")).to_contain_text("Cancelled")
+    expect(page.locator("table.rows tbody tr")).to_have_count(2)
+
+
+def test_the_sentence_of_the_overview_follows(place: places.Place, ann: Client, page: sync_api.Page) -> None:
+    enter(page, ann)
+    page.goto(f"{ann.url}/")
+    browsing.ready(page)
+    run = running.begun(place.store)
+    expect(page.locator("#health")).to_contain_text("pull:everything runs for the first time")
+    runs.end(place.store, run.id, running.WORKER, "failed", error=WRONG)
+    expect(page.locator("#health")).to_contain_text("pull:everything failed")
+
+
 def test_runs_are_searched_and_looked_at(place: places.Place, ann: Client, page: sync_api.Page) -> None:
     run = left(place)
     for _ in range(3):

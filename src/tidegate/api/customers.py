@@ -67,6 +67,7 @@ class Decision(base.Model):
     decided_by: str
     note: str
     withdrawn_at: dt.datetime | None
+    withdrawn_by: str | None
     resolved_at: dt.datetime | None
 
 

@@ -46,6 +46,8 @@ class Flow(base.Model):
     last: shapes.Run | None
     age: float | None
     bound: float | None
+    resting: str
+    """Why it does not run by itself: Stripe refuses the key, or nobody is signed in."""
 
 
 class Order(base.Model):

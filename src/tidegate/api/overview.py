@@ -30,6 +30,8 @@ class FlowHealth(base.Model):
     last_state: str | None
     last_at: base.Moment | None
     error: str
+    resting: str
+    """Why it does not run by itself: Stripe refuses the key, or nobody is signed in."""
 
 
 class Table(base.Model):
@@ -191,6 +193,7 @@ def _flow(it: flows.Standing) -> FlowHealth:
         last_state=None if last is None else last.state,
         last_at=None if last is None else last.finished_at,
         error="" if last is None else last.error,
+        resting=it.resting,
     )
 
 

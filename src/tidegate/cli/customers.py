@@ -43,7 +43,7 @@ ONLY = {
     "--max-cluster": ("preview",),
     "--withdrawn": ("decisions",),
     "--note": ("merge", "apart", "split"),
-    "--as": ("merge", "apart", "split"),
+    "--as": ("merge", "apart", "split", "withdraw"),
     "--now": ("merge", "apart", "split", "withdraw"),
     "--yes": ("merge", "apart", "split", "withdraw"),
 }
@@ -186,7 +186,7 @@ def _decide(
             "merge": lambda: modelling.merge(file, store, of, ids[0], ids[1], noted),
             "apart": lambda: modelling.apart(file, store, of, ids[0], ids[1], noted),
             "split": lambda: modelling.split(file, store, of, ids[0], records, noted),
-            "withdraw": lambda: [modelling.withdraw(file, store, of, ids[0])],
+            "withdraw": lambda: [modelling.withdraw(file, store, of, ids[0], noted.by)],
         }
         made = deciding[action]()
         for each in made:

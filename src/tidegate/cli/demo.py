@@ -55,6 +55,12 @@ def demo(*, objects: int = 20_000, seed: int = 1, path: Path = Path("demo.duckdb
     command = os.environ.get("TIDEGATE_COMMAND", "tidegate")  # ./dev says how it was called
     seconds = (result.finished_at - result.started_at).total_seconds()
     total = sum(outcome.read for outcome in result.outcomes)
+    if not total:
+        output.console().print(
+            f"\nNothing is new: {path} has the demo of before. Remove it, or give another --path, to pull it anew.",
+            soft_wrap=True,
+        )
+        return result.exit_code
     output.console().print(
         f"\n{total:,} rows in {sum(o.read > 0 for o in result.outcomes)} tables, {result.tally.requests:,} "
         f"requests, {progress.duration(seconds)}. They are in {path}, schema stripe.\n\n"

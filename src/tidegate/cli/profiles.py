@@ -113,7 +113,8 @@ def decided(found: Sequence[decisions.Decision], *, as_json: bool) -> int:
         return 0
     for each in found:
         waits = "" if each.resolved_at else "  (shows after the next run)"
-        gone = f"  (withdrawn {_day(each.withdrawn_at)})" if each.withdrawn_at else ""
+        by = f" by {each.withdrawn_by}" if each.withdrawn_by else ""
+        gone = f"  (withdrawn {_day(each.withdrawn_at)}{by})" if each.withdrawn_at else ""
         print(f"{sentence(each)}{gone}{waits}", flush=True)
     if not found:
         output.say("nothing was decided by hand")

@@ -30,16 +30,16 @@ def _or_empty(value: Any) -> Any:
 
 
 class OAuth(values.Base):
-    """A connection made by "Sign in with Stripe"."""
+    """A connection made by "Sign in with Stripe": on its page, or by `tidegate account sign-in`."""
 
     client_id: Annotated[str, StringConstraints(pattern=r"^ca_[A-Za-z0-9]+$")]
     """Your platform's client id, from the Connect settings: `ca_...`."""
     client_secret: values.Secret
     """Your platform's secret key, best as `${NAME}`."""
     account: values.AccountId | None = None
-    """The account that signed in."""
+    """The account that is to sign in; by default whichever does first."""
     access_token: values.Secret | None = None
-    """The key of that account, which signing in gives and the server keeps as `${secret:...}`."""
+    """The key of that account. Signing in gives it, and it is kept encrypted; leave it out."""
 
 
 class Connection(values.Base):

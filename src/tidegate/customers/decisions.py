@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal, NotRequired, TypedDict, Unpack
 
 import pyarrow as pa
@@ -42,6 +42,7 @@ class Decision:
     decided_by: str = ""
     note: str = ""
     withdrawn_at: dt.datetime | None = None
+    withdrawn_by: str | None = None
     resolved_at: dt.datetime | None = None
 
 
@@ -120,7 +121,13 @@ def decide(
 
 
 def withdraw(
-    script: scripts.Script, names: Names, decision: str, *, now: dt.datetime, fence: base.Fence | None = None
+    script: scripts.Script,
+    names: Names,
+    decision: str,
+    *,
+    now: dt.datetime,
+    by: str = "",
+    fence: base.Fence | None = None,
 ) -> Decision:
     """Take a decision back; raises ConfigError where there is none of the name in force."""
     there = {each.decision: each for each in listed(script, names)}
@@ -131,13 +138,15 @@ def withdraw(
         raise errors.ConfigError(f"There is no decision {decision} in force; {hint}")
     table = script.name(names.decisions.name)
     with spaces.opened(script, PREFIX) as space:
-        clock = space.put("clock", at(now), {"moment": spaces.TIME}, ("moment",))
+        told = at(now).append_column("who", pa.array([by]))
+        clock = space.put("clock", told, {"moment": spaces.TIME, "who": spaces.TEXT}, ("moment",))
         with script.transaction(fence):
             script.execute(
-                f"UPDATE {table} SET withdrawn_at = (SELECT max(moment) FROM {clock}), resolved_at = NULL "
+                f"UPDATE {table} SET withdrawn_at = (SELECT max(moment) FROM {clock}), "
+                f"withdrawn_by = (SELECT max(who) FROM {clock}), resolved_at = NULL "
                 f"WHERE decision = {ddl.literal(decision)}"
             )
-    return found
+    return replace(found, withdrawn_at=now, withdrawn_by=by, resolved_at=None)
 
 
 def listed(script: scripts.Script, names: Names, *, withdrawn: bool = False) -> list[Decision]:

@@ -91,6 +91,7 @@ class Names:
             decided_by=pa.string(),
             note=pa.string(),
             withdrawn_at=MOMENT,
+            withdrawn_by=pa.string(),
             resolved_at=MOMENT,
         )
         return base.Table(f"{self.profiles}_decisions", pa.schema(own), ("decision",))

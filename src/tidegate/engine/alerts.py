@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from tidegate import config, errors
-from tidegate.engine import consents, flows, lookout, matters, outbox, unwritten
+from tidegate.engine import consents, flows, lookout, matters, outbox, refusals, unwritten
 from tidegate.pull import report
 from tidegate.store import database, holds, leases, notices, positions, reports, runs
 from tidegate.store import waits as stored
@@ -98,6 +98,7 @@ def _look(
     known, now = flows.flows(file), store.now()
     notices.leave(store, known)
     consents.tidy(file, store)
+    refusals.tidy(file, store)
     for name in known:
         last = next(iter(runs.listed(store, flow=name, limit=1)), None)
         gone = last is not None and last.state == "interrupted"
@@ -298,7 +299,8 @@ def serve(store: database.Database, now: Callable[[], config.Config], stopping: 
                 said = None
                 if time.monotonic() >= ask:
                     said = lookout.statuses(file, store)
-                    ill = {"disabled", "missing"} & set(said.values())
+                    ill = bool({"disabled", "missing"} & set(said.values()))
+                    ill = refusals.ask(file, store) or ill
                     ask = time.monotonic() + (ANXIOUS if ill else ASKED)
                 look(store, file, waits=stored.known(store), endpoints=said, since=since)
                 if time.monotonic() - judged >= JUDGED:

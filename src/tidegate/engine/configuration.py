@@ -11,6 +11,7 @@ import pydantic
 
 from tidegate import config, errors
 from tidegate.config import document, flows, merging, values
+from tidegate.engine import grants
 from tidegate.store import database, objects, secrets
 
 
@@ -35,7 +36,7 @@ def load(path: Path | None, store: database.Database, *, missing: bool = True) -
     found = config.load(file, secret=opener(store), stored=stored, missing=none)
     doc = merging.read(file, missing=path is None, as_written=True)
     shadowed = tuple(each for each in stored if merging.has(doc, each.kind, each.name))
-    return Loaded(found, state.generation, shadowed)
+    return Loaded(grants.filled(found, store), state.generation, shadowed)
 
 
 def parts(state: objects.State) -> list[merging.Stored]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tidegate import errors
 from tidegate.engine import place as places
 from tidegate.engine import recorder
 from tidegate.pull import report
@@ -23,6 +24,8 @@ class Ending:
     error: str = ""
     passing: bool = False
     """The same may go well soon."""
+    refused: bool = False
+    """Stripe refused the key, as it will the next time."""
     leads: bool = True
     """Those that run after it begin, where it ended `ok` or `partial`."""
     totals: Mapping[str, object] = field(default_factory=dict)
@@ -37,7 +40,12 @@ def of_pull(result: report.Result) -> Ending:
     error = _worst(result) if end is None else str(end)
     passing = isinstance(end, places.PASSING)
     return Ending(
-        state, error, passing, totals=_totals(result), tables=tuple(recorder.tables(result.outcomes))
+        state,
+        error,
+        passing,
+        isinstance(end, errors.Unauthorized),
+        totals=_totals(result),
+        tables=tuple(recorder.tables(result.outcomes)),
     )
 
 

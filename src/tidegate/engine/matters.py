@@ -38,6 +38,8 @@ Kind = Literal[
     "quarantine",
     "unknown",
     "consent",
+    "key",
+    "sign_in",
 ]
 OF_RUNS: tuple[Kind, ...] = ("failed", "no_permission", "stream", "gap", "budget", "approval", "rows")
 """The kinds of which a run that came to its end tells all."""
@@ -316,6 +318,10 @@ def title(notice: notices.Notice) -> str:
             return f"Stripe's events for {last} do not come"
         case "consent":
             return f"{last} is disconnected at Stripe"
+        case "key":
+            return f"Stripe refuses the key of {notice.matter.split('/')[1]}"
+        case "sign_in":
+            return f"{notice.matter.split('/')[1]} needs somebody to sign in with Stripe"
     return notice.flow or notice.matter
 
 

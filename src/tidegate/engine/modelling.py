@@ -169,12 +169,16 @@ def leaving(
 
 
 def withdraw(
-    file: config.Config, store: database.Database, of: config.CustomerModel, decision: str
+    file: config.Config, store: database.Database, of: config.CustomerModel, decision: str, by: str = ""
 ) -> decisions.Decision:
-    """Take a decision back; raises ConfigError where there is none of the name in force."""
+    """Take a decision back, and keep who did; raises ConfigError where there is none of the name in force."""
     with leased.held(store, _lease(of), _BUSY):
         now = dt.datetime.now(dt.UTC)
-        return _asked(file, of, lambda script, names: decisions.withdraw(script, names, decision, now=now))
+
+        def work(script: scripts.Script, names: Names) -> decisions.Decision:
+            return decisions.withdraw(script, names, decision, now=now, by=by)
+
+        return _asked(file, of, work)
 
 
 def resolve(

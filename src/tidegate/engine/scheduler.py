@@ -1,7 +1,8 @@
 """The scheduler: whatever is due is queued, once, however many schedulers look.
 
 It does nothing itself and remembers nothing: every step is a compare and set in the metadata database, so that it
-may be killed anywhere, run twice, or not run for a year. Ticks that were missed meanwhile are one.
+may be killed anywhere, run twice, or not run for a year. Ticks that were missed meanwhile are one. Flows whose key
+Stripe refuses rest: see `refusals`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from tidegate import errors
-from tidegate.engine import flows
+from tidegate.engine import flows, refusals
 from tidegate.engine import place as places
 from tidegate.store import leases, retention, runs, ticks
 
@@ -77,13 +78,15 @@ class Scheduler:
         for lost in runs.interrupt(store, places.SILENT):
             log.warning("%s of %s was interrupted: %s", lost.id, lost.flow, lost.error)
         late, pause = ticks.due(store)
+        resting = refusals.resting(self._place.file, store)
         for tick in late:
-            ticks.fire(store, tick, runs.new_id(), flows.clock(known))
+            if tick.flow not in resting:
+                ticks.fire(store, tick, runs.new_id(), flows.clock(known))
         for name in ticks.waiting(store):
-            if name in known and not known[name].continuous:
+            if name in known and not known[name].continuous and name not in resting:
                 ticks.release(store, name, runs.new_id())
         for flow in known.values():
-            if flow.continuous:
+            if flow.continuous and flow.name not in resting:
                 pause = min(pause, self._keep_up(flow))
         if time.monotonic() - self._pruned_at > PRUNED:
             self._pruned_at = time.monotonic()

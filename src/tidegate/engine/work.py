@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from tidegate import errors
 from tidegate.config import chains
-from tidegate.engine import alerts, endings, flows, pulls, recorder
+from tidegate.engine import alerts, endings, flows, pulls, recorder, refusals
 from tidegate.engine import place as places
 from tidegate.store import reports, runs, ticks
 
@@ -150,7 +150,8 @@ def _ending(work: asyncio.Task[endings.Ending], stop: Stop) -> endings.Ending:
     if known is None:
         log.error("A run failed with an internal error.", exc_info=error)
         return endings.Ending("failed", f"internal error: {type(error).__name__}; please report it")
-    return endings.Ending("failed", str(known), isinstance(known, places.PASSING))
+    passing, refused = isinstance(known, places.PASSING), isinstance(known, errors.Unauthorized)
+    return endings.Ending("failed", str(known), passing, refused)
 
 
 def _note(place: places.Place, begun: runs.Run, record: recorder.Recorder, ending: endings.Ending) -> None:
@@ -174,6 +175,10 @@ def _note(place: places.Place, begun: runs.Run, record: recorder.Recorder, endin
             error=ending.error,
             then=then,
         )
+        if ending.refused:
+            refusals.refused(place.file, place.store, begun, ending.error)
+        elif well:
+            refusals.well(place.file, place.store, begun)
         alerts.after_run(place.store, place.file, begun)
     except errors.StoreError as error:
         log.warning("%s How %s ended is not noted: %s.", error, begun.id, ending.state)

@@ -55,8 +55,8 @@ def source(connection: config.Connection) -> scope.Source:
     """How to reach Stripe over a connection."""
     if connection.key is None:
         raise errors.ConfigError(
-            "this connection signs in by `oauth`, and nobody has signed in yet; do so on the page Stripe accounts "
-            "of `tidegate run`, or give it an `api_key`"
+            "this connection signs in by `oauth`, and nobody has signed in yet; do so with `tidegate account "
+            "sign-in`, or on the page Stripe accounts of `tidegate run`"
         )
     return scope.Source(
         api_key=connection.key.get_secret_value(),

@@ -49,6 +49,19 @@ def page(store: database.Database, only: Filter, *, limit: int, after: Place | N
     return [runs.of_row(row) for row in found[:limit]]
 
 
+def pulse(store: database.Database) -> tuple[str, tuple[tuple[str, str, str], ...]]:
+    """What changes whenever a run comes, begins, is told to end, or ends: the newest, and those that go on.
+
+    Two short statements, however many runs there are.
+    """
+    newest = store.one("SELECT id FROM runs ORDER BY queued_at DESC, id DESC LIMIT 1")
+    rows = store.execute(
+        "SELECT id, state, cancelled_by FROM runs WHERE state IN ('queued', 'running') ORDER BY id"
+    )
+    going = tuple((row["id"], row["state"], row["cancelled_by"]) for row in rows)
+    return "" if newest is None else newest["id"], going
+
+
 def counted(store: database.Database, only: Filter) -> int:
     """How many runs there are of these."""
     where, parameters = _where(only)

@@ -170,12 +170,16 @@ def note(store: database.Database, channel: str, tellings: Mapping[str, Telling]
     store.transact(work)
 
 
-def listed(store: database.Database, *, ended: bool = False) -> list[Notice]:
-    """Open matters, oldest first; with those that have `ended`, which stand last."""
-    where = "" if ended else " WHERE resolved_at IS NULL"
+def listed(store: database.Database, *, ended: bool = False, kinds: Collection[str] = ()) -> list[Notice]:
+    """Open matters, oldest first; with those that have `ended`, which stand last. Of these `kinds`, or of all."""
+    named = {f"kind{name}": kind for name, kind in zip("abcdefgh", kinds, strict=False)}
+    said = ["resolved_at IS NULL"] * (not ended)
+    said += [f"kind IN ({', '.join(f':{name}' for name in named)})"] * bool(named)
+    where = f" WHERE {' AND '.join(said)}" if said else ""
     rows = store.execute(
         f"SELECT {_COLUMNS} FROM alerts{where} "
-        "ORDER BY CASE WHEN resolved_at IS NULL THEN 0 ELSE 1 END, opened_at, matter"
+        "ORDER BY CASE WHEN resolved_at IS NULL THEN 0 ELSE 1 END, opened_at, matter",
+        named,
     )
     return [_notice(row) for row in rows]
 

@@ -23,6 +23,9 @@ KINDS = merging.KINDS
 KEPT = ("database", "server")
 """What only the file of a place can say: without it nothing else is found."""
 
+GOES_ON = "Until that is mended, everything goes on with what counted before."
+"""What a newer configuration that is not valid changes: nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
@@ -36,6 +39,17 @@ class Proposal:
     """Sections of the file that do not belong here."""
     unpruned: tuple[str, ...]
     """Parts that the file does not have, and that stay."""
+
+
+def troubles(place: places.Place) -> tuple[str, ...]:
+    """What is wrong with a newer configuration, a sentence each, and that the last valid one goes on.
+
+    Empty where the configuration that stands there is the one that counts.
+    """
+    if not place.problem:
+        return ()
+    lines = tuple(line if line.endswith(".") else f"{line}." for line in place.problem.splitlines())
+    return (*lines, GOES_ON)
 
 
 def exported(place: places.Place) -> str:

@@ -165,7 +165,8 @@ def timeline(found: finding.Customer) -> list[Event]:
     for decision in found.decisions:
         told.append(Event(_at(decision.decided_at), saying.sentence(decision), decision.note, "warn"))
         if decision.withdrawn_at is not None:
-            told.append(Event(_at(decision.withdrawn_at), f"Withdrawn: {saying.sentence(decision)}"))
+            by = f"by {decision.withdrawn_by}" if decision.withdrawn_by else ""
+            told.append(Event(_at(decision.withdrawn_at), f"Withdrawn: {saying.what(decision)}", by))
     return sorted(told, key=lambda event: event.at, reverse=True)
 
 
@@ -235,7 +236,9 @@ def withdraw(
     place: places.Place, who: views.Who, of: config.CustomerModel, decision: str, *, now: bool = False
 ) -> Decided:
     """Take a decision back; raises Unknown where there is none of the name in force."""
-    found = _look(of, lambda: _unknown(lambda: modelling.withdraw(place.file, place.store, of, decision)))
+    found = _look(
+        of, lambda: _unknown(lambda: modelling.withdraw(place.file, place.store, of, decision, who.name))
+    )
     said = {"decision": found.decision, "kind": found.kind, "records": [found.record, found.other]}
     trail.note(place.store, who.name, "withdraw", f"customers.{of.warehouse}", before=said, via=who.via)
     return _shown(place, of, (found,), now)

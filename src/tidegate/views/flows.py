@@ -5,12 +5,13 @@ A flow that is begun is a run that is queued; whoever runs flows begins it.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from tidegate import errors, views
-from tidegate.engine import flows, schedules
+from tidegate.engine import flows, refusals, schedules
 from tidegate.engine import place as places
 from tidegate.store import calls, database, history, runs, trail
 from tidegate.views import standing
@@ -42,6 +43,8 @@ class Standing:
     """How old the oldest of its tables is; of what is not a pull, how long ago its newest good run began."""
     bound: float | None
     """What `age` may be; None where nothing bounds it."""
+    resting: str = ""
+    """Why it does not run by itself, in sentences: Stripe refuses the key, or nobody is signed in."""
 
 
 def listed(place: places.Place) -> list[Standing]:
@@ -49,12 +52,13 @@ def listed(place: places.Place) -> list[Standing]:
     known = place.flows
     ticks, going, ended, well, now = place.store.transact(lambda session: _rows(session, known))
     worst = _worst(standing.tables(place))
-    return [
+    found = [
         _standing(
             flow, ticks.get(name), going.get(name), ended.get(name), well.get(name), worst.get(name), now
         )
         for name, flow in known.items()
     ]
+    return _rested(place, found)
 
 
 def one(place: places.Place, name: str) -> Standing:
@@ -63,7 +67,8 @@ def one(place: places.Place, name: str) -> Standing:
     ticks, going, ended, well, now = place.store.transact(lambda session: _rows(session, [flow.name]))
     worst = _worst(standing.tables(place, flow.name))
     it = flow.name
-    return _standing(flow, ticks.get(it), going.get(it), ended.get(it), well.get(it), worst.get(it), now)
+    found = _standing(flow, ticks.get(it), going.get(it), ended.get(it), well.get(it), worst.get(it), now)
+    return _rested(place, [found])[0]
 
 
 def named(place: places.Place, name: str) -> flows.Flow:
@@ -223,6 +228,17 @@ def _standing(
         age,
         None if worst is None else worst.bound,
     )
+
+
+def _rested(place: places.Place, found: list[Standing]) -> list[Standing]:
+    """The same, and those that rest are due at no time."""
+    why = refusals.resting(place.file, place.store)
+    return [
+        dataclasses.replace(each, waiting="", next_at=None, resting=why[each.name])
+        if each.name in why
+        else each
+        for each in found
+    ]
 
 
 def _state(

@@ -12,7 +12,7 @@ from typing import Any
 
 from tidegate import config, errors, views
 from tidegate.config import flows
-from tidegate.engine import consents, editing
+from tidegate.engine import consents, editing, grants, refusals
 from tidegate.engine import place as places
 from tidegate.store import journeys, trail
 from tidegate.stripe import signing
@@ -69,20 +69,20 @@ def standing(place: places.Place, name: str) -> Consent:
     """How the sign-in of a connection stands; raises Unknown, also for one that has a key of its own."""
     oauth = _oauth(place.file, name)
     token = "" if oauth.access_token is None else oauth.access_token.get_secret_value()
-    part = editing.get(place, "stripe", name)
     locked = ""
-    if part is None or part.origin == "file":
-        line = f", line {part.line}" if part is not None and part.line else ""
+    if (part := _filed(place, name)) is not None and "access_token" in part.body.get("oauth", {}):
+        line = f", line {part.line}" if part.line else ""
         locked = (
-            f"{name} is written in tidegate.yaml{line}, where a sign-in cannot be kept; add a connection here, or "
-            "give it an `api_key` there."
+            f"The key of {name} is written in tidegate.yaml{line}; take `access_token` out of its `oauth` there to "
+            "sign in here."
         )
     return Consent(
         name,
         oauth.client_id,
         oauth.account or "",
         token[-4:] if len(token) >= 12 else "",
-        consents.missing(place.file, place.store, name),
+        consents.missing(place.file, place.store, name)
+        or (refusals.why(place.file, place.store, name) if token else ""),
         any(push.connection == name for push in place.file.pushes.values()),
         locked,
     )
@@ -134,7 +134,12 @@ def arrive(place: places.Place, who: views.Who, session: str, state: str, code: 
         added = {"account": grant.account, "access_token": grant.access_token}
         return {**body, "oauth": {**body["oauth"], **added}}
 
-    _change(place, who, name, alter)
+    if _filed(place, name) is not None:
+        kept = grants.Grant(oauth.client_id, grant.account, grant.access_token)
+        grants.keep(place.store, name, kept, who.name, who.via)
+        place.look()
+    else:
+        _change(place, who, name, alter)
     consents.given(place.file, place.store, name)
     return Arrived(name, grant.account, grant.scope, grant.live, journey.next)
 
@@ -142,7 +147,7 @@ def arrive(place: places.Place, who: views.Who, session: str, state: str, code: 
 def disconnect(place: places.Place, who: views.Who, name: str) -> bool:
     """Take the sign-in back, at Stripe first and here then; False where Stripe knew of none any more.
 
-    Its flows fail from then on with a sentence that says why, until somebody signs in again. Raises Unknown,
+    Its flows rest from then on, with a sentence that says why, until somebody signs in again. Raises Unknown,
     Refused, and what Stripe says.
     """
     oauth, found = _oauth(place.file, name), standing(place, name)
@@ -157,10 +162,19 @@ def disconnect(place: places.Place, who: views.Who, name: str) -> bool:
         there = outside.stripe(
             name, lambda: signing.disconnect(oauth.client_id, secret, account, at=at), patience=30.0
         )
-    _change(place, who, name, _without)
+    grants.forget(place.store, name)
+    if _filed(place, name) is None:
+        _change(place, who, name, _without)
+    place.look()
     trail.note(place.store, who.name, "disconnect", f"stripe.{name}", after={"account": account}, via=who.via)
     consents.given(place.file, place.store, name)
     return there
+
+
+def _filed(place: places.Place, name: str) -> editing.Object | None:
+    """The connection as the file has it; None for one that was made here, or by the API."""
+    part = editing.get(place, "stripe", name)
+    return part if part is not None and part.origin == "file" else None
 
 
 def _without(body: Mapping[str, Any]) -> dict[str, Any]:

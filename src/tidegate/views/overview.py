@@ -97,9 +97,12 @@ class Overview:
 
     @property
     def coming(self) -> list[known_flows.Standing]:
-        """The flows that run by themselves, the soonest first."""
-        due = [each for each in self.flows if each.next_at is not None or each.waiting]
-        return sorted(due, key=lambda each: (not each.waiting, each.next_at or 0.0, each.name))[:SHOWN]
+        """The flows that run by themselves, the soonest first; those that rest come last."""
+        due = [each for each in self.flows if each.next_at is not None or each.waiting or each.resting]
+        late = float("inf")
+        return sorted(
+            due, key=lambda each: (not each.waiting, late if each.resting else each.next_at or 0.0, each.name)
+        )[:SHOWN]
 
     @property
     def running(self) -> list[known_flows.Standing]:
@@ -114,7 +117,7 @@ def look(place: places.Place) -> Overview:
     known = known_flows.listed(place)
     issues = tuple(_issues(store))
     states = collections.Counter(each.state for each in tables)
-    health, sentence = said(file, known, issues, states["failed"])
+    health, sentence = said(file, known, issues, states["failed"], valid=not place.problem)
     return Overview(
         store.now(),
         health,
@@ -128,10 +131,35 @@ def look(place: places.Place) -> Overview:
     )
 
 
+def health(place: places.Place) -> tuple[Health, str]:
+    """How everything is, in a word and in a sentence."""
+    known, issues = known_flows.listed(place), _issues(place.store)
+    unread = sum(each.state == "failed" for each in standing.tables(place))
+    return said(place.file, known, issues, unread, valid=not place.problem)
+
+
 def said(
-    file: config.Config, known: Sequence[known_flows.Standing], issues: Sequence[Issue], unread: int = 0
+    file: config.Config,
+    known: Sequence[known_flows.Standing],
+    issues: Sequence[Issue],
+    unread: int = 0,
+    *,
+    valid: bool = True,
 ) -> tuple[Health, str]:
-    """How everything is, in a word and in a sentence; `unread` streams could not be read whole the last time."""
+    """How everything is, in a word and in a sentence.
+
+    `unread` streams could not be read whole the last time; where it is not `valid`, a newer configuration does not
+    count for what is wrong with it.
+    """
+    health, sentence = _said(file, known, issues, unread)
+    if valid:
+        return health, sentence
+    return ("failed" if health == "failed" else "warn"), f"A newer configuration does not count. {sentence}"
+
+
+def _said(
+    file: config.Config, known: Sequence[known_flows.Standing], issues: Sequence[Issue], unread: int
+) -> tuple[Health, str]:
     rows = sum(each.count for each in issues if each.rows)
     others = sum(each.count for each in issues if not each.rows)
     needs = (

@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tidegate import catalog, config, errors, views
-from tidegate import warehouse as warehouse_rooms
 from tidegate.engine import editing
 from tidegate.engine import place as places
 from tidegate.pull import estimate, scope, settings
 from tidegate.store import runs
-from tidegate.views import accounts, flows, outside, stream_options, streams, warehouses
+from tidegate.views import accounts, demo, flows, outside, stored, stream_options, streams, warehouses
 from tidegate.views import runs as run_views
-from tidegate.warehouse import base
 
 Step = Literal["key", "warehouse", "streams", "rows"]
 STEPS: tuple[Step, ...] = ("key", "warehouse", "streams", "rows")
@@ -76,7 +74,7 @@ class Stand:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The newest rows of a stream, from the warehouse, or from Stripe where that cannot be read simply."""
+    """The newest rows of a stream, from the warehouse."""
 
     stream: str
     columns: tuple[str, ...]
@@ -163,30 +161,24 @@ def resume_demo(place: places.Place, who: views.Who, start: Callable[[], tuple[s
 
 
 def end_demo(place: places.Place, who: views.Who) -> None:
-    """Remove the connection to generated data, the pulls over it and their warehouse; its file stays on the disk.
+    """Remove the connection to generated data, what runs over it and its warehouse; its file stays on the disk.
 
     A warehouse that something else uses stays, too.
     """
     if DEMO not in place.file.stripe or not is_demo(DEMO, place.file.stripe[DEMO]):
         raise views.Unknown("There is no connection to generated data.")
     known = editing.objects(place)
-    gone = [
-        each
-        for each in known
-        if each.origin == "store"
-        and (
-            (each.kind, each.name) == ("stripe", DEMO)
-            or (each.kind == "pulls" and each.body.get("from") == DEMO)
-        )
-    ]
+    gone = [each for each in known if (each.kind, each.name) == ("stripe", DEMO)]
+    gone = [each for each in (*gone, *demo.leavings(place, DEMO)) if each.origin == "store"]
     used = {each.body.get(name) for each in known if each not in gone for name in ("to", "warehouse")}
-    gone += [
+    unused = [
         each
         for each in known
         if (each.kind, each.origin) == ("warehouses", "store")
         and _is_demo_file(place.file, each.name)
         and each.name not in used
     ]
+    gone = [*unused, *gone]
     edits = [editing.Edit(each.kind, each.name, None, each.version) for each in reversed(gone)]
     editing.changes(place, who.name, edits, via=who.via)
     place.look()
@@ -222,17 +214,23 @@ def begin(
 ) -> str:
     """Pull these streams from now on, continuously, and begin at once; the pull's name.
 
+    Generated data changes by nobody, so that it is pulled every 15 minutes, and what else the demo shows follows.
     Raises ConfigError where nothing is chosen, or a name is unknown.
     """
     wanted = {streams.named(each).name for each in chosen}
     if not wanted:
         raise errors.ConfigError("Choose one stream at least.")
     usual = set(recommended())
-    body: dict[str, Any] = {"from": connection, "to": warehouse, "schedule": "continuous"}
+    generated = is_demo(connection, place.file.stripe[connection])
+    schedule = "every 15m" if generated else "continuous"
+    body: dict[str, Any] = {"from": connection, "to": warehouse, "schedule": schedule}
     if wanted != usual:
         body = stream_options.with_choice(body, {name: name in wanted for name in wanted ^ usual})
     name = free(place.file.pulls, connection)
-    editing.change(place, who.name, "pulls", name, body, None, via=who.via, admin=admin)
+    edits = [editing.Edit("pulls", name, body, None)]
+    if generated and demo.STREAM in wanted:
+        edits += demo.furniture(place.file, connection, warehouse, name)
+    editing.changes(place, who.name, edits, via=who.via, admin=admin)
     place.look()
     start(place, who, name)
     return name
@@ -251,8 +249,7 @@ def look(place: places.Place, found: Stand) -> Look | None:
     read = [each.name for each in run_views.streams(found.run) if each.rows]
     for stream in dict.fromkeys((*(each for each in TELLING if each in read), *read)):
         with contextlib.suppress(errors.TidegateError):
-            rows = _rows(place, found, stream)
-            if rows:
+            if rows := stored.newest(place, found.pull, stream, ROWS):
                 shown = tuple(streams.telling(rows))
                 kept = tuple({name: row[name] for name in shown} for row in rows)
                 return Look(stream, shown, kept, found.warehouse)
@@ -262,19 +259,3 @@ def look(place: places.Place, found: Stand) -> Look | None:
 def tells(look: Look | None) -> bool:
     """Is it of a stream that people look at first, so that nothing better is to come?"""
     return look is not None and look.stream in TELLING
-
-
-def _rows(place: places.Place, found: Stand, stream: str) -> list[dict[str, Any]]:
-    warehouse = warehouses.named(place.file, found.warehouse)
-    if not isinstance(warehouse, config.DuckDB):  # names are quoted otherwise in each of the others
-        return streams.newest(place, stream, found.connection, ROWS)
-    table = place.file.pulls[found.pull].options(stream).table or stream
-
-    def read() -> list[dict[str, Any]]:
-        with contextlib.closing(warehouse_rooms.open_warehouse(warehouse, wait=2.0)) as opened:
-            name = f"{base.quoted(opened.schema)}.{base.quoted(table)}"
-            order = " ORDER BY created DESC" if "created" in opened.columns(table) else ""
-            batches = opened.read(f"SELECT * FROM {name}{order} LIMIT {ROWS}")
-            return [row for batch in batches for row in batch.to_pylist()]
-
-    return outside.warehouse(found.warehouse, read)

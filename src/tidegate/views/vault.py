@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tidegate import errors, views
 from tidegate.config import hidden, merging, problems
-from tidegate.engine import live, revisions
+from tidegate.engine import grants, live, revisions
 from tidegate.engine import place as places
 from tidegate.store import database, objects, secrets, trail
 
@@ -35,6 +35,9 @@ def listed(place: places.Place) -> list[Kept]:
         for reference in hidden.references(part.body):
             if reference.startswith("secret:"):
                 used.setdefault(reference.removeprefix("secret:"), []).append(problems.dotted(part.place))
+    for name, each in place.file.stripe.items():
+        if each.oauth is not None:
+            used.setdefault(grants.secret(name), []).append(problems.dotted(("stripe", name)))
     names = secrets.names(place.store)
     return [Kept(name, at, tuple(sorted(set(used.get(name, ()))))) for name, at in names.items()]
 

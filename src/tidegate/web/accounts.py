@@ -12,7 +12,7 @@ import fastapi
 from starlette import datastructures, requests, responses
 
 from tidegate import config, errors
-from tidegate.engine import editing
+from tidegate.engine import editing, refusals
 from tidegate.engine import place as places
 from tidegate.server import asking
 from tidegate.server import desk as desks
@@ -95,6 +95,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             account=found,
             tab="",
             tried=tried.of(found),
+            refused=refusals.why(place.file, place.store, name),
             part=configured.written(place, "stripe", name),
             locked=configured.locked(configured.written(place, "stripe", name)),
         )

@@ -264,10 +264,11 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         of = views.model(place, configured.text(sent, "warehouse"))
         identifiers, most = _wanted(sent)
         found = views.previewed(place, of, identifiers, _most(most))
-        return frame.partial(
+        return frame.placed(
             request,
             asker,
             "part_customers_preview.html",
+            lambda html: _rules(request, asker, place, of, identifiers, most, preview=html),
             found=found,
             identifiers=identifiers,
             most=_most(most),
@@ -371,6 +372,7 @@ def _rules(
     identifiers: list[str],
     most: str,
     said: str = "",
+    preview: str = "",
 ) -> responses.Response:
     from tidegate.shape import profile
 
@@ -387,6 +389,7 @@ def _rules(
         most=most,
         names=profile.of(of).names,
         said=said,
+        preview=preview,
     )
 
 

@@ -14,7 +14,7 @@ import http
 import json
 import time
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,7 +24,7 @@ from starlette import requests, responses
 
 from tidegate import config
 from tidegate.stripe import keys
-from tidegate.views import start
+from tidegate.views import configuration, start
 from tidegate.web import assets
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def page(
     """
     if not assets.manifest():
         return responses.PlainTextResponse(assets.MISSING + "\n", status_code=503)
-    partly = _is_partial(request)
+    partly = is_partial(request)
     found = environment().get_template(template)
     said = flash(request)
     values = {
@@ -115,6 +115,7 @@ def page(
         "asker": asker,
         "flashed": said,
         "mode": mode(request),
+        "troubles": troubles(request) if asker is not None else (),
         "theme": theme(request),
         "here": request.url.path,
         "section": section(request.url.path),
@@ -145,6 +146,18 @@ def partial(
 ) -> responses.Response:
     """A piece of a page: what htmx puts somewhere, or an event of a live region."""
     return _html(fragment(request, asker, template, **context), status, headers)
+
+
+def placed(
+    request: requests.Request,
+    asker: asking.Asker | None,
+    template: str,
+    whole: Callable[[markupsafe.Markup], responses.Response],
+    **context: Any,
+) -> responses.Response:
+    """A piece of a page where htmx asks for it; else the page that `whole` makes with it in its place."""
+    html = fragment(request, asker, template, **context)
+    return _html(html, 200, None) if is_partial(request) else whole(html)
 
 
 def fragment(
@@ -217,6 +230,12 @@ def mode(request: requests.Request) -> str:
     """Which Stripe the keys reach: `TEST`, `LIVE`, `TEST + LIVE`, `DEMO` for generated data; "" without a key."""
     desk = request.app.state.desk
     return modes(desk.place.file) if desk is not None else ""
+
+
+def troubles(request: requests.Request) -> tuple[str, ...]:
+    """What is wrong with a configuration that does not count therefore, which every page says."""
+    desk = request.app.state.desk
+    return configuration.troubles(desk.place) if desk is not None else ()
 
 
 def modes(file: config.Config) -> str:
@@ -340,7 +359,7 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
-def _is_partial(request: requests.Request) -> bool:
+def is_partial(request: requests.Request) -> bool:
     """Does htmx ask for a part of the page that stands? Going back in the history it wants the whole."""
     headers = request.headers
     return headers.get("hx-request") == "true" and headers.get("hx-history-restore-request") != "true"

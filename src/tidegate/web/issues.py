@@ -215,7 +215,7 @@ def _row(each: views.Issue, asker: asking.Asker, asked: tables.Asked) -> tables.
             label, href = "An alert", "/settings/alerts?" + urllib.parse.urlencode({"search": each.key})
             if each.kind == "approval" and each.flow.startswith("push:"):
                 href = f"/syncs/{each.own}/plan"
-    act: Any = ""
+    act: Any = _mending(each.key) if each.source == "alert" and asker.may("write") else ""
     if each.source == "push" and asker.may("run"):
         fields = {"push": each.own, "key": each.key, "back": asked.url(after=asked.after)}
         act = ui.act("Retry", f"{PATH}/row", "quiet", {**fields, "decision": "retry"})
@@ -234,6 +234,18 @@ def _row(each: views.Issue, asker: asking.Asker, asked: tables.Asked) -> tables.
         href,
         kind="off" if each.state == "skipped" else "",
     )
+
+
+def _mending(matter: str) -> Any:
+    """What mends a connection that Stripe refuses; nothing for other matters."""
+    kind, _, rest = matter.partition("/")
+    connection = urllib.parse.quote(rest.partition("/")[0])
+    match kind:
+        case "key":
+            return frame.parts().button("Replace the key", href=f"/accounts/{connection}/edit")
+        case "sign_in" | "consent":
+            return frame.parts().button("Sign in again", href=f"/accounts/{connection}/consent")
+    return ""
 
 
 def _lines(place: places.Place, only: views.Only) -> Iterator[tuple[Any, ...]]:

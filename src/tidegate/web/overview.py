@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import urllib.parse
+from collections.abc import AsyncGenerator
 
 import fastapi
 from starlette import requests, responses
 
+from tidegate import errors
+from tidegate.api import streaming
+from tidegate.engine import place as places
 from tidegate.server import asking
 from tidegate.server import desk as desks
+from tidegate.store import history
 from tidegate.views import overview as views
 from tidegate.views import standing
 from tidegate.web import frame, standings, tables
 
 KINDS: dict[views.Health, str] = {"ok": "ok", "warn": "warn", "failed": "bad", "off": "info"}
 """How the sentence is shown."""
+TURNS = 15
+"""Turns after which the sentence is looked for again, where no run begins or ends: rows may be decided on."""
 NOTHING = tables.Empty("Nothing was pulled yet.", "Choose the streams to pull.", "Choose streams", "/streams")
 SHOWN = 10
 """Streams whose age is shown."""
@@ -35,13 +42,16 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             chip=standings.chip,
             labels=standings.LABELS,
             kind=KINDS[found.health],
-            problem=place.problem,
             fresh=_freshness(found),
             flows=_flows(found),
             budgets=_budgets(found),
             warehouses=_warehouses(found),
             steps=_steps(found, place.file.stripe, place.file.warehouses),
         )
+
+    @made.get("/overview/live")
+    async def live(request: requests.Request, asker: asking.Reader) -> responses.Response:
+        return streaming.response(request, _events(request, asker, place))
 
     @made.post("/overview/refresh")
     def refresh(request: requests.Request, asker: asking.Operator) -> responses.Response:
@@ -56,6 +66,31 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         )
 
     return made
+
+
+async def _events(
+    request: requests.Request, asker: asking.Asker, place: places.Place
+) -> AsyncGenerator[bytes]:
+    """The sentence whenever it is another one: looked for when a run begins or ends, and every so often."""
+    hub, shown, seen, turns = streaming.follower(request), "", None, 0
+
+    def render() -> str:
+        health, sentence = views.health(place)
+        return frame.fragment(request, asker, "part_health.html", kind=KINDS[health], sentence=sentence)
+
+    while True:
+        try:
+            pulse = await hub.ask("runs", lambda: history.pulse(place.store))
+            if pulse != seen or turns % TURNS == 0:
+                html = await hub.ask("health", render)
+                seen, turns = pulse, 0
+                if html != shown:
+                    shown = html
+                    yield streaming.event("html", html)
+            turns += 1
+        except errors.StoreError:
+            pass  # it is away, and looked for in the next turn
+        yield b""
 
 
 def stream_url(table: standing.Table) -> str:
@@ -135,10 +170,16 @@ def _flows(found: views.Overview) -> tables.Table:
             {
                 "flow": each.name,
                 "state": standings.chip(each.state),
-                "when": "as soon as it can" if each.waiting else standings.when(each.next_at),
+                "when": "rests until Stripe takes the key"
+                if each.resting
+                else "as soon as it can"
+                if each.waiting
+                else standings.when(each.next_at),
                 "schedule": each.schedule,
             },
-            "/runs?" + urllib.parse.urlencode({"flow": each.name}),
+            f"/accounts/{each.connection}"
+            if each.resting
+            else "/runs?" + urllib.parse.urlencode({"flow": each.name}),
         )
         for each in found.coming
         if each.name not in going

@@ -110,26 +110,31 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         began = time.perf_counter()
         trial = pipeline_trials.trial(place, name, found, limit=limit, ids=ids)
         cases = pipeline_trials.tried(place, name, found)
-        return frame.partial(
+        preview = trial.preview
+        shown = {
+            "funnel": [
+                ("Read", preview.read, ""),
+                ("Left out by the filter", preview.filtered, ""),
+                ("Could not be shaped", preview.failed, "bad"),
+                ("Shaped", preview.matched, "good"),
+            ],
+            "table": preview.table,
+            "printed": preview.printed,
+            "suggestions": preview.suggestions,
+            "rows": [
+                (each, told(_filled(given)), "" if each.properties is None else told(each.properties))
+                for each, given in zip(preview.rows, trial.given, strict=True)
+            ],
+            "cases": cases,
+            "told": told,
+            "seconds": time.perf_counter() - began,
+        }
+        return frame.placed(
             request,
             asker,
             "part_pipeline_tested.html",
-            funnel=[
-                ("Read", trial.preview.read, ""),
-                ("Left out by the filter", trial.preview.filtered, ""),
-                ("Could not be shaped", trial.preview.failed, "bad"),
-                ("Shaped", trial.preview.matched, "good"),
-            ],
-            table=trial.preview.table,
-            printed=trial.preview.printed,
-            suggestions=trial.preview.suggestions,
-            rows=[
-                (each, told(_filled(given)), "" if each.properties is None else told(each.properties))
-                for each, given in zip(trial.preview.rows, trial.given, strict=True)
-            ],
-            cases=cases,
-            told=told,
-            seconds=time.perf_counter() - began,
+            lambda html: _again(request, asker, place, sent, trial=html),
+            **shown,
         )
 
     @made.post(f"{PATH}/-/case")
@@ -145,11 +150,13 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         more: dict[str, Any] = {"name": f"{take} is {seen.outcome}", "given": _filled(given)}
         if seen.properties is not None:
             more["expected"] = seen.properties
-        return frame.partial(
+        cases = told([*configured.document(sent, "cases", []), more])
+        return frame.placed(
             request,
             asker,
             "part_pipeline_cases.html",
-            cases=told([*configured.document(sent, "cases", []), more]),
+            lambda _: _again(request, asker, place, sent, cases=cases),
+            cases=cases,
             wrong="",
             fixed=False,
         )
@@ -320,6 +327,22 @@ def _shown(body: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def _again(
+    request: requests.Request,
+    asker: asking.Asker,
+    place: places.Place,
+    sent: datastructures.FormData,
+    *,
+    trial: str = "",
+    **more: str,
+) -> responses.Response:
+    """The form as it was sent, with what came of a test, for browsers without JavaScript."""
+    name, given = configured.text(sent, "_name").strip(), configured.texts(sent)
+    part = _part(place, name) if "_version" in sent else None
+    shown = {**_shown(part.body), "ids": given.get("ids", "")} if part and configured.locked(part) else given
+    return _form(request, asker, place, name, {**shown, **more}, part, trial=trial)
+
+
 def _form(
     request: requests.Request,
     asker: asking.Asker,
@@ -328,6 +351,8 @@ def _form(
     shown: Mapping[str, str],
     part: editing.Object | None,
     error: errors.TidegateError | None = None,
+    *,
+    trial: str = "",
 ) -> responses.Response:
     stream = shown.get("stream") or "customers"
     known = catalog.load().streams
@@ -357,6 +382,7 @@ def _form(
         schedules=pulls.SCHEDULES,
         sample=_sample(shown.get("cases", "")),
         tried=TRIED,
+        trial=trial,
     )
 
 

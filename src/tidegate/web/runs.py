@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,10 @@ LAST = 20
 NAMED = 200
 """Flows that a filter names; of more one is found by searching."""
 SINCE = {"1h": 3_600.0, "24h": 86_400.0, "7d": 7 * 86_400.0, "30d": 30 * 86_400.0}
+FILTERS = ("state", "kind", "cause", "flow", "since")
+LIVE = "/runs/-/live"
+TURNS = 3
+"""Turns after which how far runs are is shown again, where nothing begins or ends."""
 LEVELS = {"": (), "warnings": ("warning", "error"), "errors": ("error",)}
 """Which lines of a log are shown."""
 KINDS = {"pull": "Pulls", "pipeline": "Pipelines", "push": "Syncs to Stripe"}
@@ -53,29 +58,18 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
 
     @made.get("/runs")
     def listed(request: requests.Request, asker: asking.Reader) -> responses.Response:
-        asked = tables.asked(request, filters=("state", "kind", "cause", "flow", "since"))
-        only = _filter(place, asked)
+        asked = tables.asked(request, filters=FILTERS)
         if asked.format == "csv":
-            return tables.csv(request, "runs", run_tables.HEADINGS, run_tables.rows(place, only))
-        after, now = base.Asked(SIZE, asked.after or None).place(float, str), place.store.now()
-        found = views.page(place, only, limit=SIZE, after=after)
-        table = tables.Table(
-            "runs",
-            run_tables.COLUMNS,
-            [run_tables.row(each, now) for each in found.runs],
-            _total(place, only, asked, found),
-            None if found.next is None else base.cursor(*found.next),
-            asked,
-            tables.Empty(
-                "Nothing ran yet.",
-                "A flow runs by its schedule, or when you start it. Choose streams to pull to have the first one.",
-                "Choose streams",
-                "/streams",
-            ),
-            _choices(place),
-            caption="Runs, the newest first",
-        )
+            return tables.csv(
+                request, "runs", run_tables.HEADINGS, run_tables.rows(place, _filter(place, asked))
+            )
+        table = _table(place, asked)
         return frame.page(request, asker, "runs.html", table=table, flows=list(place.flows))
+
+    @made.get(LIVE)
+    async def changes(request: requests.Request, asker: asking.Reader) -> responses.Response:
+        asked = dataclasses.replace(tables.asked(request, filters=FILTERS), path="/runs")
+        return streaming.response(request, _changes(request, asker, place, asked))
 
     @made.post("/runs")
     def start(
@@ -170,6 +164,56 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         return frame.done(request, f"/runs/{again.id}", f"{again.flow} is queued once more.")
 
     return made
+
+
+def _table(place: places.Place, asked: tables.Asked, *, again: bool = False) -> tables.Table:
+    """The runs that an address asks for; `again`: for a page that has them already, and counts nothing."""
+    only, now = _filter(place, asked), place.store.now()
+    found = views.page(place, only, limit=SIZE, after=base.Asked(SIZE, asked.after or None).place(float, str))
+    # Later pages stand still, and so does what a search through all runs found.
+    live = not asked.after and not asked.search
+    return tables.Table(
+        "runs",
+        run_tables.COLUMNS,
+        [run_tables.row(each, now) for each in found.runs],
+        None if again or (live and found.next is None) else _total(place, only, asked, found),
+        None if found.next is None else base.cursor(*found.next),
+        asked,
+        tables.Empty(
+            "Nothing ran yet.",
+            "A flow runs by its schedule, or when you start it. Choose streams to pull to have the first one.",
+            "Choose streams",
+            "/streams",
+        ),
+        _choices(place),
+        caption="Runs, the newest first",
+        live=dataclasses.replace(asked, path=LIVE).url() if live else "",
+    )
+
+
+async def _changes(
+    request: requests.Request, asker: asking.Asker, place: places.Place, asked: tables.Asked
+) -> AsyncGenerator[bytes]:
+    """The rows of the table whenever they are others; all who look at the same table share each look."""
+    hub, shown, seen, turns = streaming.follower(request), "", None, 0
+
+    def render() -> str:
+        return frame.fragment(request, asker, "part_rows.html", table=_table(place, asked, again=True))
+
+    while True:
+        try:
+            pulse = await hub.ask("runs", lambda: history.pulse(place.store))
+            _, going = pulse
+            turns += 1
+            if pulse != seen or (going and turns % TURNS == 0):
+                html = await hub.ask(("runs", asked.url()), render)
+                seen = pulse
+                if html != shown:
+                    shown = html
+                    yield streaming.event("html", html)
+        except errors.StoreError:
+            pass  # it is away, and looked for in the next turn
+        yield b""
 
 
 def _filter(place: places.Place, asked: tables.Asked) -> history.Filter:

@@ -100,16 +100,31 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         return _warehouse(request, asker, desk, sent)
 
     @made.post(f"{PATH}/estimate")
-    def estimate(
+    def forecast(
         request: requests.Request, asker: asking.Editor, sent: configured.Sent
     ) -> responses.Response:
+        taken = _taken(sent)
         try:
-            found = views.forecast(place, views.stand(place).connection, _taken(sent))
+            found = views.forecast(place, views.stand(place).connection, taken)
         except errors.StoreError:
             raise
         except errors.TidegateError as error:
-            return frame.partial(request, asker, "part_said.html", kind="bad", text=str(error))
-        return frame.partial(request, asker, "part_estimate.html", found=found)
+            said = str(error)
+            return frame.placed(
+                request,
+                asker,
+                "part_said.html",
+                lambda _: _page(request, asker, desk, taken=taken, said=said, status=422),
+                kind="bad",
+                text=said,
+            )
+        return frame.placed(
+            request,
+            asker,
+            "part_estimate.html",
+            lambda html: _page(request, asker, desk, taken=taken, estimate=html),
+            found=found,
+        )
 
     @made.post(f"{PATH}/streams")
     def streams(request: requests.Request, asker: asking.Editor, sent: configured.Sent) -> responses.Response:
@@ -148,6 +163,7 @@ def _page(
     steps: list[warehouses.Step] | None = None,
     taken: list[str] | None = None,
     said: str = "",
+    estimate: str = "",
     status: int = 200,
 ) -> responses.Response:
     now = views.stand(desk.place)
@@ -181,6 +197,7 @@ def _page(
         groups=_groups() if shown == "streams" else [],
         taken=set(views.recommended() if taken is None else taken) if shown == "streams" else set(),
         said=said,
+        estimate=estimate,
         demo=desk.demo is not None and not now.demo,
         waiting=[name for name, each in desk.place.file.stripe.items() if each.key is None],
         links=(accounts.reading_link(live=False), accounts.reading_link(live=True)),

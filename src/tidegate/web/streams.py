@@ -10,10 +10,12 @@ from typing import Any
 import fastapi
 from starlette import requests, responses
 
+from tidegate import errors
 from tidegate.engine import place as places
 from tidegate.engine import schedules
 from tidegate.server import asking
 from tidegate.server import desk as desks
+from tidegate.views import stored
 from tidegate.views import streams as views
 from tidegate.web import configured, frame, standings, tables
 
@@ -22,6 +24,8 @@ SIZE = 100
 """Rows on a page."""
 NEWEST = 10
 """Rows of a preview."""
+STRIPE = "stripe"
+"""What an address says that wants rows as Stripe has them, rather than the warehouse."""
 CELL = 60
 """Characters of a value that a preview shows."""
 HEADINGS = (
@@ -109,8 +113,15 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         request: requests.Request, asker: asking.Operator, pull: str, stream: str
     ) -> responses.Response:
         line, _ = views.one(place, pull, stream)
-        asked = tables.asked(request)
-        rows = views.newest(place, stream, place.file.pulls[pull].connection, NEWEST)
+        asked, of = tables.asked(request), place.file.pulls[pull]
+        rows, wrong, where = list[dict[str, Any]](), "", STRIPE
+        if asked.kept.get("of") != STRIPE:
+            try:
+                rows, where = stored.newest(place, pull, stream, NEWEST), of.warehouse
+            except (errors.WarehouseError, errors.ConfigError) as error:
+                wrong, where = str(error), of.warehouse
+        if not rows and not wrong:
+            rows, where = views.newest(place, stream, of.connection, NEWEST), STRIPE
         names = views.telling(rows) if rows else []
         table = tables.Table(
             "newest",
@@ -119,12 +130,21 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             None,
             None,
             asked,
-            tables.Empty("Stripe has none of these yet."),
+            tables.Empty("The warehouse could not be read." if wrong else "Stripe has none of these yet."),
             searchable=False,
             csv=False,
-            caption="The newest rows",
+            caption=f"The newest rows, as {'Stripe has them' if where == STRIPE else f'they stand in {where}'}",
         )
-        return frame.page(request, asker, "stream.html", **_about(place, line), tab="rows", table=table)
+        return frame.page(
+            request,
+            asker,
+            "stream.html",
+            **_about(place, line),
+            tab="rows",
+            table=table,
+            wrong=wrong,
+            at_stripe=where == STRIPE,
+        )
 
     return made
 

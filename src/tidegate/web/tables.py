@@ -133,6 +133,8 @@ class Table:
     """What the table is, for those who do not see it."""
     pages: int = 0
     """How many pages there are, where `asked.page` counts them."""
+    live: str = ""
+    """Where its rows come from again whenever they are others: an address of server-sent events."""
 
 
 def asked(

@@ -8,6 +8,20 @@ const LONGEST = 15000;
 const AWAY = 5000; // milliseconds without a connection after which the region says so
 
 class Live extends HTMLElement {
+  static observedAttributes = ["src"];
+
+  /**
+   * @param {string} _name
+   * @param {string | null} before
+   * @param {string | null} after
+   */
+  attributeChangedCallback(_name, before, after) {
+    if (before === null || before === after) return;
+    this.ended = false;
+    this.close();
+    this.open();
+  }
+
   connectedCallback() {
     this.wait = FIRST;
     this.ended = false;
@@ -49,7 +63,7 @@ class Live extends HTMLElement {
 
   close() {
     clearTimeout(this.again);
-    this.source?.close();
+    this.source?.close(); // what it still has to say is of another address
     this.source = null;
   }
 

@@ -1,0 +1,91 @@
+"""The overview, and what every page says while the configuration that stands there does not count."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import seen
+from signing import Signed
+
+from tidegate.engine import place as places
+from tidegate.engine import refusals
+from tidegate.store import runs
+from tidegate.views import configuration
+
+PAGES = ("/", "/accounts", "/streams/everything", "/runs", "/issues", "/settings", "/accounts/-/add")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[places.Place]:
+    with seen.place(seen.written(tmp_path)) as found:
+        seen.ticking(found)
+        yield found
+
+
+class TestInvalid:
+    def test_every_page_says_what_is_wrong_and_what_goes_on(
+        self, place: places.Place, tmp_path: Path, signed: Signed, tokened: Signed
+    ) -> None:
+        ann, program = signed(place, "editor"), tokened(place, "read")
+        file = tmp_path / "tidegate.yaml"
+        good = file.read_text()
+        file.write_text(good.replace("every 15m", "now and then"))
+        place.look()
+        for path in PAGES:
+            html = ann.get(path).text
+            assert "tidegate.yaml:7:39: pulls.everything.schedule: write continuous" in html, path
+            assert configuration.GOES_ON in html, path
+            assert seen.KEY not in html, path
+        told = program.get("/api/v1/overview").json
+        assert (told["health"], told["sentence"]) == (
+            "warn",
+            "A newer configuration does not count. pull:everything has not run yet; nothing needs you.",
+        )
+        assert "tidegate.yaml:7:39" in told["problem"]
+        assert configuration.GOES_ON not in ann.get("/", HX_Request="true").text, "htmx takes parts of a page"
+        file.write_text(good)
+        place.look()
+        assert configuration.GOES_ON not in ann.get("/").text
+        assert program.get("/api/v1/overview").json["problem"] == ""
+
+    def test_who_is_not_signed_in_reads_nothing_of_it(
+        self, place: places.Place, tmp_path: Path, stranger: Signed
+    ) -> None:
+        (tmp_path / "tidegate.yaml").write_text("pulls: [")
+        place.look()
+        assert place.problem
+        assert "tidegate.yaml" not in stranger(place).get("/sign-in").text
+
+    def test_a_secret_in_the_line_that_is_wrong_is_told_nowhere(
+        self, place: places.Place, tmp_path: Path, signed: Signed
+    ) -> None:
+        file = tmp_path / "tidegate.yaml"
+        file.write_text(file.read_text().replace("{api_key:", "{api_key: [").replace("https", "ftp"))
+        place.look()
+        html = signed(place, "viewer").get("/").text
+        assert configuration.GOES_ON in html
+        assert seen.KEY not in html
+
+
+def test_flows_whose_key_stripe_refuses_rest_and_it_is_said_where_that_is_mended(
+    place: places.Place, signed: Signed, tokened: Signed
+) -> None:
+    run = runs.get(
+        place.store, seen.ran(place, "pull:everything", state="failed", error="Stripe rejected it.")
+    )
+    said = "Stripe rejected the key rk_test_…6789 on GET /v1/account: it has expired; look it up."
+    refusals.refused(place.file, place.store, run, said)
+    ann = signed(place, "editor")
+    assert "rests until Stripe takes the key" in ann.get("/").text
+    page = ann.get("/issues").text
+    assert "Stripe refuses the key of acme" in page
+    assert re.search(r'href="/accounts/acme/edit"[^>]*>Replace the key<', page)
+    assert "Replace the key" not in signed(place, "operator").get("/issues").text
+    assert "Its pulls and pushes rest" in ann.get("/accounts/acme").text
+    flow = tokened(place, "read").get("/api/v1/flows/pull:everything").json
+    assert (flow["next_at"], "it has expired" in flow["resting"]) == (None, True)
+    [health] = tokened(place, "read").get("/api/v1/overview").json["flows"]
+    assert health["resting"] == flow["resting"]
