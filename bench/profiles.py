@@ -88,6 +88,24 @@ class Customers:
             {},
         )
 
+    def identify(self) -> None:
+        """Write what records are recognised by, as records bring it: customer id, e-mail and phone."""
+        table = self.names.identifiers
+        for start in range(0, self.count, CHUNK):
+            given = self.rows(range(start, min(start + CHUNK, self.count)), 0)
+            for kind in ("customer_id", "email", "phone"):
+                told = pa.table({"record": given["record"], "kind": pa.repeat(kind, len(given["record"]))})
+                told = told.append_column("value", given[kind]).append_column("_version", given["_version"])
+                told = told.append_column("number", pa.repeat(0, len(told)))
+                known = told.filter(pc.is_valid(told["value"]))
+                columns = [
+                    known[field.name]
+                    if field.name in known.column_names
+                    else pa.nulls(len(known), field.type)
+                    for field in table.schema
+                ]
+                self.warehouse.load([base.Load(table, pa.table(columns, schema=table.schema))], {})
+
     def rows(self, numbers: range, version: int) -> dict[str, pa.Array]:
         """The columns of records that are not empty."""
         n = pa.array(numbers, pa.int64())

@@ -20,9 +20,13 @@ import signing
 import tidegate
 from tidegate import api, errors
 from tidegate.api import description
+from tidegate.engine import feed
 from tidegate.engine import place as places
+from tidegate.server import app, limits
+from tidegate.server import desk as desks
 from tidegate.store import runs, tokens
 from tidegate.views import outside
+from tidegate.web import troubles
 
 Signed = signing.Signed
 EXAMPLES = 3
@@ -187,3 +191,11 @@ def test_every_route_answers_as_the_description_says(
     assert not wrong, "\n\n".join(f"{label}\n{text}" for label, text in wrong.items())
     assert answered[200] > 100, answered
     assert answered[422] > 100, answered
+
+
+def test_it_is_made_once_for_an_application(place: places.Place) -> None:
+    desk = desks.Desk(place, "127.0.0.1", (), limits.Limits())
+    front = app.Front(desk, [router(desk) for router in api.ROUTERS], troubles.failed)
+    application = app.make(place.file, place.store, feed.Arrivals(), [], front)
+    assert description.of(application) is description.of(application)
+    assert description.of(application) == description.document(application)

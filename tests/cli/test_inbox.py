@@ -16,7 +16,7 @@ from following import Merchant
 
 from tidegate import cli, sandbox
 from tidegate.store import database, fences, holds, ledger, links, operations
-from tidegate.views import issues
+from tidegate.views import deciding
 
 PUSH = people.NAME
 OTHER = "others"
@@ -42,7 +42,7 @@ def fence(store: database.Database) -> fences.Fence:
     several = ("cus_old", "cus_mid", "cus_new")
     for key in ("1", "2"):
         hold(store, fence, key, "ambiguous", "3 objects match it.", candidates=several)
-    hold(store, fence, "3", "conflict", "It was changed here and at Stripe: name.", candidates=issues.SIDES)
+    hold(store, fence, "3", "conflict", "It was changed here and at Stripe: name.", candidates=deciding.SIDES)
     hold(store, fence, "4", "refused", "Stripe refused it.", times=3)
     hold(store, fence, "5", "gone", "cus_5 was deleted at Stripe.")
     hold(store, pushing.fence(store, OTHER), "a", "looping", "name of cus_1 goes round.")
@@ -66,7 +66,7 @@ def states(store: database.Database, push: str = PUSH) -> dict[str, str]:
 
 
 def test_every_kind_says_what_can_be_done() -> None:
-    assert set(issues.NEXT) == set(get_args(holds.Kind))
+    assert set(deciding.NEXT) == set(get_args(holds.Kind))
 
 
 @pytest.mark.usefixtures("fence")

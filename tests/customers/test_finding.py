@@ -63,6 +63,17 @@ def test_everybody_page_by_page(model: run.Model) -> None:
     assert {each.accounts for each in every} == {1}
 
 
+def test_one_record_alone_is_told_with_what_it_is_recognised_by(place: piped.Place) -> None:
+    place.pulled(person(0), person(1, email=None, name="ÉLAN"), person(2, email="P0@people.test"))
+    job = place.job()
+    place.run(job)
+    alone = finding.customer(job.model, "cus_1")
+    told = [(each.identifier, each.value, each.records, each.use) for each in alone.identifiers]
+    assert told == [("customer_id", "cus_1", ("eu/acct_1/cus_1",), "alone")]
+    assert [len(each.records) for each in finding.customer(job.model, "cus_2").identifiers] == [1, 1, 2]
+    assert found(job.model, "élan") == found(job.model, "Éla") == found(job.model, "Lan") == ["cus_1"]
+
+
 @pytest.mark.parametrize(
     ("text", "customers"),
     [
@@ -74,6 +85,9 @@ def test_everybody_page_by_page(model: run.Model) -> None:
         ("0049 170 0001112", 1),  # a number, as it is compared
         ("o'neill_50%", 1),
         ("person_3", 0),  # no wildcards
+        ("pers%", 0),
+        ("[p]erson", 0),
+        ("person\\", 0),
         ("person", 2),
         ("people.test", 3),
         ("nobody", 0),

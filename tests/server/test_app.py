@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,14 @@ import pytest
 import servers
 from delivering import gone
 
-from tidegate import errors
+from tidegate import config, errors
 from tidegate.engine import feed
-from tidegate.server import app
+from tidegate.engine import place as places
+from tidegate.server import app, limits
 from tidegate.server import deliveries as received
+from tidegate.server import desk as desks
 from tidegate.store import database
+from tidegate.web import troubles
 
 
 def get(url: str, method: str = "GET") -> tuple[int, bytes]:
@@ -125,3 +130,35 @@ def test_an_idle_connection_does_not_keep_it_from_ending(tmp_path: Path) -> None
             assert idle.recv(15) == b"HTTP/1.1 200 OK"
         while idle.recv(1000):
             pass
+
+
+def fronted(tmp_path: Path, prepare: Callable[[], None]) -> tuple[config.Config, app.Front]:
+    """A configuration, and a front of nothing that has something made."""
+    file = delivering.loaded(tmp_path, f"sqlite:///{tmp_path}/tidegate.db")
+    with contextlib.closing(database.open_database(file.database.get_secret_value())) as store:
+        desk = desks.Desk(places.Place(file, store), "127.0.0.1", (), limits.Limits())
+    return file, app.Front(desk, [], troubles.failed, prepare)
+
+
+def test_what_is_made_once_is_made_beside_what_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "SOON", 0.0)
+    made = threading.Event()
+    file, front = fronted(tmp_path, made.set)
+    with app.serving(file, feed.Arrivals(), front=front) as url:
+        assert made.wait(60)
+        assert get(f"{url}/health") == (200, b"alive\n")
+
+
+def test_a_server_that_stops_at_once_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "SOON", 3_600.0)
+    made = threading.Event()
+    file, front = fronted(tmp_path, made.set)
+    before = set(threading.enumerate())
+    with app.serving(file, feed.Arrivals(), front=front):
+        [waiting] = [each for each in threading.enumerate() if isinstance(each, threading.Timer)]
+    waiting.join(60)
+    assert not waiting.is_alive()
+    assert set(threading.enumerate()) <= before
+    assert not made.is_set()

@@ -13,7 +13,7 @@ from hypothesis import strategies
 from tidegate import errors, views
 from tidegate.engine import place as places
 from tidegate.store import failed, holds, notes, notices, trail
-from tidegate.views import issues
+from tidegate.views import deciding, issues, undecided
 
 ANN = views.Person("ann@example.com", "session")
 MORE = """
@@ -149,8 +149,8 @@ def test_all_rows_of_a_filter_are_decided_on_and_noted(place: places.Place) -> N
         opening("b"),
     )
     held(place, "others", opening("o", "ambiguous", candidates=("cus_7",)))
-    issues.decide(place, ANN, "accounts", "a0", "skipped")
-    told = issues.decide_all(place, ANN, issues.Only("ambiguous"), "chosen", issues.FIRST)
+    deciding.decide(place, ANN, "accounts", "a0", "skipped")
+    told = deciding.decide_all(place, ANN, issues.Only("ambiguous"), "chosen", deciding.FIRST)
     assert told == {"decided": 3, "left": 1}
     found = {each.key: (each.state, each.choice) for each in holds.listed(place.store)}
     assert found == {
@@ -168,23 +168,23 @@ def test_all_rows_of_a_filter_are_decided_on_and_noted(place: places.Place) -> N
 def test_what_cannot_be_chosen_is_refused_with_what_can_be_done(place: places.Place) -> None:
     held(place, "accounts", opening("a", "ambiguous", candidates=("cus_1", "cus_2")), opening("b"))
     with pytest.raises(errors.ConfigError, match="cannot be chosen for a row that is refused"):
-        issues.decide(place, ANN, "accounts", "b", "chosen", "cus_1")
+        deciding.decide(place, ANN, "accounts", "b", "chosen", "cus_1")
     with pytest.raises(errors.ConfigError, match="none of its candidates"):
-        issues.decide(place, ANN, "accounts", "a", "chosen", "cus_3")
+        deciding.decide(place, ANN, "accounts", "a", "chosen", "cus_3")
     with pytest.raises(views.Unknown, match="not held any more"):
-        issues.decide(place, ANN, "accounts", "c", "waiting")
+        deciding.decide(place, ANN, "accounts", "c", "waiting")
     with pytest.raises(errors.ConfigError, match="one object"):
-        issues.decide_all(place, ANN, issues.Only("ambiguous"), "chosen", "cus_1")
+        deciding.decide_all(place, ANN, issues.Only("ambiguous"), "chosen", "cus_1")
     with pytest.raises(errors.ConfigError, match="Only rows of syncs"):
-        issues.decide_all(place, ANN, issues.Only(issues.FAILED), "waiting")
+        deciding.decide_all(place, ANN, issues.Only(issues.FAILED), "waiting")
 
 
 def test_a_row_shows_its_candidates_and_choices(place: places.Place) -> None:
     held(place, "accounts", opening("a", "ambiguous", candidates=("cus_1", "cus_2")))
-    found = issues.held(place, "accounts", "a")
+    found = undecided.held(place, "accounts", "a")
     assert [each.id for each in found.candidates] == ["cus_1", "cus_2"]
     assert found.candidates[0].page == "https://dashboard.stripe.com/test/customers/cus_1"
     assert [choice for choice, _ in found.choices] == ["cus_1", "cus_2", "create"]
     assert not found.any
     held(place, "accounts", opening("u", "unknown"))
-    assert issues.held(place, "accounts", "u").any
+    assert undecided.held(place, "accounts", "u").any

@@ -297,3 +297,12 @@ def test_an_answer_may_have_headers_of_its_own() -> None:
     answer = frame.partial(requested.request(), ANN, template, headers={"HX-Trigger": "saved"}, status=201)
     assert isinstance(answer, responses.Response)
     assert (answer.status_code, answer.headers["hx-trigger"], requested.text(answer)) == (201, "saved", "2")
+
+
+def test_every_template_compiles_before_anybody_asks() -> None:
+    frame.prepare()
+    made = frame.environment()
+    assert made.cache is not None
+    known = {name for _, name in made.cache.keys()}  # noqa: SIM118  it is no dict
+    assert {"base.html", "parts.html", "overview.html", "issues.html"} <= known
+    assert known >= set(made.list_templates())

@@ -12,6 +12,7 @@ from tidegate.api import base
 from tidegate.server import asking
 from tidegate.server import desk as desks
 from tidegate.store import holds
+from tidegate.views import deciding, undecided
 from tidegate.views import issues as views
 
 IssueKind = Literal[
@@ -148,12 +149,12 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         key: Annotated[str, fastapi.Query(min_length=1, max_length=500)],
     ) -> HeldRow:
         del asker
-        return _held(views.held(place, push, key))
+        return _held(undecided.held(place, push, key))
 
     @made.post("/issues/decide", operation_id="decideRow", summary="Decide on a row; the next run does it")
     def decide(asker: asking.Operator, wish: Decision) -> HeldRow:
-        views.decide(place, asker, wish.push, wish.key, DECISIONS[wish.decision], wish.choice)
-        return _held(views.held(place, wish.push, wish.key))
+        deciding.decide(place, asker, wish.push, wish.key, DECISIONS[wish.decision], wish.choice)
+        return _held(undecided.held(place, wish.push, wish.key))
 
     @made.post(
         "/issues/decide-all",
@@ -165,13 +166,13 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         there = views.decidable(place.store, only)
         if there != wish.count:
             raise base.problem(409, f"There are {there:,} such rows now, and not {wish.count:,}; look again.")
-        told = views.decide_all(place, asker, only, DECISIONS[wish.decision], wish.choice)
+        told = deciding.decide_all(place, asker, only, DECISIONS[wish.decision], wish.choice)
         return Decided(**told)
 
     return made
 
 
-def _held(found: views.Held) -> HeldRow:
+def _held(found: undecided.Held) -> HeldRow:
     hold = found.hold
     return HeldRow(
         push=hold.push,
@@ -192,5 +193,5 @@ def _held(found: views.Held) -> HeldRow:
         ],
         choices=[choice for choice, _ in found.choices],
         any=found.any,
-        advice=views.ADVICE[hold.kind],
+        advice=deciding.ADVICE[hold.kind],
     )

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from tidegate import config, errors
 from tidegate.cli import connect, output, pushing
 from tidegate.store import database, holds, links
-from tidegate.views import issues as views
+from tidegate.views import deciding, undecided
 
 SHOWN = 100
 
@@ -66,20 +66,20 @@ def inbox(
     """
     decision = _decision(push, key, retry=retry, skip=skip, choose=choose, every=all)
     if choose is not None and all:
-        views.for_all(choose, kind or ())
+        deciding.for_all(choose, kind or ())
     file = connect.configuration(config_file)
     if push is not None and push not in file.pushes:
         known = ", ".join(file.pushes) or "none"
         raise errors.ConfigError(f"there is no push {push!r} in the configuration; it has {known}")
     with contextlib.closing(connect.store(file)) as store:
         if all and push is not None:
-            told = views.all_decided(store, push, kind or (), decision, choose or "")
+            told = deciding.all_decided(store, push, kind or (), decision, choose or "")
             if json:
                 output.print_json(told)
             else:
                 others = f"; {told['left']:,} are of another kind, or decided already" if told["left"] else ""
                 output.say(
-                    f"{push}: {output.counted(told['decided'], 'row')}: {views.WORDS[decision]}{others}"
+                    f"{push}: {output.counted(told['decided'], 'row')}: {deciding.WORDS[decision]}{others}"
                 )
             return 0
         if push is not None and key is not None:
@@ -141,15 +141,16 @@ def _one(
             f"`tidegate record {push} {key}` shows what became of it"
         )
     if decision != "held":
-        if decision == "chosen" and not views.meant(hold, choice):
+        if decision == "chosen" and not deciding.meant(hold, choice):
             raise errors.ConfigError(
-                f"{choice} is nothing that can be chosen for {key}, which is {hold.kind}: {views.NEXT[hold.kind]}"
+                f"{choice} is nothing that can be chosen for {key}, which is {hold.kind}: "
+                f"{deciding.NEXT[hold.kind]}"
             )
-        hold = views.decided(store, hold, decision, views.meant(hold, choice))
+        hold = deciding.decided(store, hold, decision, deciding.meant(hold, choice))
     if json:
         output.print_json({"holds": [dataclasses.asdict(hold)]})
     elif decision != "held":
-        output.say(f"{key} of {push}: {views.WORDS[hold.state]}")
+        output.say(f"{key} of {push}: {deciding.WORDS[hold.state]}")
     else:
         _list(file, store, config_file, [hold], {})
     return 0
@@ -215,7 +216,7 @@ def _list(
             table.add_row(Text(each.key), what, since, Text("\n".join([each.text, *known.get(each.key, ())])))
         screen.print(table)
     for kind in dict.fromkeys(each.kind for each in sorted(page, key=lambda each: each.kind)):
-        screen.print(f"{kind}: {views.NEXT[kind]}.", markup=False)
+        screen.print(f"{kind}: {deciding.NEXT[kind]}.", markup=False)
 
 
 def _state(hold: holds.Hold) -> str:
@@ -239,9 +240,9 @@ def _objects(
     named: dict[str, list[str]] = {}
     for each in page:
         own = [linked[each.key].target] if each.key in linked else []
-        named[each.key] = [id for id in each.candidates if id not in views.SIDES] or own
+        named[each.key] = [id for id in each.candidates if id not in deciding.SIDES] or own
     wanted = [id for ids in named.values() for id in ids]
-    found = views.objects(file, pushing.folder(config_file), push, wanted)
+    found = undecided.objects(file, pushing.folder(config_file), push, wanted)
     texts = {each.key: each.text for each in page}
     return {
         key: [f"  {_told(id, found.get(id))}" for id in ids if id in found or id not in texts[key]]

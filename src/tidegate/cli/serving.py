@@ -14,7 +14,7 @@ from tidegate.server import app, limits, metrics
 from tidegate.server import desk as desks
 from tidegate.store import database
 from tidegate.views import start
-from tidegate.web import troubles
+from tidegate.web import frame, troubles
 
 log = logging.getLogger(__name__)
 
@@ -61,4 +61,4 @@ def _resume(place: places.Place, demo: demos.Demo) -> None:
 def front(desk: desks.Desk) -> app.Front:
     """All that stands on a desk."""
     made = [router(desk) for router in (*web.ROUTERS, *api.ROUTERS)]
-    return app.Front(desk, made, troubles.failed)
+    return app.Front(desk, made, troubles.failed, frame.prepare)

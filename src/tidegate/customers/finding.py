@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -154,7 +154,7 @@ def customer(model: run.Model, asked: str) -> Customer:
             None,
             None,
             tuple(Record(str(record), "", "", "", str(home), since, {}) for record, home, since in mine),
-            _identifiers(script, model, party.profile),
+            _identifiers(script, model, party.profile, every),
             tuple(str(alias) for (alias,) in aliases),
             said,
         )
@@ -206,9 +206,22 @@ def _meant(script: scripts.Script, model: run.Model, text: str) -> str:
     texts = [
         each.name for each in model.profile.properties if each.name in NAMING and each.target.type == "string"
     ]
-    small = ddl.literal(text.lower())
-    contains = [f"strpos(lower(p.{name}), {small}) > 0" for name in texts]
+    contains = [_contains(f"p.{name}", text) for name in texts]
     return " OR ".join([f"p.profile_id IN ({' UNION ALL '.join(ids)})", *contains])
+
+
+def _contains(column: str, text: str) -> str:
+    """The condition that a column has a text in it, in capitals or not.
+
+    ILIKE takes two thirds of the time of `strpos`; what it may take for something else is left to that.
+    """
+    if text.isascii() and not _WILD & set(text):
+        return f"{column} ILIKE {ddl.literal(f'%{text}%')}"
+    return f"strpos(lower({column}), {ddl.literal(text.lower())}) > 0"
+
+
+_WILD = frozenset("%_[]\\")
+"""What LIKE, in one warehouse or another, takes for something else than itself."""
 
 
 def _profiles(model: run.Model, ids: Sequence[str], properties: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -255,13 +268,15 @@ def _records(model: run.Model, members: Sequence[Record], found: pa.Table) -> tu
     )
 
 
-def _identifiers(script: scripts.Script, model: run.Model, profile: str) -> tuple[Identifier, ...]:
-    """What records of a profile are recognised by, strongest first."""
+def _identifiers(
+    script: scripts.Script, model: run.Model, profile: str, members: Collection[str]
+) -> tuple[Identifier, ...]:
+    """What the records of a profile are recognised by, strongest first."""
     named, where = model.names, f"m.profile_id = {ddl.literal(profile)}"
     levels, shared = why.levels_of(script, named), why.shared_values(script, named)
     held = why.held_of(script, named, where)
     having = defaultdict(list)
-    for record, kind, value in why.values_of(script, named, where):
+    for record, kind, value in why.values_of(script, named, where, members):
         having[kind, value].append(record)
 
     def use(kind: str, value: str, mine: Sequence[str]) -> Use:

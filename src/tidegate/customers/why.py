@@ -139,13 +139,23 @@ def levels_of(script: scripts.Script, names: Names) -> dict[str, int]:
     return {kind: level for level, kind in enumerate(dict.fromkeys(known), start=1)}
 
 
-def values_of(script: scripts.Script, names: Names, where: str) -> list[tuple[str, str, str]]:
-    """Live values (record, kind, value) of members (m)."""
-    rows = script.rows(
-        f"SELECT i.record, i.kind, i.value FROM {script.name(names.identifiers.name)} AS i "
-        f"JOIN {script.name(names.members.name)} AS m ON m.record = i.record "
-        f"WHERE m.left_at IS NULL AND i._deleted_at IS NULL AND i.value IS NOT NULL AND {where}"
-    )
+def values_of(
+    script: scripts.Script, names: Names, where: str, members: Collection[str] = ()
+) -> list[tuple[str, str, str]]:
+    """Live values (record, kind, value) of members (m); `members` are the records of all of them, where known.
+
+    One record alone is told by its key, for which DuckDB reads that column and no other whole.
+    """
+    values = f"SELECT i.record, i.kind, i.value FROM {script.name(names.identifiers.name)} AS i"
+    live = "i._deleted_at IS NULL AND i.value IS NOT NULL"
+    if len(members) == 1:
+        [record] = members
+        rows = script.rows(f"{values} WHERE i.record = {ddl.literal(record)} AND {live}")
+    else:
+        rows = script.rows(
+            f"{values} JOIN {script.name(names.members.name)} AS m ON m.record = i.record "
+            f"WHERE m.left_at IS NULL AND {live} AND {where}"
+        )
     return sorted({(str(record), str(kind), str(value)) for record, kind, value in rows})
 
 

@@ -33,6 +33,8 @@ LOOKED = 1.0
 PATIENCE = 3.0
 """Seconds after which a metadata database that has not answered counts as unreachable."""
 DELIVERED = "/webhooks/stripe/"
+SOON = 1.0
+"""Seconds after the start when what is made once is made."""
 MOST = 1000
 """Connections at a time; beyond, they are told to come again."""
 
@@ -42,11 +44,15 @@ Failed = Callable[[requests.Request, Exception], fastapi.Response]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Front:
-    """What people and programs see who sign in: its desk, its routes, and how errors look."""
+    """What people and programs see who sign in: its desk, its routes, and how errors look.
+
+    `prepare` is done a moment after the start, beside what is asked: so that nobody waits for what is made once.
+    """
 
     desk: desks.Desk
     routers: Sequence[fastapi.APIRouter]
     failed: Failed
+    prepare: Callable[[], None] | None = None
 
 
 def make(
@@ -154,9 +160,25 @@ def serving(
     with (
         contextlib.closing(opened) as store,
         triggers.routes(_now(file, front)) as called,
-        serve(make(file, store, arrivals, [called, *more], front), host, port) as url,
     ):
-        yield url
+        application = make(file, store, arrivals, [called, *more], front)
+        with serve(application, host, port) as url, _prepared(front):
+            yield url
+
+
+@contextlib.contextmanager
+def _prepared(front: Front | None) -> Iterator[None]:
+    """Have what a front wants to be ready made in a thread, unless the block is over before."""
+    if front is None or front.prepare is None:
+        yield
+        return
+    waiting = threading.Timer(SOON, front.prepare)
+    waiting.daemon = True
+    waiting.start()
+    try:
+        yield
+    finally:
+        waiting.cancel()
 
 
 def _now(file: config.Config, front: Front | None) -> Callable[[], config.Config]:

@@ -1,6 +1,7 @@
 """SQL that is written once, as SQLite and as Postgres take it, and what an error of either means for the work.
 
-What stands for what is told in `database`; `{serial}` is a key that counts up by itself, for migrations.
+What stands for what is told in `database`. For migrations `{serial}` is a key that counts up by itself, `{json}`
+the type of a text whose fields `->>` tells, `{moment TEXT}` what ISO 8601 says in unix seconds.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ _CROWDED = re.compile(r"too many (connections|clients)|remaining connection slot
 _NAMED = re.compile(r"'[^']*'|(?<!:):(?P<name>[a-z_]+)")
 """A parameter; or a text in quotes, in which there are none."""
 
+_MOMENT = re.compile(r"\{moment ([^{}]*)\}")
+
 
 def sqlite(text: str) -> str:
     """A statement as SQLite takes it."""
-    text = text.replace("{now}", NOW).replace("{lock}", "")
+    text = text.replace("{now}", NOW).replace("{lock}", "").replace("{json}", "TEXT")
+    text = _MOMENT.sub(r"((julianday(\1) - 2440587.5) * 86400.0)", text)
     return text.replace("{serial}", "INTEGER PRIMARY KEY AUTOINCREMENT")
 
 
@@ -52,7 +56,8 @@ def postgres(text: str) -> str:
     text = text.replace("%", "%%")
     text = _NAMED.sub(lambda found: f"%({found['name']})s" if found["name"] else found[0], text)
     text = text.replace("{now}", "CAST(extract(epoch FROM clock_timestamp()) AS double precision)")
-    text = text.replace("{lock}", "FOR UPDATE")
+    text = text.replace("{lock}", "FOR UPDATE").replace("{json}", "jsonb")
+    text = _MOMENT.sub(r"CAST(extract(epoch FROM CAST(\1 AS timestamptz)) AS double precision)", text)
     return text.replace("{serial}", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY")
 
 

@@ -1,10 +1,12 @@
 """Where every table of a flow stands: a copy of what the warehouse's state says, for those who only look.
 
-The position itself is committed in the warehouse, with the rows. This copy may be older, and may be lost.
+The position itself is committed in the warehouse, with the rows. This copy may be older, and may be lost. Of each
+the figures by which lists count and sort stand beside the document, in columns.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +24,36 @@ class Position:
     account: str
     position: Mapping[str, Any] = field(default_factory=dict)
     at: float = 0.0
+
+
+class Stood(msgspec.Struct, frozen=True):
+    """One stream of one account as it stood when its pull noted it; `as_of` on Stripe's clock."""
+
+    stream: str
+    account: str
+    rows: int = 0
+    deleted: int = 0
+    complete: bool = False
+    as_of: dt.datetime | None = None
+    status: str = ""
+    error: str | None = None
+    staleness_s: int | None = None
+    staleness: str = ""
+    held: str | None = None
+    listing: str | None = None
+    waiting: int = 0
+    unread: int = 0
+
+
+_decoder = msgspec.json.Decoder(Stood)
+
+
+def stood(position: str) -> Stood | None:
+    """What a document says; None for one that another version wrote and this one cannot read."""
+    try:
+        return _decoder.decode(position)
+    except msgspec.DecodeError:
+        return None
 
 
 def replace(store: database.Database, flow: str, positions: Iterable[Position]) -> None:
@@ -47,7 +79,7 @@ def replace(store: database.Database, flow: str, positions: Iterable[Position]) 
             for stream, account in there.keys() - wanted.keys()
         ]
         moved = [
-            {"flow": flow, "stream": stream, "account": account, "position": position}
+            {"flow": flow, "stream": stream, "account": account, "position": position, **_figures(position)}
             for (stream, account), position in wanted.items()
             if there.get((stream, account)) != position
         ]
@@ -57,13 +89,33 @@ def replace(store: database.Database, flow: str, positions: Iterable[Position]) 
             )
         if moved:
             session.each(
-                "INSERT INTO positions (flow, stream, account, position, at) "
-                "VALUES (:flow, :stream, :account, :position, {now}) "
-                "ON CONFLICT (flow, stream, account) DO UPDATE SET position = excluded.position, at = excluded.at",
+                "INSERT INTO positions (flow, stream, account, position, at, status, complete, as_of, staleness, "
+                "stored, deleted) VALUES (:flow, :stream, :account, :position, {now}, :status, :complete, :as_of, "
+                ":staleness, :stored, :deleted) ON CONFLICT (flow, stream, account) DO UPDATE SET "
+                "position = excluded.position, at = excluded.at, status = excluded.status, "
+                "complete = excluded.complete, as_of = excluded.as_of, staleness = excluded.staleness, "
+                "stored = excluded.stored, deleted = excluded.deleted",
                 moved,
             )
 
     store.transact(work)
+
+
+def _figures(position: str) -> dict[str, object]:
+    """What lists ask of a document, by column; no status where it cannot be read."""
+    found = stood(position)
+    if found is None:
+        return dict.fromkeys(("status", "as_of", "staleness")) | dict.fromkeys(
+            ("complete", "stored", "deleted"), 0
+        )
+    return {
+        "status": found.status,
+        "complete": int(found.complete),
+        "as_of": None if found.as_of is None else found.as_of.timestamp(),
+        "staleness": found.staleness_s,
+        "stored": found.rows,
+        "deleted": found.deleted,
+    }
 
 
 def read(store: database.Database, flow: str) -> list[Position]:

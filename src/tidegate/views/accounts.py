@@ -173,8 +173,7 @@ def _counts(place: places.Place) -> dict[str, tuple[int, int]]:
     found: dict[str, tuple[int, int]] = {}
     rows = place.store.execute(
         "SELECT flow, count(DISTINCT account) AS accounts, "
-        'sum(CASE WHEN position LIKE \'%"status":"no_permission"%\' THEN 1 ELSE 0 END) AS refused '
-        "FROM positions GROUP BY flow"
+        "sum(CASE WHEN status = 'no_permission' THEN 1 ELSE 0 END) AS refused FROM positions GROUP BY flow"
     )
     flows = place.flows
     for row in rows:

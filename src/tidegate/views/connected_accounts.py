@@ -51,8 +51,8 @@ def connected(
     where = f"flow IN {chosen} AND lower(account) LIKE :search ESCAPE '!'"
     rows = place.store.execute(
         "SELECT account, count(*) AS streams, min(at) AS at, "
-        'sum(CASE WHEN position LIKE \'%"status":"no_permission"%\' THEN 1 ELSE 0 END) AS refused, '
-        'sum(CASE WHEN position LIKE \'%"status":"failed"%\' THEN 1 ELSE 0 END) AS failed '
+        "sum(CASE WHEN status = 'no_permission' THEN 1 ELSE 0 END) AS refused, "
+        "sum(CASE WHEN status = 'failed' THEN 1 ELSE 0 END) AS failed "
         f"FROM positions WHERE {where} AND account > :after GROUP BY account ORDER BY account LIMIT :limit",
         given,
     )

@@ -6,7 +6,7 @@ A flow that is begun is a run that is queued; whoever runs flows begins it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -47,28 +47,24 @@ class Standing:
     """Why it does not run by itself, in sentences: Stripe refuses the key, or nobody is signed in."""
 
 
-def listed(place: places.Place) -> list[Standing]:
-    """All flows of the configuration in its order, each as it stands now."""
-    known = place.flows
-    ticks, going, ended, well, now = place.store.transact(lambda session: _rows(session, known))
-    worst = _worst(standing.tables(place))
-    found = [
-        _standing(
-            flow, ticks.get(name), going.get(name), ended.get(name), well.get(name), worst.get(name), now
-        )
-        for name, flow in known.items()
-    ]
-    return _rested(place, found)
+def listed(
+    place: places.Place, *, kind: str = "", groups: Sequence[standing.Group] | None = None
+) -> list[Standing]:
+    """All flows of the configuration, or those of a kind, in its order, each as it stands now.
+
+    `groups` are all of `standing.grouped`, where they were just asked for.
+    """
+    known = {name: flow for name, flow in place.flows.items() if kind in ("", flow.kind)}
+    if groups is None:
+        groups = standing.grouped(place) if kind in ("", "pull") else ()
+    return _stand(place, known, groups)
 
 
 def one(place: places.Place, name: str) -> Standing:
     """One flow by its full name, or by its own where one flow only has that; raises Unknown."""
     flow = named(place, name)
-    ticks, going, ended, well, now = place.store.transact(lambda session: _rows(session, [flow.name]))
-    worst = _worst(standing.tables(place, flow.name))
-    it = flow.name
-    found = _standing(flow, ticks.get(it), going.get(it), ended.get(it), well.get(it), worst.get(it), now)
-    return _rested(place, [found])[0]
+    [found] = _stand(place, {flow.name: flow}, standing.grouped(place, flow.name))
+    return found
 
 
 def named(place: places.Place, name: str) -> flows.Flow:
@@ -188,18 +184,32 @@ def _rows(session: database.Session, names: Iterable[str]) -> _Rows:
     return ticks, going, ended, well, session.now()
 
 
-def _worst(tables: Iterable[standing.Table]) -> dict[str, standing.Table]:
-    """Of every flow the table that stands worst; one that is behind before those that failed."""
-    found: dict[str, standing.Table] = {}
-    for each in tables:
+def _stand(
+    place: places.Place, known: Mapping[str, flows.Flow], groups: Iterable[standing.Group]
+) -> list[Standing]:
+    ticks, going, ended, well, now = place.store.transact(lambda session: _rows(session, known))
+    worst = {each.flow: each for each in standing.worst_of_each(place, _worst(groups))}
+    found = [
+        _standing(
+            flow, ticks.get(name), going.get(name), ended.get(name), well.get(name), worst.get(name), now
+        )
+        for name, flow in known.items()
+    ]
+    return _rested(place, found)
+
+
+def _worst(groups: Iterable[standing.Group]) -> Iterable[standing.Group]:
+    """Of every flow the tables that stand worst; those that are behind before those that failed."""
+    found: dict[str, standing.Group] = {}
+    for each in groups:
         known = found.get(each.flow)
         if known is None or _lateness(each) < _lateness(known):
             found[each.flow] = each
-    return found
+    return found.values()
 
 
-def _lateness(table: standing.Table) -> tuple[bool, tuple[int, float]]:
-    return table.state != "behind", table.badness
+def _lateness(group: standing.Group) -> tuple[bool, tuple[int, float]]:
+    return group.state != "behind", group.badness
 
 
 def _standing(

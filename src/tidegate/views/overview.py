@@ -9,10 +9,9 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-import heapq
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +29,8 @@ SHOWN = 20
 """Streams whose freshness is shown, and flows that come next."""
 PATIENCE = 45.0
 """Seconds after which `refresh` begins with no other warehouse."""
+NAMES = 500
+"""Accounts that one statement names."""
 NAMED = 2
 """Flows that the sentence names; of more it tells how many."""
 Health = Literal["ok", "warn", "failed", "off"]
@@ -113,28 +114,31 @@ class Overview:
 def look(place: places.Place) -> Overview:
     """Everything, as of now."""
     store, file = place.store, place.file
-    tables = standing.tables(place)
-    known = known_flows.listed(place)
+    groups = standing.grouped(place)
+    known = known_flows.listed(place, groups=groups)
     issues = tuple(_issues(store))
-    states = collections.Counter(each.state for each in tables)
+    states = collections.Counter[standing.State]()
+    for each in groups:
+        states[each.state] += each.count
     health, sentence = said(file, known, issues, states["failed"], valid=not place.problem)
     return Overview(
         store.now(),
         health,
         sentence,
         tuple(known),
-        tuple(heapq.nsmallest(SHOWN, tables, key=lambda each: each.badness)),
+        tuple(standing.worst(place, groups, SHOWN)),
         {state: states[state] for state in standing.STATES if states[state]},
         issues,
-        tuple(budgets(place, tables)),
-        tuple(sizes(file, tables)),
+        tuple(budgets(place)),
+        tuple(sizes(file, groups)),
     )
 
 
 def health(place: places.Place) -> tuple[Health, str]:
     """How everything is, in a word and in a sentence."""
-    known, issues = known_flows.listed(place), _issues(place.store)
-    unread = sum(each.state == "failed" for each in standing.tables(place))
+    groups = standing.grouped(place)
+    known, issues = known_flows.listed(place, groups=groups), _issues(place.store)
+    unread = sum(each.count for each in groups if each.state == "failed")
     return said(place.file, known, issues, unread, valid=not place.problem)
 
 
@@ -262,7 +266,7 @@ def _issues(store: database.Database) -> list[Issue]:
     return found
 
 
-def budgets(place: places.Place, tables: Iterable[standing.Table] = ()) -> list[Budget]:
+def budgets(place: places.Place) -> list[Budget]:
     """The rate budget of every account to which something is sent, or was refused of late.
 
     A connection over which nobody sends has one line, of its whole budget.
@@ -280,7 +284,7 @@ def budgets(place: places.Place, tables: Iterable[standing.Table] = ()) -> list[
     waits = {row["account"]: float(row["seconds"]) for row in waited}
     used = {row["account"]: float(row["used"]) for row in shares}
     cut = {row["account"]: (max(0.0, float(row["paused"])), float(row["factor"])) for row in refused}
-    whose = _whose(place, tables)
+    whose = _whose(place, {name.split("/", 2)[2] for name in (*used, *cut)})
     found: dict[str, list[Budget]] = {name: [] for name in place.file.stripe}
     for name in sorted({*used, *cut}):
         host, mode, account = name.split("/", 2)
@@ -317,10 +321,20 @@ def _mode(connection: config.Connection) -> keys.Mode:
     return keys.mode("" if connection.key is None else connection.key.get_secret_value())
 
 
-def _whose(place: places.Place, tables: Iterable[standing.Table]) -> dict[str, str]:
+def _whose(place: places.Place, accounts: Iterable[str]) -> dict[str, str]:
     """The connection over which an account is pulled."""
-    known = place.flows
-    return {each.stood.account: known[each.flow].connection for each in tables}
+    known, found = place.flows, dict[str, str]()
+    for some in _some(sorted(accounts), NAMES):
+        names, parameters = database.among(some)
+        rows = place.store.tuples(
+            f"SELECT DISTINCT flow, account FROM positions WHERE account IN {names} ORDER BY flow", parameters
+        )
+        found |= {account: known[flow].connection for flow, account in rows if flow in known}
+    return found
+
+
+def _some(values: Sequence[str], count: int) -> Iterator[Sequence[str]]:
+    return (values[start : start + count] for start in range(0, len(values), count))
 
 
 def _connection(
@@ -336,10 +350,10 @@ def _connection(
     return next(iter((*(name for name in fitting if whose.get(account) == name), *own, *fitting)), None)
 
 
-def sizes(file: config.Config, tables: Iterable[standing.Table]) -> list[Size]:
+def sizes(file: config.Config, groups: Iterable[standing.Group]) -> list[Size]:
     """What is known of every warehouse's size, by what pulls noted of it."""
-    mine: dict[str, list[standing.Table]] = collections.defaultdict(list)
-    for each in tables:
+    mine: dict[str, list[standing.Group]] = collections.defaultdict(list)
+    for each in groups:
         mine[file.pulls[each.flow.removeprefix("pull:")].warehouse].append(each)
     found = []
     for name, warehouse in file.warehouses.items():
@@ -352,8 +366,8 @@ def sizes(file: config.Config, tables: Iterable[standing.Table]) -> list[Size]:
             Size(
                 name,
                 warehouse.type,
-                sum(each.stood.rows + each.stood.deleted for each in there) if there else None,
-                len({each.stood.stream for each in there}),
+                sum(each.rows + each.deleted for each in there) if there else None,
+                len({each.stream for each in there}),
                 size,
                 max((each.noted_at for each in there), default=None),
             )

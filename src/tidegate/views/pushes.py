@@ -47,7 +47,7 @@ class Figures:
 
 def listed(place: places.Place) -> list[Sync]:
     """All pushes of the configuration, in its order."""
-    standing = {each.name: each for each in flows.listed(place)}
+    standing = {each.name: each for each in flows.listed(place, kind="push")}
     file, store = place.file, place.store
     found = []
     for name, push in file.pushes.items():

@@ -266,19 +266,19 @@ def listed(
     stands = _stands(place, names)
     known = select(catalog.load().streams.values(), search.strip().lower())
     found = [
-        line
+        brief
         for name in names
-        for stream in known
-        for line in [_line(name, place.file.pulls[name], stream, stands.get((name, stream.name), []))]
-        if (taken is None or line.taken == taken) and (not state or line.state == state)
+        for each in known
+        for brief in [_brief(name, place.file.pulls[name], each, stands.get((name, each.name), []))]
+        if (taken is None or brief.taken == taken) and (not state or brief.state == state)
     ]
     if sort:
         found.sort(key=_SORTS[_sort(sort)], reverse=sort.startswith("-"))
     else:
-        found.sort(key=lambda line: not line.taken)
+        found.sort(key=lambda brief: not brief.taken)
     page = found[after : after + limit]
     following = after + len(page)
-    return Lines(tuple(page), len(found), following if following < len(found) else None)
+    return Lines(tuple(_whole(place, page)), len(found), following if following < len(found) else None)
 
 
 def one(place: places.Place, pull: str, stream: str) -> tuple[Line, list[standing.Table]]:
@@ -286,7 +286,9 @@ def one(place: places.Place, pull: str, stream: str) -> tuple[Line, list[standin
     pull_named(place, pull)
     tables = standing.tables(place, f"pull:{pull}", named(stream).name)
     tables.sort(key=lambda each: each.badness)
-    return _line(pull, place.file.pulls[pull], named(stream), tables), tables
+    groups = standing.grouped(place, f"pull:{pull}", stream)
+    line = _line(place.file.pulls[pull], _brief(pull, place.file.pulls[pull], named(stream), groups))
+    return (line if not tables else _worst(line, tables[0])), tables
 
 
 def pull_named(place: places.Place, name: str) -> str:
@@ -296,54 +298,95 @@ def pull_named(place: places.Place, name: str) -> str:
     return name
 
 
-def _stands(place: places.Place, names: Sequence[str]) -> Mapping[tuple[str, str], list[standing.Table]]:
+_Groups = Mapping[tuple[str, str], Sequence[standing.Group]]
+"""How tables stand, by pull and stream."""
+
+
+def _stands(place: places.Place, names: Sequence[str]) -> _Groups:
     flow = f"pull:{names[0]}" if len(names) == 1 else ""
-    found: dict[tuple[str, str], list[standing.Table]] = collections.defaultdict(list)
-    for each in standing.tables(place, flow):
-        found[each.flow.partition(":")[2], each.stood.stream].append(each)
+    found: dict[tuple[str, str], list[standing.Group]] = collections.defaultdict(list)
+    for each in standing.grouped(place, flow):
+        found[each.flow.partition(":")[2], each.stream].append(each)
     return found
 
 
-def _line(name: str, pull: config.Pull, stream: catalog.Stream, tables: Sequence[standing.Table]) -> Line:
-    options = pull.options(stream.name)
-    known = {field.name for field in decode.fields(stream)}
-    kept = (known if options.only is None else known & options.only) - options.excluded
-    found = Line(
+@dataclass(frozen=True, slots=True)
+class _Brief:
+    """What lines are chosen and sorted by: of all of them, of which a page shows a few."""
+
+    pull: str
+    stream: str
+    taken: bool
+    state: standing.State | Literal[""]
+    rows: int
+    age: float | None
+    of: catalog.Stream
+    groups: Sequence[standing.Group]
+
+
+def _brief(name: str, pull: config.Pull, stream: catalog.Stream, groups: Sequence[standing.Group]) -> _Brief:
+    return _Brief(
         name,
         stream.name,
-        options.table or stream.name,
         pull.takes(stream.name, default=stream.default),
+        min(groups, key=lambda each: each.badness).state if groups else "",
+        sum(each.rows for each in groups),
+        max((each.age for each in groups if each.age is not None), default=None),
+        stream,
+        groups,
+    )
+
+
+def _line(pull: config.Pull, brief: _Brief) -> Line:
+    """A line without what its worst table says alone."""
+    stream, groups, options = brief.of, brief.groups, pull.options(brief.stream)
+    known = {field.name for field in decode.fields(stream)}
+    kept = (known if options.only is None else known & options.only) - options.excluded
+    return Line(
+        brief.pull,
+        brief.stream,
+        options.table or brief.stream,
+        brief.taken,
         stream.default,
-        stream.name in pull.streams,
+        brief.stream in pull.streams,
         options,
         len(kept),
         len(known),
         stream.permission,
+        accounts=sum(each.count for each in groups),
+        rows=brief.rows,
+        deleted=sum(each.deleted for each in groups),
+        as_of=min((each.as_of for each in groups if each.as_of is not None), default=None),
+        age=brief.age,
+        state=brief.state,
     )
-    if not tables:
-        return found
-    worst = min(tables, key=lambda each: each.badness)
-    seen = [each.stood.as_of for each in tables if each.stood.as_of is not None]
+
+
+def _whole(place: places.Place, briefs: Sequence[_Brief]) -> list[Line]:
+    """Lines of a page, with what the worst table of each says."""
+    groups = [min(each.groups, key=lambda group: group.badness) for each in briefs if each.groups]
+    worst = standing.worst_of_each(place, groups)
+    said = {(each.flow.partition(":")[2], each.stood.stream): each for each in worst}
+    found = (
+        (_line(place.file.pulls[each.pull], each), said.get((each.pull, each.stream))) for each in briefs
+    )
+    return [line if table is None else _worst(line, table) for line, table in found]
+
+
+def _worst(line: Line, table: standing.Table) -> Line:
+    stood = table.stood
     return dataclasses.replace(
-        found,
-        accounts=len(tables),
-        rows=sum(each.stood.rows for each in tables),
-        deleted=sum(each.stood.deleted for each in tables),
-        as_of=min(seen).timestamp() if seen else None,
-        age=max((each.age for each in tables if each.age is not None), default=None),
-        bound=worst.bound,
-        state=worst.state,
-        error=worst.stood.error or worst.stood.held or worst.stood.listing or "",
+        line, bound=table.bound, state=table.state, error=stood.error or stood.held or stood.listing or ""
     )
 
 
 _SORTS: Mapping[str, Any] = {
-    "name": lambda line: (line.stream, line.pull),
-    "rows": lambda line: (line.rows, line.stream),
-    "age": lambda line: (line.age if line.age is not None else -1.0, line.stream),
-    "state": lambda line: (
-        standing.STATES.index(line.state) if line.state else len(standing.STATES),
-        line.stream,
+    "name": lambda brief: (brief.stream, brief.pull),
+    "rows": lambda brief: (brief.rows, brief.stream),
+    "age": lambda brief: (brief.age if brief.age is not None else -1.0, brief.stream),
+    "state": lambda brief: (
+        standing.STATES.index(brief.state) if brief.state else len(standing.STATES),
+        brief.stream,
     ),
 }
 

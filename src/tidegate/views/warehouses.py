@@ -86,14 +86,14 @@ def kinds() -> dict[str, Kind]:
 
 def listed(place: places.Place) -> list[Warehouse]:
     """All of them, by name."""
-    sizes = {each.warehouse: each for each in overview.sizes(place.file, standing.tables(place))}
+    sizes = {each.warehouse: each for each in overview.sizes(place.file, standing.grouped(place))}
     return [_warehouse(place.file, name, sizes[name]) for name in sorted(place.file.warehouses)]
 
 
 def one(place: places.Place, name: str) -> Warehouse:
     """One of them; raises Unknown."""
     named(place.file, name)
-    sizes = {each.warehouse: each for each in overview.sizes(place.file, standing.tables(place))}
+    sizes = {each.warehouse: each for each in overview.sizes(place.file, standing.grouped(place))}
     return _warehouse(place.file, name, sizes[name])
 
 

@@ -11,6 +11,12 @@ import pyarrow.compute as pc
 from tidegate.warehouse import base, ddl, gate, staging, tombstones
 
 KEYS = "_tidegate_keys"
+FEW = 1_000
+"""Keys whose rows are found first and read then: a join by a text key reads every column that is asked for whole.
+
+Of a million rows 2 take 50 ms instead of 180 then, 1,000 as long either way.
+"""
+FOUND = "_tidegate_found"
 
 
 def find(place: staging.Place, table: base.Table, keys: pa.Table, columns: Sequence[str]) -> pa.Table:
@@ -36,7 +42,7 @@ def find(place: staging.Place, table: base.Table, keys: pa.Table, columns: Seque
                 f"SELECT {numbered}{text}, min({staging.ROW}) AS row FROM {staging.STAGE} GROUP BY ALL"
             )
     with place.shown(KEYS, wanted):
-        found = [_stored(place, table, result)]
+        found = [_stored(place, table, result, wanted.num_rows)]
         if buried:
             graves = _buried(place, table, result)
             found.append(graves.filter(pc.invert(pc.is_in(graves["row"], value_set=found[0]["row"]))))
@@ -60,7 +66,7 @@ def nothing(
     return _schema(table, columns, types).empty_table()
 
 
-def _stored(place: staging.Place, table: base.Table, result: pa.Schema) -> pa.Table:
+def _stored(place: staging.Place, table: base.Table, result: pa.Schema, keys: int) -> pa.Table:
     types = place.types(table)
     values = {}
     for field in result:
@@ -68,12 +74,23 @@ def _stored(place: staging.Place, table: base.Table, result: pa.Schema) -> pa.Ta
     values["_stored"] = "true"
     told = ", ".join(f"CAST({values[field.name]} AS {ddl.sql_type(field)})" for field in result)
     same = " AND ".join(f"t.{base.quoted(column)} = k.c{i}" for i, column in enumerate(table.key))
-    source = f"SELECT k.row, {told} FROM {place.name(table.name)} AS t JOIN {KEYS} AS k ON {same}"
-    found = place.query(source)
-    if len(pc.unique(found["row"])) < found.num_rows:  # of rows that somebody doubled, the newest
-        order = f"t.{base.quoted(table.version)} DESC NULLS LAST" if table.version else "t.rowid DESC"
-        found = place.query(f"{source} QUALIFY row_number() OVER (PARTITION BY k.row ORDER BY {order}) = 1")
+    stored = f"{place.name(table.name)} AS t"
+    keyed = f"{stored} JOIN {KEYS} AS k ON {same}"
+    if keys > FEW:
+        return _shaped(_newest(place, table, told, keyed), result)
+    with place.shown(FOUND, place.query(f"SELECT k.row, t.rowid AS id FROM {keyed}")):
+        found = _newest(place, table, told, f"{stored} JOIN {FOUND} AS k ON t.rowid = k.id")
     return _shaped(found, result)
+
+
+def _newest(place: staging.Place, table: base.Table, told: str, source: str) -> pa.Table:
+    """One row per key; of rows that somebody doubled, the newest."""
+    rows = f"SELECT k.row, {told} FROM {source}"
+    found = place.query(rows)
+    if len(pc.unique(found["row"])) < found.num_rows:
+        order = f"t.{base.quoted(table.version)} DESC NULLS LAST" if table.version else "t.rowid DESC"
+        found = place.query(f"{rows} QUALIFY row_number() OVER (PARTITION BY k.row ORDER BY {order}) = 1")
+    return found
 
 
 def _buried(place: staging.Place, table: base.Table, result: pa.Schema) -> pa.Table:

@@ -15,6 +15,7 @@ from tidegate.engine import place as places
 from tidegate.server import asking
 from tidegate.server import desk as desks
 from tidegate.store import holds
+from tidegate.views import deciding, undecided
 from tidegate.views import issues as views
 from tidegate.web import configured, frame, run_tables, tables
 
@@ -85,7 +86,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             only=only,
             number=number,
             many=MANY.get(only.kind, ()),
-            advice=views.ADVICE.get(cast("holds.Kind", only.kind), ""),
+            advice=deciding.ADVICE.get(cast("holds.Kind", only.kind), ""),
             fields={"kind": only.kind, "flow": only.flow, "search": only.search},
             back=asked.url(),
         )
@@ -101,7 +102,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         number = views.decidable(place.store, only)
         if number > 1:
             configured.typed(sent, f"{number}")
-        told = views.decide_all(place, asker, only, decision, choice)
+        told = deciding.decide_all(place, asker, only, decision, choice)
         count = told["decided"]
         rows = "1 row is" if count == 1 else f"{count:,} rows are"
         left = f" {told['left']:,} stay as they are." if told["left"] else ""
@@ -122,10 +123,10 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         choice = choice or configured.text(sent, "choice").strip()
         back = asking.onward(configured.text(sent, "back") or PATH)
         try:
-            found = views.decide(place, asker, push, key, decision, choice)
+            found = deciding.decide(place, asker, push, key, decision, choice)
         except errors.ConfigError as error:
             return frame.done(request, back, str(error), "bad")
-        return frame.done(request, back, f"{key} of {push}: {views.WORDS[found.state]}.")
+        return frame.done(request, back, f"{key} of {push}: {deciding.WORDS[found.state]}.")
 
     return made
 
@@ -136,7 +137,7 @@ def row_url(push: str, key: str) -> str:
 
 
 def _told(place: places.Place, push: str, key: str) -> dict[str, Any]:
-    found = views.held(place, push, key)
+    found = undecided.held(place, push, key)
     ui = frame.parts()
     hold = found.hold
     facts = [
@@ -161,7 +162,7 @@ def _told(place: places.Place, push: str, key: str) -> dict[str, Any]:
         "found": found,
         "hold": hold,
         "facts": [(label, value) for label, value in facts if value != ""],
-        "advice": views.ADVICE[hold.kind],
+        "advice": deciding.ADVICE[hold.kind],
         "title": views.KINDS[hold.kind],
         "made": made,
         "names": list(names),

@@ -50,7 +50,7 @@ def router(_: desks.Desk) -> fastapi.APIRouter:
     @made.get("/api")
     def reference(request: requests.Request, asker: asking.Reader, search: str = "") -> responses.Response:
         if not known:
-            known.append(routes(description.document(request.app)))
+            known.append(routes(description.of(request.app)))
         wanted = search.strip().lower()
         shown = {
             tag: [each for each in found if wanted in f"{each.method} {each.path} {each.summary}".lower()]

@@ -1,0 +1,168 @@
+"""Deciding on rows of pushes that are not written: one of them, or all that a filter finds.
+
+They are tried again, left as they are, or one of several objects or values is chosen. The next run of the push
+carries a decision out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tidegate import errors, views
+from tidegate.engine import place as places
+from tidegate.store import database, holds, trail
+from tidegate.views import issues
+
+PAGE = 500
+"""Rows that are decided on at a time where all are."""
+FIRST, LAST = "oldest", "newest"
+SIDES = ("warehouse", "stripe")
+WORDS = {
+    "waiting": "tried again by the next run",
+    "skipped": "left as it is until it changes",
+    "chosen": "the next run does what you chose",
+    "held": "held until it changes, or somebody decides",
+}
+NEXT: Mapping[holds.Kind, str] = {
+    "invalid": "correct the row or the mapping; it is looked at again by each run",
+    "doubled": "give each row a key and a match of its own",
+    "refused": "correct the row or the mapping, or --retry when the reason is gone at Stripe",
+    "ambiguous": "--choose ID, oldest or newest says which object it is, --choose create makes a new one; "
+    "`on_many` in the configuration decides for all",
+    "shared": "correct the key or the match of one of the rows, or --skip it",
+    "claimed": "correct the match of one of the rows, or --skip it",
+    "conflict": "--choose warehouse or --choose stripe says whose value counts",
+    "immutable": "put the old value back, have `on_immutable: replace` make another object, or --skip it",
+    "gone": "--choose create makes it anew, --choose ID takes another one, --skip leaves it",
+    "unknown": "look for it in Stripe's dashboard; --choose ID says which object it is, --choose create that "
+    "it was not made",
+    "undone": "--retry writes it again",
+    "watched": "nothing: it is left out of a few runs, and then written once more",
+    "looping": "correct the model so that it settles, then --retry",
+}
+"""What a person can do about each kind, as the command line says it."""
+ADVICE: Mapping[holds.Kind, str] = {
+    "invalid": "Correct the row or the mapping; each run looks at it again.",
+    "doubled": "Give each row a key and a match of its own.",
+    "refused": "Correct the row or the mapping, or retry when the reason is gone at Stripe.",
+    "ambiguous": "Choose which object it is, or have a new one made. The sync can decide that for all such rows.",
+    "shared": "Correct the key or the match of one of the rows, or skip it.",
+    "claimed": "Correct the match of one of the rows, or skip it.",
+    "conflict": "Choose whose value counts.",
+    "immutable": "Put the old value back, have the sync make another object, or skip it.",
+    "gone": "Have it made anew, name another object, or skip it.",
+    "unknown": "Look for it in Stripe's dashboard; then name the object, or say that it was not made.",
+    "undone": "Retry writes it again.",
+    "watched": "Nothing: it is left out of a few runs, and then written once more.",
+    "looping": "Correct the model so that it settles, then retry.",
+}
+"""The same for those who have buttons."""
+
+
+def decide(
+    place: places.Place, who: views.Who, push: str, key: str, decision: holds.State, choice: str = ""
+) -> holds.Hold:
+    """Decide on one row; raises Unknown where it is not held, ConfigError for what cannot be chosen."""
+    hold = holds.find(place.store, push, key)
+    if hold is None:
+        raise views.Unknown(f"The row {key!r} of {push} is not held any more.")
+    if decision == "chosen" and not meant(hold, choice):
+        what = choice or "Nothing"
+        raise errors.ConfigError(
+            f"{what} cannot be chosen for a row that is {hold.kind}. {ADVICE[hold.kind]}"
+        )
+    found = decided(place.store, hold, decision, meant(hold, choice))
+    said = {"key": key, "decision": decision, **({"choice": choice} if choice else {})}
+    trail.note(place.store, who.name, "decide", f"push:{push}", after=said, via=who.via)
+    return found
+
+
+def decide_all(
+    place: places.Place, who: views.Who, only: issues.Only, decision: holds.State, choice: str = ""
+) -> dict[str, int]:
+    """Decide on all rows that a filter finds and nobody has decided on; says on how many, and how many are left.
+
+    Raises ConfigError for what cannot be chosen for many rows.
+    """
+    if not only.holds:
+        raise errors.ConfigError("Only rows of syncs to Stripe can be decided on; choose one of their kinds.")
+    if decision == "chosen":
+        for_all(choice, (only.kind,) if only.kind else ())
+    told = all_decided(
+        place.store,
+        only.flow.partition(":")[2] or None,
+        (only.kind,) if only.kind else (),
+        decision,
+        choice,
+        search=only.search,
+    )
+    said = {"decision": decision, "choice": choice, "kind": only.kind, "search": only.search, **told}
+    trail.note(
+        place.store,
+        who.name,
+        "decide",
+        only.flow or "pushes",
+        after={name: value for name, value in said.items() if value != ""},
+        via=who.via,
+    )
+    return told
+
+
+def for_all(choose: str, kinds: Sequence[str]) -> None:
+    """Raises ConfigError for what cannot be chosen for many rows."""
+    if choose not in (FIRST, LAST, holds.CREATE, *SIDES):
+        raise errors.ConfigError(
+            f"{choose} is one object, and not that of every row; choose {FIRST}, {LAST}, {holds.CREATE}, "
+            f"{' or '.join(SIDES)} for all of them"
+        )
+    if not kinds:
+        raise errors.ConfigError("say for which rows that is chosen: --kind ambiguous, gone or conflict")
+
+
+def all_decided(
+    store: database.Database,
+    push: str | None,
+    kinds: Sequence[str],
+    decision: holds.State,
+    choice: str,
+    *,
+    search: str = "",
+) -> dict[str, int]:
+    """Decide on all rows that can be; says on how many, and how many are left as they are."""
+    done, left = 0, 0
+    after: holds.Hold | None = None
+    while page := holds.listed(store, push, kinds=kinds, limit=PAGE, after=after, search=search):
+        after = page[-1]
+        wanted: dict[str, dict[str, str]] = {}
+        for each in page:
+            choosing = meant(each, choice)
+            if each.state in ("skipped", "chosen") or (decision == "chosen" and not choosing):
+                left += 1
+            else:
+                wanted.setdefault(each.push, {})[each.key] = choosing if decision == "chosen" else ""
+        for name, rows in wanted.items():
+            done += holds.decide(store, name, rows, decision)
+    return {"decided": done, "left": left}
+
+
+def meant(hold: holds.Hold, choice: str) -> str:
+    """What a choice is for a row; nothing where it is none."""
+    if choice in (FIRST, LAST):
+        several = hold.kind == "ambiguous" and hold.candidates
+        return "" if not several else hold.candidates[0 if choice == FIRST else -1]
+    if choice in SIDES:
+        return choice if hold.kind == "conflict" else ""
+    if choice == holds.CREATE:
+        return choice if hold.kind in holds.NEW else ""
+    return choice if hold.kind in holds.CHOOSABLE else ""
+
+
+def decided(store: database.Database, hold: holds.Hold, decision: holds.State, choice: str) -> holds.Hold:
+    """Decide on a row; raises ConfigError where it was written meanwhile, or that cannot be chosen."""
+    match decision:
+        case "waiting":
+            return holds.retry(store, hold.push, hold.key)
+        case "skipped":
+            return holds.skip(store, hold.push, hold.key)
+        case _:
+            return holds.choose(store, hold.push, hold.key, choice)
