@@ -29,8 +29,8 @@ from tidegate.cli import demos, serving
 from tidegate.engine import editing, live, pool
 from tidegate.engine import place as places
 from tidegate.server import asking, limits
-from tidegate.store import database, people, runs, sessions, tokens
-from tidegate.views import customers, flows, pushes, start
+from tidegate.store import database, jobs, people, runs, sessions, tokens
+from tidegate.views import audits, customers, flows, forgets, pushes, start
 
 FOLDER = Path(__file__).parent / "screens"
 CHROMIUM = "/usr/bin/chromium"
@@ -141,6 +141,7 @@ def furnished(folder: Path, objects: int = 20_000) -> Iterator[Furnished]:
             ):
                 _run(place, ann, flow)
             _plan(place, ann, "plans_to_stripe")
+            _compare(place, ann)
             yield Furnished(url, place, secret)
 
 
@@ -185,7 +186,11 @@ def pages(found: Furnished) -> dict[str, str]:
         "run-push": f"/runs/{last['push:customers_to_stripe']}",
         "run-log": f"/runs/{last['pull:demo']}/log",
         "issues": "/issues",
+        "audits": "/audits",
+        "audit": f"/audits/{_job(found.place, 'audit')}",
         "settings": "/settings",
+        "forgets": "/settings/forget",
+        "forget": f"/settings/forget/{_job(found.place, 'forget')}",
         "alerts": "/settings/alerts",
         "limits": "/settings/limits",
         "retention": "/settings/retention",
@@ -197,6 +202,11 @@ def pages(found: Furnished) -> dict[str, str]:
         "account-own": "/account",
         "api": "/api",
     }
+
+
+def _job(place: places.Place, kind: jobs.Kind) -> str:
+    """The newest job of a kind."""
+    return jobs.listed(place.store, kind=kind, limit=1)[0].id
 
 
 REDUCE = """async (encoded) => {
@@ -282,6 +292,22 @@ def _run(place: places.Place, who: views.Who, flow: str) -> None:
             return
         time.sleep(0.2)
     raise TimeoutError(f"{flow} has not ended within {PATIENCE:g} s")
+
+
+def _compare(place: places.Place, who: views.Person) -> None:
+    """Audit a part of the pull, and look what forgetting a customer would erase; wait for both."""
+    of = customers.model(place)
+    customer = customers.get(place, of, _customer(place)).records[0].source_id
+    begun = [
+        audits.begin(place, who, "demo", streams=["customers", "charges", "balance_transactions"]),
+        forgets.begin(place, who, [customer]),
+    ]
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if not any(found.alive for each in begun if (found := jobs.get(place.store, each.id))):
+            return
+        time.sleep(0.2)
+    raise TimeoutError(f"an audit has not ended within {PATIENCE:g} s")
 
 
 def _customer(place: places.Place) -> str:

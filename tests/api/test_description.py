@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import hypothesis
+import jsonschema
 import pytest
 import requests
 import running
@@ -19,7 +20,7 @@ import signing
 
 import tidegate
 from tidegate import api, errors
-from tidegate.api import description
+from tidegate.api import description, examples
 from tidegate.engine import feed
 from tidegate.engine import place as places
 from tidegate.server import app, limits
@@ -103,9 +104,35 @@ class TestDocument:
                 if status >= "400":
                     assert set(answer["content"]) == {"application/problem+json"}, f"{method} {path} {status}"
 
+    def test_every_list_is_answered_page_by_page(self, document: dict[str, Any]) -> None:
+        for method, path, operation in operations(document):
+            if method == "get" and operation["operationId"].startswith("list"):
+                [answer] = operation["responses"]["200"]["content"].values()
+                assert answer["schema"].get("$ref", "").startswith("#/components/schemas/Page_"), path
+                assert {"limit", "after"} <= {each["name"] for each in operation["parameters"]}, path
+
+    def test_everything_is_said_in_words_and_by_an_example(self, document: dict[str, Any]) -> None:
+        described = {each["name"] for each in document["tags"]}
+        used, bodies = set(), set()
+        for method, path, operation in operations(document):
+            used.add(*operation["tags"])
+            for each in operation.get("parameters", ()):
+                assert each["description"], f"{method} {path} {each['name']}"
+                assert each["in"] != "path" or each.get("example") is not None, (
+                    f"{method} {path} {each['name']}"
+                )
+            if "requestBody" in operation:
+                bodies.add(operation["operationId"])
+                told = operation["requestBody"]["content"]["application/json"]
+                schema = {**told["schema"], "components": document["components"]}
+                jsonschema.validate(told["example"], schema)
+        assert used == described
+        assert bodies == set(examples.BODIES)
+
     def test_answers_are_exact(self, document: dict[str, Any]) -> None:
         schemas = document["components"]["schemas"]
         assert "HTTPValidationError" not in schemas
+        assert [name for name in schemas if "__" in name.rstrip("_") or "-" in name] == [], "two of one name"
         for name in ("Run", "Whole", "Flow", "Waiting", "Queued", "Progress"):
             assert schemas[name]["additionalProperties"] is False, name
 

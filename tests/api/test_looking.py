@@ -197,7 +197,7 @@ def test_alerts_and_whether_they_arrive(place: places.Place, reader: Client, edi
         file.write_text(file.read_text() + f"alerts: {{webhook: {{url: '{ear.url}'}}}}\n")
         place.look()
         assert editor.post("/api/v1/alerts/test").json == [{"channel": "webhook", "error": ""}]
-        [target] = reader.get("/api/v1/alerts/targets").json
+        [target] = reader.get("/api/v1/alerts/targets").json["items"]
         assert target["where"].startswith("127.0.0.1")
         assert "geheim" not in str(target)
     assert len(ear.heard) == 1

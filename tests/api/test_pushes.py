@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pushed_people as people
 import pytest
 import writing_back
-from signing import Signed
+from following import Merchant
+from signing import Answer, Client, Signed
 
 from tidegate import sandbox
 from tidegate.engine import place as places
@@ -63,7 +66,7 @@ def test_a_plan_is_made_read_and_approved_once(
     assert (run.id, run.totals["created"]) == (approved[0].json["id"], 2)
     assert program.get(at).json["state"] == "applied"
     assert program.ask("DELETE", at).status == 409
-    [written] = program.get(f"{AT}/written").json
+    [written] = program.get(f"{AT}/written").json["items"]
     assert (written["run"], written["actions"]) == (run.id, {"create": 2})
     found = program.get(f"{AT}/record?key={some[0]['id']}").json
     assert [each["what"] for each in found["entries"]] == ["planned", "sent", "done"]
@@ -73,11 +76,63 @@ def test_a_plan_is_made_read_and_approved_once(
     assert program.post(f"{AT}/undo", json={"run": "run_none"}).status == 422
 
 
+def ended(program: Client, begun: Answer) -> Any:
+    """The job that a call began, at its end."""
+    assert begun.status == 202, begun.text
+    deadline = time.monotonic() + 120
+    while program.get(begun.json["url"]).json["state"] == "running" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return program.get(begun.json["url"]).json
+
+
+def test_a_push_is_rehearsed_in_a_sandbox_and_verified_afterwards(
+    place: places.Place, tokened: Signed, stripe: str, some: list[dict[str, str]]
+) -> None:
+    program = tokened(place, "run")
+    refused = program.post("/api/v1/rehearsals", json={"push": PUSH, "connection": "acme"})
+    assert (refused.status, "writes to itself" in refused.json["detail"]) == (422, True)
+    told = ended(program, program.post("/api/v1/rehearsals", json={"push": PUSH}))
+    assert (told["state"], told["error"]) == ("ok", "")
+    result = told["result"]
+    assert (result["rehearsed_in"], result["created"], result["source"]) == ("the sandbox", 2, 3)
+    [row] = program.get(f"{told['url']}/rows").json["items"]
+    assert (row["kind"], row["rows"], row["first"]) == ("rehearsal", 1, [some[2]["id"]])
+    assert program.get(f"{AT}/written").json["items"] == [], "nothing of the push itself was done"
+    writing_back.pushed(place)
+    verified = ended(program, program.post("/api/v1/verifications", json={"push": PUSH}))
+    assert (verified["state"], verified["result"]["equal"]) == ("ok", 2)
+    target = program.get(f"{AT}/record?key={some[0]['id']}").json["target"]
+    Merchant(stripe).make(f"/v1/customers/{target}", name="Somebody else")
+    verified = ended(program, program.post("/api/v1/verifications", json={"push": PUSH}))
+    assert (verified["state"], verified["result"]["changed"]) == ("partial", 1)
+    [row] = program.get(f"{verified['url']}/rows").json["items"]
+    assert row == {
+        "kind": "verification",
+        "key": some[0]["id"],
+        "target": target,
+        "what": "changed",
+        "field": "name",
+    }
+    entries = program.get(f"{AT}/record?key={some[0]['id']}").json["entries"]
+    found = program.get(f"/api/v1/operations/{entries[0]['operation']}").json
+    assert found == {"push": PUSH, "key": some[0]["id"]}
+    assert program.get("/api/v1/operations/tidegate/none/op_1").status == 404
+
+
+def test_a_plan_is_made_once_for_a_key(place: places.Place, tokened: Signed) -> None:
+    program = tokened(place, "run")
+    made = [program.post(f"{AT}/plans", json={}, Idempotency_Key="k") for _ in "12"]
+    assert [each.status for each in made] == [202, 202]
+    assert made[0].json == made[1].json
+    writing_back.planned(place)
+    assert program.post(f"{AT}/plans", json={"repair": True}, Idempotency_Key="k").status == 422
+
+
 def test_reading_is_for_all_tokens_and_writing_for_those_that_may(
     place: places.Place, tokened: Signed
 ) -> None:
     reader = tokened(place, "read")
-    assert [each["name"] for each in reader.get("/api/v1/pushes").json] == [PUSH]
+    assert [each["name"] for each in reader.get("/api/v1/pushes").json["items"]] == [PUSH]
     assert reader.get("/api/v1/models/people").json["pushes"] == [PUSH]
     for path in (f"{AT}/plans", f"{AT}/undo", "/api/v1/issues/decide", "/api/v1/issues/decide-all"):
         assert reader.post(path, json={}).status == 403, path

@@ -19,7 +19,7 @@ from pulling import Stripe, query
 
 from tidegate import sandbox
 from tidegate.audit import findings
-from tidegate.cli import audit as command
+from tidegate.views import audits
 
 TIDEGATE = str(Path(sys.executable).parent / "tidegate")
 KEY = "sk_test_geheim51AbCdEfGhIjKl"
@@ -268,4 +268,4 @@ def begun(stripe: Stripe, folder: Path) -> subprocess.Popen[str]:
 
 
 def test_every_status_has_a_word() -> None:
-    assert {*get_args(findings.Verdict), *get_args(findings.Status)} == set(command.WORDS)
+    assert {*get_args(findings.Verdict), *get_args(findings.Status)} == set(audits.WORDS)

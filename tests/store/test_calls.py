@@ -12,7 +12,6 @@ from tidegate.store import calls, database, runs, ticks
 
 Opened = Callable[[], database.Database]
 FLOW = "pull:a"
-KEY = calls.Key("dbt", "k1")
 FULL = {"full_refresh": True}
 
 
@@ -118,68 +117,6 @@ def test_before_a_scheduler_knows_the_flow_nothing_can_wait_for_it(store: databa
     run = begun(store, calls.begin(store, "pull:new", "api").run)
     with pytest.raises(errors.StoreConflict, match=rf"pull:new has a run already \({run.id}\)"):
         calls.begin(store, "pull:new", "api")
-
-
-def test_the_same_key_is_the_same_call_for_a_day(store: database.Database) -> None:
-    first = calls.begin(store, FLOW, "api", key=KEY)
-    assert first.new
-    begun(store, first.run)
-    assert runs.end(store, first.run.id, "w", "ok")
-    again = calls.begin(store, FLOW, "api", key=KEY)
-    assert (again.run.id, again.run.state, again.new) == (first.run.id, "ok", False)
-    store.execute("UPDATE calls SET at = at - :kept - 1", {"kept": calls.KEPT})
-    later = calls.begin(store, FLOW, "api", key=KEY)
-    assert later.new
-    assert later.run.id != first.run.id
-
-
-def test_a_key_of_a_call_that_waited_leads_to_the_run_that_came(store: database.Database) -> None:
-    first = begun(store, calls.begin(store, FLOW, "api").run)
-    assert calls.begin(store, FLOW, "api", key=KEY).waits
-    assert runs.end(store, first.id, "w", "ok")
-    [second] = released(store)
-    begun(store, second)
-    again = calls.begin(store, FLOW, "api", key=KEY)
-    assert (again.run.id, again.waits) == (first.id, True)
-    assert calls.following(store, again.run)[0] is not None
-    assert ticks.waiting(store) == []
-    assert store.one("SELECT waiting FROM ticks WHERE flow = :flow", {"flow": FLOW}) == {"waiting": ""}
-
-
-def test_a_key_of_another_call_is_refused_and_one_of_another_token_is_another(
-    store: database.Database,
-) -> None:
-    first = calls.begin(store, FLOW, "api", key=KEY).run
-    for flow, options in ((FLOW, FULL), ("pull:b", {})):
-        with pytest.raises(errors.StoreConflict, match="This key was used for another call"):
-            calls.begin(store, flow, "api", options=options, key=KEY)
-    assert [run.id for run in runs.listed(store)] == [first.id]
-    assert calls.begin(store, "pull:b", "api", key=calls.Key("airflow", "k1")).new
-
-
-def test_what_was_refused_keeps_no_key(store: database.Database) -> None:
-    run = begun(store, calls.begin(store, FLOW, "continuous").run)
-    with pytest.raises(errors.StoreConflict):
-        calls.begin(store, FLOW, "continuous", options=FULL, key=KEY)
-    runs.end(store, run.id, "w", "cancelled")
-    assert calls.begin(store, FLOW, "continuous", options=FULL, key=KEY).new
-
-
-def test_old_keys_are_forgotten(store: database.Database) -> None:
-    for n in range(5):
-        calls.begin(store, FLOW, "api", key=calls.Key("dbt", f"k{n}"))
-    store.execute("UPDATE calls SET at = at - :kept - 1 WHERE key <> 'k4'", {"kept": calls.KEPT})
-    calls.begin(store, FLOW, "api", key=calls.Key("dbt", "k5"))
-    assert [row["key"] for row in store.execute("SELECT key FROM calls ORDER BY key")] == ["k4", "k5"]
-
-
-def test_many_at_once_with_one_key_are_one_run(opened: Opened) -> None:
-    stores = [opened() for _ in range(6)]
-    with concurrent.futures.ThreadPoolExecutor(6) as threads:
-        made = list(threads.map(lambda store: calls.begin(store, FLOW, "api", key=KEY), stores))
-    assert len({call.run.id for call in made}) == 1
-    assert [call.new for call in made].count(True) == 1
-    assert len(runs.listed(stores[0])) == 1
 
 
 def test_calls_of_many_while_runs_come_and_go_each_get_a_run_that_began_after_them(opened: Opened) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tidegate import errors
-from tidegate.store import calls, database, membership, people, runs, tokens, trail
+from tidegate.store import database, keyed, membership, people, tokens, trail
 
 Opened = Callable[[], database.Database]
 
@@ -136,14 +136,13 @@ def test_a_token_knows_its_flows_or_all(store: database.Database) -> None:
 def test_a_token_of_the_same_name_later_is_another_one(store: database.Database) -> None:
     """The keys of its calls go with it."""
     old = tokens.create(store, "dbt", "run")
-    key = calls.Key("dbt", "k")
-    first = calls.begin(store, "pull:a", "api", key=key).run
+    key = keyed.Key("token:dbt", "k")
+    assert isinstance(keyed.claim(store, key, "a"), keyed.Claim)
     assert tokens.revoke(store, "dbt")
     new = tokens.create(store, "dbt", "run")
     assert tokens.find(store, old) is None
     assert tokens.find(store, new) is not None
-    runs.cancel(store, first.id, "test")
-    assert calls.begin(store, "pull:a", "api", key=key).run.id != first.id
+    assert isinstance(keyed.claim(store, key, "b"), keyed.Claim)
 
 
 BY = membership.By("root@box", "cli")

@@ -13,7 +13,7 @@ import running
 from tidegate import errors, views
 from tidegate.engine import flows as engine
 from tidegate.engine import place as places
-from tidegate.store import calls, database, positions, runs, ticks, trail
+from tidegate.store import database, positions, runs, ticks, trail
 from tidegate.views import flows
 
 FLOWS = """\
@@ -131,14 +131,6 @@ class TestAsk:
         assert third.waits
         assert flows.following(place, first.run) is None
         assert len(trail.listed(place.store)) == 1, "what began nothing is no change"
-
-    def test_keys_belong_to_who_gave_them(self, place: places.Place) -> None:
-        program = views.Person("ann@example.com", "token")
-        first = flows.ask(place, ANN, "everything", key="k")
-        assert flows.ask(place, ANN, "everything", key="k").run.id == first.run.id
-        with pytest.raises(calls.KeyUsed):
-            flows.ask(place, ANN, "steady", key="k")
-        assert flows.ask(place, program, "steady", key="k").new
 
     def test_nothing_follows_where_nothing_is_due(self, place: places.Place) -> None:
         with pytest.raises(views.Unknown, match="No run of pull:everything is due after run_"):

@@ -121,12 +121,13 @@ def test_over_http_too(place: places.Place, tokened: Signed) -> None:
     reader = tokened(place, "read")
     assert reader.get("/api/v1/about").json["version"] == tidegate.__version__
     assert [
-        (each["connection"], each["budget"], each["locked"]) for each in reader.get("/api/v1/limits").json
+        (each["connection"], each["budget"], each["locked"])
+        for each in reader.get("/api/v1/limits").json["items"]
     ] == [
         ("acme", 0.8, True),
         ("shop", 0.5, False),
     ]
-    assert reader.get("/api/v1/retention").json == [
+    assert reader.get("/api/v1/retention").json["items"] == [
         {
             "pull": "everything",
             "warehouse": "local",

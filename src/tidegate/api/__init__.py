@@ -1,8 +1,9 @@
 """REST under `/api/v1`: everything the command line can do, for programs.
 
-Rooms: `base` (what all routes share), `faults` (what is answered where something is wrong), `streaming` (events
-that go on), `shapes` (runs, as several rooms tell of them), `description` (the OpenAPI description, and what there
-is no route for), and one room per domain.
+Rooms: `base` (what all routes share), `once` (calls with a key), `faults` (what is answered where something is
+wrong), `streaming` (events that go on), `shapes` and `findings` (runs, and what jobs come to, as several rooms tell
+of them), `description` and `examples` (the OpenAPI description, and what there is no route for), and one room per
+domain.
 
 A room has `router(desk) -> fastapi.APIRouter`; `ROUTERS` are those of all rooms, `description` the last: it answers
 whatever no other does.
@@ -22,6 +23,7 @@ from tidegate.api import (
     description,
     flows,
     issues,
+    jobs,
     members,
     models,
     objects,
@@ -52,5 +54,6 @@ ROUTERS: tuple[Callable[[desks.Desk], fastapi.APIRouter], ...] = (
     models.router,
     pushes.router,
     issues.router,
+    jobs.router,
     description.router,  # the last one
 )

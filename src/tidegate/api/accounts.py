@@ -187,6 +187,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         return Account.model_validate(views.one(place, name))
 
     @made.post("/accounts/{name}/test", operation_id="testAccount", summary="Find out what a key may do")
+    @base.looks
     def test(name: Name, asker: asking.Operator) -> AccountTested:
         """Asks every list for one row; nothing is written."""
         del asker
@@ -197,6 +198,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         operation_id="testDraftAccount",
         summary="Find out what a key may do, without keeping it",
     )
+    @base.looks
     def test_draft(draft: DraftAccount, asker: asking.Editor) -> AccountTested:
         admin = asker.may("admin")
         return AccountTested.model_validate(views.try_draft(place, draft.name, draft.body, admin=admin))

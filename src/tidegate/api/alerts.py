@@ -82,9 +82,10 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         )
 
     @made.get("/alerts/targets", operation_id="listAlertTargets", summary="List who is told, and how")
-    def targets(asker: asking.Reader) -> list[AlertTarget]:
+    def targets(asker: asking.Reader, paging: base.Paging) -> base.Page[AlertTarget]:
         del asker
-        return [AlertTarget.model_validate(each) for each in views.targets(place)]
+        shown, rest = base.part(views.targets(place), paging, lambda each: each.name)
+        return base.Page(items=[AlertTarget.model_validate(each) for each in shown], next=rest)
 
     @made.post("/alerts/test", operation_id="testAlerts", summary="Send a message on every channel")
     def test(asker: asking.Operator) -> list[AlertTested]:

@@ -10,7 +10,7 @@
 
 A router of `router` answers every error as problem details (RFC 9457), also those that Tidegate raises below it;
 refuses query parameters that its routes do not have; reads bodies of a bounded size, as JSON whatever their
-Content-Type; answers HEAD like GET; and lets nobody keep an answer.
+Content-Type; does a POST with an Idempotency-Key once; answers HEAD like GET; and lets nobody keep an answer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import pydantic
 from fastapi import params, routing
 from starlette import requests
 
-from tidegate.api import faults
+from tidegate.api import faults, once
 from tidegate.server import asking
 
 T = TypeVar("T")
@@ -48,6 +48,8 @@ EXACT = 2**53 - 1
 
 problem = faults.problem
 Problem = faults.Problem
+looks = once.looks
+told_once = once.told_once
 
 
 class Model(pydantic.BaseModel):
@@ -103,6 +105,19 @@ class Asked:
             ) from None
 
 
+def part(found: Sequence[T], paging: Asked, name: Callable[[T], str]) -> tuple[Sequence[T], str | None]:
+    """Those of one page of a short list that is told in its own order, and where the next page begins.
+
+    An item is found again by its name; a page after one that is gone is the first.
+    """
+    after = paging.place(str)
+    names = [name(each) for each in found]
+    start = 0 if after is None or after[0] not in names else names.index(after[0]) + 1
+    shown = found[start : start + paging.limit]
+    more = start + len(shown) < len(found)
+    return shown, cursor(names[start + len(shown) - 1]) if more else None
+
+
 def cursor(*place: str | float | None) -> str:
     """A place in a list as `next` tells it: what the last item of a page is sorted by, so that what comes meanwhile
     moves nothing.
@@ -121,24 +136,6 @@ def _paging(
 
 Paging = Annotated[Asked, fastapi.Depends(_paging)]
 """A route parameter: `?limit=` and `?after=`."""
-
-
-def _key(
-    idempotency_key: Annotated[
-        str | None,
-        fastapi.Header(
-            min_length=1,
-            max_length=255,
-            pattern=r"^[!-~]+$",
-            description="Makes a call that may be repeated: the same key with the same call does it once.",
-        ),
-    ] = None,
-) -> str | None:
-    return idempotency_key
-
-
-Key = Annotated[str | None, fastapi.Depends(_key)]
-"""A route parameter: the header Idempotency-Key."""
 
 
 def _match(
@@ -182,6 +179,9 @@ class Route(routing.APIRoute):
     """A route that answers as the module says."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **settings: Any) -> None:
+        if once.takes(endpoint, settings.get("methods")):
+            given = list(settings.get("dependencies") or ())
+            settings["dependencies"] = given if once.PARAMETER in given else [*given, once.PARAMETER]
         super().__init__(path, endpoint, **settings)
         if self.methods is not None and "GET" in self.methods:
             self.methods.add("HEAD")
@@ -191,6 +191,7 @@ class Route(routing.APIRoute):
         handle = super().get_route_handler()
         known, lists = _parameters(self.dependant.query_params, self.dependant.dependencies)
         largest = LARGEST if self.max_body_size is None else self.max_body_size
+        keyed = once.takes(self.endpoint, self.methods)
         takes = self.body_field is not None and not isinstance(self.body_field.field_info, params.Form)
 
         async def answered(request: requests.Request) -> fastapi.Response:
@@ -200,7 +201,7 @@ class Route(routing.APIRoute):
                 _clean(told, known, lists)
                 if takes:
                     await _take(told, largest)
-                response = await handle(told)
+                response = await (once.answered(told, self.endpoint, handle) if keyed else handle(told))
             except Exception as error:
                 response = faults.answer(error)
             response.headers.setdefault("Cache-Control", "no-store")

@@ -1,8 +1,8 @@
-"""Checks over HTTP: whether models, pipelines and pushes work, before anything is moved."""
+"""Checks over HTTP: whether pulls, models, pipelines and pushes work, before anything is moved."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import fastapi
 
@@ -35,9 +35,10 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     """The routes."""
     made, place = base.router("checks"), desk.place
 
-    @made.post("/checks/{kind}/{name}", operation_id="check", summary="Check a model, a pipeline or a push")
-    def check(kind: Literal["models", "pipelines", "pushes"], name: Name, asker: asking.Operator) -> Checked:
-        """Of a model its source and query, of a pipeline its definition and cases, of a push its key too."""
+    @made.post("/checks/{kind}/{name}", operation_id="check", summary="Check a part of the configuration")
+    @base.looks
+    def check(kind: views.Kind, name: Name, asker: asking.Operator) -> Checked:
+        """Of a pull its key and warehouse, of a model its query, of a pipeline its cases, of a push its key too."""
         del asker
         found, without = views.one(place, kind, name)
         return Checked(

@@ -35,7 +35,7 @@ class Found(base.Model):
     updated_at: dt.datetime | None
 
 
-class Record(base.Model):
+class CustomerRecord(base.Model):
     """A record of a customer; `home` is the profile that it would have without the merge that brought it."""
 
     record: str
@@ -56,7 +56,7 @@ class Identifier(base.Model):
     use: Literal["links", "alone", "shared", "ignored", "unused"]
 
 
-class Decision(base.Model):
+class CustomersDecision(base.Model):
     """What was decided; in force until `withdrawn_at`, seen in the profiles since `resolved_at`."""
 
     decision: str
@@ -84,10 +84,10 @@ class Customer(base.Model):
     accounts: int
     first_seen_at: dt.datetime | None
     updated_at: dt.datetime | None
-    records: list[Record]
+    records: list[CustomerRecord]
     identifiers: list[Identifier]
     aliases: list[str]
-    decisions: list[Decision]
+    decisions: list[CustomersDecision]
 
 
 class Why(base.Model):
@@ -99,7 +99,7 @@ class Why(base.Model):
     because: list[str]
 
 
-class Wish(base.Model):
+class CustomersWish(base.Model):
     """What is to be decided: `merge` and `apart` are of `one` and `other`, `split` of `one` and its `records`."""
 
     action: Literal["merge", "apart", "split"]
@@ -111,10 +111,10 @@ class Wish(base.Model):
     warehouse: Annotated[str, fastapi.Body(max_length=63)] = ""
 
 
-class Decided(base.Model):
+class CustomersDecided(base.Model):
     """What was decided; `shown` says whether the profiles have it already, `waits` why not where it was wished."""
 
-    decisions: list[Decision]
+    decisions: list[CustomersDecision]
     shown: bool
     waits: str
 
@@ -201,10 +201,10 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             accounts=found.accounts,
             first_seen_at=_utc(found.first_seen_at),
             updated_at=_utc(found.updated_at),
-            records=[_told(Record, each) for each in found.records],
+            records=[_told(CustomerRecord, each) for each in found.records],
             identifiers=[_told(Identifier, each) for each in found.identifiers],
             aliases=list(found.aliases),
-            decisions=[_told(Decision, each) for each in found.decisions],
+            decisions=[_told(CustomersDecision, each) for each in found.decisions],
         )
 
     @made.get("/customers/why", operation_id="explainCustomers", summary="Why two are one customer, or not")
@@ -225,7 +225,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     )
     def decisions(
         asker: asking.Reader, paging: base.Paging, withdrawn: bool = False, warehouse: Warehouse = ""
-    ) -> base.Page[Decision]:
+    ) -> base.Page[CustomersDecision]:
         del asker
         after = paging.place(str)
         every = views.decided(place, views.model(place, warehouse), withdrawn=withdrawn)
@@ -234,7 +234,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         shown = every[start : start + paging.limit]
         more = start + len(shown) < len(every)
         return base.Page(
-            items=[_told(Decision, each) for each in shown],
+            items=[_told(CustomersDecision, each) for each in shown],
             next=base.cursor(shown[-1].decision) if more else None,
         )
 
@@ -244,7 +244,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         status_code=201,
         summary="Merge or split by hand",
     )
-    def decide(wish: Wish, asker: asking.Editor) -> Decided:
+    def decide(wish: CustomersWish, asker: asking.Editor) -> CustomersDecided:
         """It holds against whatever identifiers say; with `now` the profiles have it at once."""
         if wish.action != "split" and not wish.other:
             raise base.problem(422, "other is missing: give the id of a profile or of a record.")
@@ -271,10 +271,11 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         asker: asking.Editor,
         now: bool = False,
         warehouse: Warehouse = "",
-    ) -> Decided:
+    ) -> CustomersDecided:
         return _decided(views.withdraw(place, asker, views.model(place, warehouse), decision, now=now))
 
     @made.post("/customers/preview", operation_id="previewRules", summary="See what other rules would make")
+    @base.looks
     def preview(rules: Rules, asker: asking.Editor) -> Preview:
         """Takes as long as a resolution of all records; nothing is changed."""
         del asker
@@ -286,9 +287,9 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     return made
 
 
-def _decided(found: views.Decided) -> Decided:
-    return Decided(
-        decisions=[_told(Decision, each) for each in found.made],
+def _decided(found: views.Decided) -> CustomersDecided:
+    return CustomersDecided(
+        decisions=[_told(CustomersDecision, each) for each in found.made],
         shown=found.resolved is not None,
         waits=found.waits,
     )

@@ -17,7 +17,7 @@ from fastapi.openapi import utils
 from starlette import requests
 
 import tidegate
-from tidegate.api import base, faults
+from tidegate.api import base, examples, faults
 from tidegate.server import asking, problems
 from tidegate.server import desk as desks
 
@@ -133,6 +133,7 @@ def document(application: fastapi.FastAPI) -> dict[str, Any]:
             for status in _refusals(operation, method):
                 operation["responses"][str(status)] = _refusal(status)
             operation["responses"] = dict(sorted(operation["responses"].items()))
+    examples.add(made)
     return made
 
 

@@ -26,7 +26,7 @@ from starlette import exceptions as http_exceptions
 
 from tidegate import errors, views
 from tidegate.server import problems
-from tidegate.store import calls
+from tidegate.store import keyed
 
 MEDIA = "application/problem+json"
 NAME = re.compile(r"[a-z_]{1,30}")
@@ -102,7 +102,7 @@ def made(error: BaseException) -> problems.Problem:
             return problem(error.status_code, _sentence(error), headers=error.headers)
         case views.Unknown():
             return problem(404, str(error))
-        case calls.KeyUsed():
+        case keyed.KeyUsed():
             return problem(422, str(error), [Fault("header.idempotency-key", "was used for another call")])
         case views.Refused() | errors.StoreConflict():
             return problem(409, str(error))

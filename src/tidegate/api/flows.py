@@ -6,6 +6,7 @@ import logging
 from typing import Annotated
 
 import fastapi
+import pydantic
 
 from tidegate import errors
 from tidegate.api import base, shapes
@@ -51,9 +52,16 @@ class Flow(base.Model):
 
 
 class Order(base.Model):
-    """What a run is to do; `full_refresh` is for pulls and pipelines."""
+    """What a run is to do: `full_refresh` is for pulls and pipelines, `accept_deletes` for pulls.
 
-    full_refresh: Annotated[bool, fastapi.Body(strict=True)] = False
+    Of the streams of `accept_deletes` even very many rows may go that Stripe no longer lists.
+    """
+
+    full_refresh: Annotated[bool, fastapi.Body(strict=True, examples=[True])] = False
+    accept_deletes: Annotated[
+        list[Annotated[str, pydantic.Field(max_length=100)]],
+        pydantic.Field(max_length=500, default_factory=list, examples=[["customers"]]),
+    ]
 
 
 class Queued(base.Model):
@@ -82,14 +90,8 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             for each in views.listed(place)
             if asker.knows(each.name) and kind in (None, each.kind) and search.lower() in each.name.lower()
         ]
-        after = paging.place(str)
-        names = [each.name for each in found]
-        start = 0 if after is None or after[0] not in names else names.index(after[0]) + 1
-        shown = found[start : start + paging.limit]
-        more = start + len(shown) < len(found)
-        return base.Page(
-            items=[_flow(each) for each in shown], next=base.cursor(shown[-1].name) if more else None
-        )
+        shown, rest = base.part(found, paging, lambda each: each.name)
+        return base.Page(items=[_flow(each) for each in shown], next=rest)
 
     @made.get("/flows/{flow}", operation_id="getFlow", summary="How a flow stands")
     def get(flow: Name, asker: asking.FlowReader) -> Flow:
@@ -107,7 +109,6 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     def start(
         flow: Name,
         asker: asking.FlowOperator,
-        key: base.Key,
         response: fastapi.Response,
         order: Order | None = None,
     ) -> Queued | shapes.Waiting:
@@ -116,7 +117,13 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         The queued run does what each has asked for. A push that is begun so writes what no guard holds.
         """
         name = _chosen(desk, asker, flow)
-        call = views.ask(place, asker, name, full_refresh=bool(order and order.full_refresh), key=key)
+        call = views.ask(
+            place,
+            asker,
+            name,
+            full_refresh=bool(order and order.full_refresh),
+            accept_deletes=order.accept_deletes if order else (),
+        )
         found: stored.Run | None = call.run
         if call.waits:
             found, _ = calls.following(place.store, call.run)

@@ -102,7 +102,7 @@ class BulkDecision(base.Model):
     count: Annotated[int, pydantic.Field(ge=0)]
 
 
-class Decided(base.Model):
+class RowsDecided(base.Model):
     """On how many rows was decided, and how many stay as they are."""
 
     decided: int
@@ -161,13 +161,13 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         operation_id="decideRows",
         summary="Decide on all rows of a kind, a flow or a search",
     )
-    def decide_all(asker: asking.Operator, wish: BulkDecision) -> Decided:
+    def decide_all(asker: asking.Operator, wish: BulkDecision) -> RowsDecided:
         only = views.Only(wish.kind or "", wish.flow, "", wish.search)
         there = views.decidable(place.store, only)
         if there != wish.count:
             raise base.problem(409, f"There are {there:,} such rows now, and not {wish.count:,}; look again.")
         told = deciding.decide_all(place, asker, only, DECISIONS[wish.decision], wish.choice)
-        return Decided(**told)
+        return RowsDecided(**told)
 
     return made
 

@@ -106,6 +106,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         return base.Page(items=[Member.model_validate(each) for each in shown], next=rest)
 
     @made.post("/members", operation_id="inviteMember", status_code=201, summary="Invite a member")
+    @base.told_once
     def invite(asker: asking.Admin, new: NewMember, request: fastapi.Request) -> Link:
         """The new member, with a link that signs in once, within 7 days."""
         membership.add(store, _by(asker), new.name, new.role)
@@ -137,6 +138,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     @made.post(
         "/members/{name}/link", operation_id="linkMember", status_code=201, summary="Make a member a link"
     )
+    @base.told_once
     def link(asker: asking.Admin, name: Name, request: fastapi.Request) -> Link:
         """A link that signs in once, to choose a password; links that were made before do not work any more."""
         return _link(request, asker, _found(name).name)
@@ -148,6 +150,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         return base.Page(items=[_token(each) for each in shown], next=rest)
 
     @made.post("/tokens", operation_id="createToken", status_code=201, summary="Make a token")
+    @base.told_once
     def create(asker: asking.Admin, new: NewToken) -> MadeToken:
         """A new token; only its SHA-256 is kept. It ends with the member who makes it."""
         known = flows.flows(desk.place.file) if new.flows else {}

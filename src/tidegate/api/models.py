@@ -58,9 +58,10 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     made, place = base.router("models"), desk.place
 
     @made.get("/models", operation_id="listModels", summary="List models")
-    def listed(asker: asking.Reader) -> list[Model]:
+    def listed(asker: asking.Reader, paging: base.Paging) -> base.Page[Model]:
         del asker
-        return [_model(each) for each in views.listed(place)]
+        shown, rest = base.part(views.listed(place), paging, lambda each: each.name)
+        return base.Page(items=[_model(each) for each in shown], next=rest)
 
     @made.get("/models/{model}", operation_id="getModel", summary="A model")
     def one(model: Name, asker: asking.Reader) -> Model:
@@ -84,6 +85,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     @made.post(
         "/models/{model}/check-key", operation_id="checkModelKey", summary="Read it whole, and check its key"
     )
+    @base.looks
     def key(model: Name, asker: asking.Operator) -> ModelKey:
         del asker
         found = views.check_key(place, model)

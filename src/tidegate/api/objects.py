@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import fastapi
+import pydantic
 from fastapi import responses
 
-from tidegate import errors, views
+from tidegate import config, errors, views
 from tidegate.api import base
 from tidegate.engine import editing
 from tidegate.server import asking
@@ -47,14 +48,14 @@ class Part(base.Model):
     shadowed: bool
 
 
-class Wish(base.Model):
+class PartWish(base.Model):
     """A part as it shall be; `version` is the one that was seen, null for a new one. If-Match says the same."""
 
     body: Annotated[dict[str, Any], fastapi.Body(description=BODY)]
     version: Annotated[int | None, fastapi.Body(ge=0, le=base.EXACT, strict=True)] = None
 
 
-class Draft(base.Model):
+class PartDraft(base.Model):
     """A body to be checked."""
 
     body: Annotated[dict[str, Any], fastapi.Body(description=BODY)]
@@ -117,7 +118,7 @@ class Value(base.Model):
     value: Annotated[str, fastapi.Body(min_length=1, max_length=vault.LONGEST)]
 
 
-class Line(base.Model):
+class ChangeLine(base.Model):
     """A line of the audit log: who changed what, and how it was before."""
 
     number: int
@@ -128,6 +129,12 @@ class Line(base.Model):
     what: str
     before: Any
     after: Any
+
+
+class Rotated(base.Model):
+    """How many secrets are encrypted with the newest key now."""
+
+    secrets: int
 
 
 def router(desk: desks.Desk) -> fastapi.APIRouter:
@@ -165,7 +172,12 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             )
 
     def put(
-        asker: asking.Asker, kind: str, name: str, wish: Wish, match: int | None, response: fastapi.Response
+        asker: asking.Asker,
+        kind: str,
+        name: str,
+        wish: PartWish,
+        match: int | None,
+        response: fastapi.Response,
     ) -> Part:
         _ours(place, kind, name)
         done = changed(asker, kind, name, wish.body, wish.version, match)
@@ -186,7 +198,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             one(kind, name)
         changed(asker, kind, name, None, version, match)
 
-    def check(asker: asking.Asker, kind: str, name: str, draft: Draft) -> Verdict:
+    def check(asker: asking.Asker, kind: str, name: str, draft: PartDraft) -> Verdict:
         found = editing.check(place, kind, name, draft.body, admin=asker.may("admin"))
         return Verdict(
             valid=not found, problems=[Fault(path=each.path, message=each.sentence) for each in found]
@@ -231,7 +243,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         responses={201: {"model": Part, "description": "It is new."}},
     )
     def put_single(
-        kind: Single, wish: Wish, asker: asking.Editor, match: base.IfMatch, response: fastapi.Response
+        kind: Single, wish: PartWish, asker: asking.Editor, match: base.IfMatch, response: fastapi.Response
     ) -> Part:
         return put(asker, kind, "", wish, match, response)
 
@@ -251,7 +263,8 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         operation_id="checkSinglePart",
         summary="What would be wrong with a customer model, or with alerts",
     )
-    def check_single(kind: Single, draft: Draft, asker: asking.Editor) -> Verdict:
+    @base.looks
+    def check_single(kind: Single, draft: PartDraft, asker: asking.Editor) -> Verdict:
         return check(asker, kind, "", draft)
 
     @made.get("/configuration/{kind}/{name}", operation_id="getPart", summary="A part of the configuration")
@@ -268,7 +281,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     def put_named(
         kind: Named,
         name: Name,
-        wish: Wish,
+        wish: PartWish,
         asker: asking.Editor,
         match: base.IfMatch,
         response: fastapi.Response,
@@ -293,8 +306,15 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         operation_id="checkPart",
         summary="What would be wrong with a part of the configuration",
     )
-    def check_named(kind: Named, name: Name, draft: Draft, asker: asking.Editor) -> Verdict:
+    @base.looks
+    def check_named(kind: Named, name: Name, draft: PartDraft, asker: asking.Editor) -> Verdict:
         return check(asker, kind, name, draft)
+
+    @made.get("/schema", operation_id="getConfigurationSchema", summary="The JSON Schema of tidegate.yaml")
+    def schema(asker: asking.Reader) -> dict[str, pydantic.JsonValue]:
+        """For editors, which complete and check what is typed by it."""
+        del asker
+        return config.json_schema()
 
     @made.get(
         "/export",
@@ -347,6 +367,13 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     def delete_secret(name: _SecretName, asker: asking.Admin) -> None:
         vault.forget(place, asker, name)
 
+    @made.post(
+        "/secrets/rotate", operation_id="rotateSecrets", summary="Encrypt all secrets with the newest key"
+    )
+    def rotate(asker: asking.Admin) -> Rotated:
+        """For where TIDEGATE_SECRET_KEY has a new key before the old one, which may leave it afterwards."""
+        return Rotated(secrets=vault.rotate(place.store, asker))
+
     @made.get("/changes", operation_id="listChanges", summary="The audit log, the newest first")
     def changes(
         asker: asking.Admin,
@@ -359,7 +386,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         search: Annotated[
             str, fastapi.Query(max_length=200, description="A part of who, action or what.")
         ] = "",
-    ) -> base.Page[Line]:
+    ) -> base.Page[ChangeLine]:
         del asker
         after = paging.place(int)
         found = trail.listed(
@@ -410,6 +437,8 @@ def _part(found: editing.Object, body: dict[str, Any]) -> Part:
     return Part.model_validate({**fields, "body": base.exact(body), "changed_at": found.changed_at or None})
 
 
-def _line(line: trail.Line) -> Line:
-    fields = {name: getattr(line, name) for name in Line.model_fields}
-    return Line.model_validate({**fields, "before": base.exact(line.before), "after": base.exact(line.after)})
+def _line(line: trail.Line) -> ChangeLine:
+    fields = {name: getattr(line, name) for name in ChangeLine.model_fields}
+    return ChangeLine.model_validate(
+        {**fields, "before": base.exact(line.before), "after": base.exact(line.after)}
+    )

@@ -34,7 +34,7 @@ class FlowHealth(base.Model):
     """Why it does not run by itself: Stripe refuses the key, or nobody is signed in."""
 
 
-class Table(base.Model):
+class FreshTable(base.Model):
     """One stream of one account: `age` seconds old, and may be `bound`; null where nothing bounds it."""
 
     flow: str
@@ -52,7 +52,7 @@ class Table(base.Model):
     noted_at: base.Moment
 
 
-class Issue(base.Model):
+class OpenIssue(base.Model):
     """Things of one kind that need a person: `rows`, or matters."""
 
     kind: str
@@ -95,9 +95,9 @@ class Overview(base.Model):
     problem: str
     """What is wrong with a newer configuration, which does not count therefore."""
     flows: list[FlowHealth]
-    freshness: list[Table]
+    freshness: list[FreshTable]
     streams: dict[str, int]
-    issues: list[Issue]
+    issues: list[OpenIssue]
     budgets: list[Budget]
     warehouses: list[Size]
 
@@ -116,7 +116,7 @@ class Hours(base.Model):
     series: list[Series]
 
 
-class Wanted(base.Model):
+class RefreshWish(base.Model):
     """The pulls whose warehouses are looked into; all of them where none is named."""
 
     pulls: Annotated[tuple[str, ...], pydantic.Field(max_length=100)] = ()
@@ -149,7 +149,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             flows=[_flow(each) for each in found.flows],
             freshness=[table(each) for each in found.freshness],
             streams={str(state): count for state, count in found.streams.items()},
-            issues=[Issue.model_validate(each) for each in found.issues],
+            issues=[OpenIssue.model_validate(each) for each in found.issues],
             budgets=[Budget.model_validate(each) for each in found.budgets],
             warehouses=[Size.model_validate(each) for each in found.warehouses],
         )
@@ -170,7 +170,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     @made.post(
         "/overview/refresh", operation_id="refreshOverview", summary="Look into the warehouses of pulls now"
     )
-    def refresh(asker: asking.Operator, wanted: Wanted | None = None) -> list[Refreshed]:
+    def refresh(asker: asking.Operator, wanted: RefreshWish | None = None) -> list[Refreshed]:
         """Notes anew where the tables stand; a warehouse that does not answer keeps no other."""
         del asker
         found = overview.refresh(place, wanted.pulls if wanted is not None else ())
@@ -197,10 +197,10 @@ def _flow(it: flows.Standing) -> FlowHealth:
     )
 
 
-def table(found: standing.Table) -> Table:
+def table(found: standing.Table) -> FreshTable:
     """A table as it stands."""
     stood = found.stood
-    return Table(
+    return FreshTable(
         flow=found.flow,
         stream=stood.stream,
         account=stood.account,

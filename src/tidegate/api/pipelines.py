@@ -46,7 +46,7 @@ class Pipeline(base.Model):
     held: bool
 
 
-class Wanted(base.Model):
+class TrialWish(base.Model):
     """What is to be tried: the newest rows, or the objects with these ids, by the pipeline as `body` says it."""
 
     body: Body = None
@@ -86,7 +86,7 @@ class Trial(base.Model):
     suggestions: list[Suggested]
 
 
-class Draft(base.Model):
+class PipelineDraft(base.Model):
     """A pipeline whose cases are to be tried."""
 
     body: Body = None
@@ -187,7 +187,8 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     @made.post(
         "/pipelines/{name}/trials", operation_id="tryPipeline", summary="See what becomes of some rows"
     )
-    def trial(name: Name, wanted: Wanted, asker: asking.Editor) -> Trial:
+    @base.looks
+    def trial(name: Name, wanted: TrialWish, asker: asking.Editor) -> Trial:
         """Nothing is written. Rows come from the pulled table, or from Stripe where that is not there yet."""
         found = pipeline_trials.trial(
             place, name, draft(name, wanted.body, asker), limit=wanted.limit, ids=wanted.ids
@@ -216,7 +217,8 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     @made.post(
         "/pipelines/{name}/cases", operation_id="tryPipelineCases", summary="See whether the cases come out"
     )
-    def cases(name: Name, wanted: Draft, asker: asking.Editor) -> Cases:
+    @base.looks
+    def cases(name: Name, wanted: PipelineDraft, asker: asking.Editor) -> Cases:
         found = pipeline_trials.tried(place, name, draft(name, wanted.body, asker))
         told = [
             Case(
@@ -259,6 +261,17 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     def retry(name: Name, asker: asking.Operator) -> Retried:
         """The next run reads them, whether or not anything changed."""
         return Retried(rows=pipeline_failures.retry(place, asker, name))
+
+    @made.post(
+        "/pipelines/{name}/approve",
+        operation_id="approvePipeline",
+        status_code=202,
+        summary="Have a run let customers leave that the guard held",
+    )
+    def approve(name: Name, asker: asking.Operator, response: fastapi.Response) -> shapes.Run:
+        run = views.approve(place, asker, name)
+        response.headers["Location"] = shapes.url(run.id)
+        return shapes.run(run)
 
     @made.get(
         "/pipelines/{name}/versions", operation_id="listPipelineVersions", summary="What a pipeline ran with"

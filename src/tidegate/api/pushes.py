@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Annotated, Any, Literal
 
 import fastapi
 import pydantic
 
+from tidegate import errors
 from tidegate.api import base, shapes
 from tidegate.engine import place as places
 from tidegate.push import plan as push_plan
 from tidegate.server import asking
 from tidegate.server import desk as desks
-from tidegate.store import plans, runs
+from tidegate.store import plans
 from tidegate.store import records as stored
 from tidegate.views import push_plans, records
 from tidegate.views import pushes as views
@@ -21,6 +21,8 @@ from tidegate.views import pushes as views
 Name = Annotated[str, fastapi.Path(max_length=100, description="The push's name in the configuration.")]
 PlanId = Annotated[str, fastapi.Path(max_length=100, description="The plan's id.")]
 Some = Annotated[str, fastapi.Query(max_length=500)]
+WRITTEN = 10_000
+"""Runs that wrote something of which is told, the newest."""
 RowKind = Literal["create", "update", "remove", "held", "invalid", "unmatched", "unchanged"]
 
 
@@ -151,7 +153,14 @@ class RecordEntry(base.Model):
     changes: list[FieldChange]
 
 
-class Record(base.Model):
+class Operation(base.Model):
+    """The push and the row that an operation is of."""
+
+    push: str
+    key: str
+
+
+class PushRecord(base.Model):
     """A row with its whole history, oldest first."""
 
     key: str
@@ -166,9 +175,10 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     made, place = base.router("pushes"), desk.place
 
     @made.get("/pushes", operation_id="listPushes", summary="List pushes and how they stand")
-    def listed(asker: asking.Reader) -> list[Push]:
+    def listed(asker: asking.Reader, paging: base.Paging) -> base.Page[Push]:
         del asker
-        return [_push(each) for each in views.listed(place)]
+        shown, rest = base.part(views.listed(place), paging, lambda each: each.name)
+        return base.Page(items=[_push(each) for each in shown], next=rest)
 
     @made.get("/pushes/{push}", operation_id="getPush", summary="How a push stands")
     def one(push: Name, asker: asking.Reader) -> Push:
@@ -239,15 +249,10 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         plan: PlanId,
         asker: asking.Operator,
         approval: Approval,
-        key: base.Key,
         response: fastapi.Response,
     ) -> shapes.Run:
-        """Guards count as approved, too. With an Idempotency-Key the same call answers with the same run."""
-        run_id = runs.new_id()
-        if key is not None:
-            named = f"{asker.via}:{asker.name}:{plan}:{key}"
-            run_id = f"run_{hashlib.sha256(named.encode()).hexdigest()[:16]}"
-        run = push_plans.approve(place, asker, push, plan, approval.digest, run_id=run_id)
+        """Guards count as approved, too."""
+        run = push_plans.approve(place, asker, push, plan, approval.digest)
         response.headers["Location"] = shapes.url(run.id)
         return shapes.run(run)
 
@@ -261,15 +266,13 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         push_plans.discard(place, asker, push, plan)
 
     @made.get("/pushes/{push}/written", operation_id="listWritten", summary="The runs that wrote something")
-    def written(
-        push: Name,
-        asker: asking.Reader,
-        limit: Annotated[int, fastapi.Query(ge=1, le=base.MOST)] = base.LIMIT,
-    ) -> list[WrittenRun]:
+    def written(push: Name, asker: asking.Reader, paging: base.Paging) -> base.Page[WrittenRun]:
         del asker
         views.named(place, push)
-        found = stored.runs(place.store, push, limit=limit)
-        return [WrittenRun(run=each.run, at=each.at, actions=dict(each.actions)) for each in found]
+        found = stored.runs(place.store, push, limit=WRITTEN)
+        shown, rest = base.part(found, paging, lambda each: each.run)
+        items = [WrittenRun(run=each.run, at=each.at, actions=dict(each.actions)) for each in shown]
+        return base.Page(items=items, next=rest)
 
     @made.get(
         "/pushes/{push}/records", operation_id="listRecords", summary="Rows that have an object or wait"
@@ -298,11 +301,11 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     @made.get("/pushes/{push}/record", operation_id="getRecord", summary="The whole history of a row")
     def record(
         push: Name, asker: asking.Reader, key: Annotated[str, fastapi.Query(min_length=1, max_length=500)]
-    ) -> Record:
+    ) -> PushRecord:
         del asker
         views.named(place, push)
         found = records.one(place.store, push, key)
-        return Record(
+        return PushRecord(
             key=found.key,
             target=None if found.link is None else found.link.target,
             dashboard=None if found.link is None else records.page(found.link),
@@ -321,6 +324,23 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
                 for each in found.entries
             ],
         )
+
+    @made.get(
+        "/operations/{operation:path}", operation_id="findOperation", summary="Which row an operation is of"
+    )
+    def operation(
+        operation: Annotated[
+            str, fastapi.Path(max_length=300, description="Its id, or the idempotency key that Stripe shows.")
+        ],
+        asker: asking.Reader,
+    ) -> Operation:
+        del asker
+        try:
+            push, key = records.named(place.store, operation)
+        except errors.ConfigError:
+            said = "There is no operation of this id or key; one that ended is kept for 90 days."
+            raise base.problem(404, said) from None
+        return Operation(push=push, key=key)
 
     return made
 

@@ -154,11 +154,9 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         status_code=202,
         summary="Do once more what a run was to do",
     )
-    def retry(
-        run: RunId, asker: asking.FlowOperator, key: base.Key, response: fastapi.Response
-    ) -> shapes.Run:
+    def retry(run: RunId, asker: asking.FlowOperator, response: fastapi.Response) -> shapes.Run:
         """With the same options, from where the tables stand now; what was approved then is not approved again."""
-        made = flows.again(place, asker, _seen(place, asker, run), key=key)
+        made = flows.again(place, asker, _seen(place, asker, run))
         response.headers["Location"] = shapes.url(made.id)
         return shapes.run(made)
 

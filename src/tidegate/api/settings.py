@@ -69,14 +69,16 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         return About.model_validate(views.about(place))
 
     @made.get("/limits", operation_id="listLimits", summary="List the limits of connections")
-    def limits(asker: asking.Reader) -> list[Limit]:
+    def limits(asker: asking.Reader, paging: base.Paging) -> base.Page[Limit]:
         del asker
-        return [Limit.model_validate(each) for each in views.limits(place)]
+        shown, rest = base.part(views.limits(place), paging, lambda each: each.connection)
+        return base.Page(items=[Limit.model_validate(each) for each in shown], next=rest)
 
     @made.get("/retention", operation_id="listRetention", summary="List what pulls keep, and for how long")
-    def retention(asker: asking.Reader) -> list[Kept]:
+    def retention(asker: asking.Reader, paging: base.Paging) -> base.Page[Kept]:
         del asker
-        return [Kept.model_validate(each) for each in views.kept(place)]
+        shown, rest = base.part(views.kept(place), paging, lambda each: each.pull)
+        return base.Page(items=[Kept.model_validate(each) for each in shown], next=rest)
 
     @made.get(
         "/accounts/{name}/consent", operation_id="getConsent", summary="How a sign-in with Stripe stands"

@@ -95,7 +95,7 @@ class StandingByAccount(base.Model):
     """The same, account by account, the worst first; of more than a thousand the worst thousand."""
 
     line: Standing
-    tables: list[overview.Table]
+    tables: list[overview.FreshTable]
 
 
 MOST = 1000

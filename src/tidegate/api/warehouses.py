@@ -73,6 +73,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     @made.post(
         "/warehouses/check", operation_id="checkDraftWarehouse", summary="Check a warehouse before it is kept"
     )
+    @base.looks
     def check_draft(draft: DraftWarehouse, asker: asking.Editor) -> CheckedWarehouse:
         """Writing makes a scratch table and drops it again."""
         found = views.check_draft(place, draft.name, draft.body, admin=asker.may("admin"))
@@ -81,6 +82,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     @made.post(
         "/warehouses/{name}/check", operation_id="checkWarehouse", summary="Check a warehouse step by step"
     )
+    @base.looks
     def check(name: Name, asker: asking.Operator) -> CheckedWarehouse:
         """Writing makes a scratch table and drops it again."""
         del asker

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import datetime as dt
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from tidegate import errors
-from tidegate.audit import findings, proof
+from tidegate.audit import findings
 from tidegate.cli import connect, output, progress, signals
 from tidegate.pull import settings
+from tidegate.views import audits
 
-WORDS = {
-    "ok": "equal",
-    "different": "different",
-    "repaired": "repaired",
-    "partial": "read in part",
-    "no_permission": "no permission",
-    "not_enabled": "not enabled",
-    "not_compared": "not compared",
-    "failed": "failed",
-}
 STYLES = {"ok": "green", "different": "red", "failed": "red", "not_enabled": "dim", "not_compared": "dim"}
 _CODES = (0, 1, 3, 2)
 """Exit codes, the weightier the later."""
@@ -104,43 +93,17 @@ def audit(
         rate_limit=rate_limit,
     )
     chosen = [each.strip() for each in (stream or "").split(",") if each.strip()]
-    jobs = _chosen(jobs, chosen)
+    jobs = audits.chosen(jobs, chosen)
     if to is not None:
         jobs = [dataclasses.replace(job, name="audit") for job in jobs]
-    codes = [_run(job, None if since is None else _moment(since), repair, json) for job in jobs]
+    codes = [_run(job, None if since is None else audits.moment(since), repair, json) for job in jobs]
     return max(codes, key=_CODES.index)
 
 
-def _chosen(jobs: Sequence[settings.Job], streams: Sequence[str]) -> list[settings.Job]:
-    """The pulls with only these streams; of several pulls, those that have any of them."""
-    if not streams:
-        return list(jobs)
-    found, refused = [], None
-    for job in jobs:
-        try:
-            found.append(dataclasses.replace(job, options=proof.only(job.options, list(streams))))
-        except errors.ConfigError as error:
-            refused = error
-    if refused is not None and not found:
-        raise refused
-    return found
-
-
-def _moment(text: str) -> int:
-    try:
-        found = dt.datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise errors.ConfigError(
-            "--since: write a date such as 2026-01-31, or a time such as 2026-01-31T12:00:00Z"
-        ) from None
-    return int((found if found.tzinfo else found.replace(tzinfo=dt.UTC)).timestamp())
-
-
 def _run(job: settings.Job, since: int | None, repair: bool, json: bool) -> int:
-    warehouse = job.open()
     try:
         with progress.Screen() as screen:
-            audit = proof.audit(job.source, warehouse, job.options, screen, since=since, repair=repair)
+            audit = audits.run(job, screen, since=since, repair=repair)
             found = asyncio.run(signals.until_stopped(audit))
     except errors.TidegateError as error:
         if json:
@@ -149,8 +112,6 @@ def _run(job: settings.Job, since: int | None, repair: bool, json: bool) -> int:
     except (asyncio.CancelledError, KeyboardInterrupt):  # SIGTERM, Ctrl-C
         kept = "what was repaired stays" if repair else "nothing was changed"
         raise KeyboardInterrupt(f"{kept}, and the next audit begins anew") from None
-    finally:
-        warehouse.close()
     if json:
         output.print_json(found.as_json())
     else:
@@ -166,7 +127,7 @@ def _show(name: str, found: findings.Audit, repair: bool) -> None:
 
     out = output.console()
     several = len({each.account for each in found.streams}) > 1
-    told = sorted((each for each in found.streams if each.told), key=_rank)
+    told = sorted((each for each in found.streams if each.told), key=audits.rank)
     kinds = [kind for kind in findings.KINDS if any(each.total(kind) for each in told)]
     flight = any(each.in_flight for each in told)
 
@@ -204,32 +165,14 @@ def _show(name: str, found: findings.Audit, repair: bool) -> None:
 
 def _status(found: findings.Stream, error: bool) -> str:
     """How a stream came out, with or without its error."""
-    words = WORDS[found.status]
+    words = audits.WORDS[found.status]
     return f"{words}: {output.redacted(found.error)}" if error and found.error else words
-
-
-def _rank(found: findings.Stream) -> tuple[bool, bool, int, str]:
-    return (not found.differences, found.status == "ok", -found.total("stripe"), found.stream)
 
 
 def _details(found: findings.Stream) -> list[str]:
     """The months with differences, their sums, and some ids."""
-    if not found.differences:
-        return []
-    lines = [f"{found.stream}:"]
-    for month in found.months.values():
-        counts = [f"{getattr(month, kind):,} {kind}" for kind in findings.KINDS if getattr(month, kind)]
-        if not counts:
-            continue
-        sums = [
-            f"{name} {pair[0]:,} at Stripe, {pair[1]:,} here ({currency})"
-            for currency, columns in sorted(month.sums.items())
-            for name, pair in sorted(columns.items())
-            if pair[0] != pair[1]
-        ]
-        lines.append(f"  {month.month or 'no date'}: {'; '.join([', '.join(counts), *sums])}")
-    lines += [f"  {kind}: {', '.join(ids)}" for kind, ids in found.examples.items()]
-    return [*lines, f"  {found.note}"] if found.note else lines
+    lines = audits.details(found.as_json())
+    return [f"{found.stream}:", *(f"  {line}" for line in lines)] if lines else []
 
 
 def _balance(found: findings.Balance, several: bool) -> list[str]:
@@ -262,7 +205,7 @@ def _last(found: findings.Audit, repair: bool) -> str:
     else:
         verdict = "no difference"
     parts = [
-        f"{WORDS[found.status]}: {rows:,} rows compared in {progress.duration(seconds)}: {verdict}",
+        f"{audits.WORDS[found.status]}: {rows:,} rows compared in {progress.duration(seconds)}: {verdict}",
         *((f"{found.repaired:,} repaired",) if repair else ()),
         *((f"{output.counted(unread, 'stream')} could not be read to the end",) if unread else ()),
         output.counted(found.requests, "request"),

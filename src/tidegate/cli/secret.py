@@ -84,12 +84,7 @@ def _set(store: database.Database, name: str) -> None:
 
 def _rotate(store: database.Database) -> None:
     given = os.environ.get(secrets.VARIABLE, "")
-    if given and "," not in given:
-        raise errors.ConfigError(
-            f"{secrets.VARIABLE} holds one key; put a new one (`tidegate secret key`) before it, with a comma "
-            "between, and rotate then"
-        )
-    count = secrets.rotate(store)
+    count = vault.rotate(store, views.person())
     done = f"{output.counted(count, 'secret')} {'is' if count == 1 else 'are'} encrypted with the newest key"
     output.say(done + (f"; the others may leave {secrets.VARIABLE}" if given else ""))
 

@@ -36,7 +36,10 @@ def make(place: places.Place, by: str, name: str, kind: plans.Kind, wish: Mappin
     """
     still = place.still()
     preparing.job(still.file, name)
-    begun = plans.begin(place.store, plans.new_id(), name, kind, wish, by)
+    plan_id = plans.new_id()
+    if (there := plans.get(place.store, plan_id)) is not None:
+        return there  # of a call that is made again, whose first answer was lost
+    begun = plans.begin(place.store, plan_id, name, kind, wish, by)
     threading.Thread(target=_make, args=(still, begun), name=f"plan {name}", daemon=True).start()
     return begun
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import threading
 from collections.abc import Iterator
 
 from tidegate import errors
-from tidegate.store import database, leases, runs
+from tidegate.store import database, leases
 
 HELD = 60.0
 """Seconds for which a lease is taken at a time; whoever was killed keeps others out for so long."""
@@ -44,7 +45,7 @@ def kept(store: database.Database, name: str, holder: str) -> Iterator[None]:
 @contextlib.contextmanager
 def held(store: database.Database, name: str, busy: str) -> Iterator[None]:
     """Hold a lease in the block; raises StoreConflict with the sentence `busy` while somebody else has it."""
-    holder = runs.new_id()
+    holder = secrets.token_hex(8)
     if not take(store, name, holder):
         raise errors.StoreConflict(busy)
     with kept(store, name, holder):

@@ -1,4 +1,4 @@
-"""Calls: runs that programs ask for from outside, each once however often the same call is made.
+"""Calls: runs that programs ask for from outside.
 
 Who asks for a flow that has a queued run gets that one. Where the flow runs already, that run may have read before
 the call what the caller wants to be read: so the flow is due again, right after it. All that ask meanwhile share
@@ -7,34 +7,17 @@ that next run, and so do ticks.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import msgspec
 
 from tidegate import errors
-from tidegate.store import database, runs
+from tidegate.store import database, keyed, runs
 
-KEPT = 86_400.0
-"""Seconds for which a call that has a key is remembered."""
-STEP = 100
-"""Calls of which the time has passed that are forgotten at once."""
 TURNS = 10
 """Looks at a flow whose runs begin and end meanwhile."""
-
-
-class KeyUsed(errors.StoreConflict):
-    """A key names another call already."""
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """What a caller names a call by, so that it may be made again; keys of other tokens are other keys."""
-
-    token: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,69 +39,26 @@ class _Place:
 
 
 def begin(
-    store: database.Database,
-    flow: str,
-    cause: runs.Cause,
-    *,
-    options: Mapping[str, Any] | None = None,
-    key: Key | None = None,
+    store: database.Database, flow: str, cause: runs.Cause, *, options: Mapping[str, Any] | None = None
 ) -> Call:
-    """Have a flow run once more; the same key within `KEPT` seconds is the same call.
+    """Have a flow run once more; in a call with a key that is made again, once: see `keyed`.
 
-    Raises KeyUsed for a key of another call, StoreConflict for a flow that cannot be due again.
+    Raises StoreConflict for a flow that cannot be due again.
     """
     run_id = runs.new_id()
     options = options or {}
-    asked = hashlib.sha256(msgspec.json.encode([flow, options], order="deterministic")).hexdigest()
 
     def work(session: database.Session) -> _Place:
         tick = session.one("SELECT flow, options FROM ticks WHERE flow = :flow {lock}", {"flow": flow})
-        known = None if key is None else _known(session, key, asked, run_id)
+        known = keyed.told(session, run_id)
         if known is not None:
-            return known
+            return _Place(**known)
         place = _place(session, flow, cause, options, run_id, tick)
-        if key is not None:
-            session.execute(
-                "UPDATE calls SET run = :run, waits = :waits WHERE token = :token AND key = :key",
-                {"token": key.token, "key": key.text, "run": place.run, "waits": int(place.waits)},
-            )
+        keyed.tell(session, run_id, asdict(place))
         return place
 
-    if key is not None:
-        _forget(store)
     found = store.transact(work)
     return Call(runs.get(store, found.run), found.new, found.waits)
-
-
-def again(
-    store: database.Database,
-    run: runs.Run,
-    cause: runs.Cause,
-    *,
-    options: Mapping[str, Any] | None = None,
-    key: Key | None = None,
-) -> Call:
-    """Queue a run that does again what one was to do; the same key within `KEPT` seconds is the same call.
-
-    Raises KeyUsed for a key of another call, StoreConflict where the flow has a run.
-    """
-    run_id = runs.new_id()
-    asked = hashlib.sha256(msgspec.json.encode(["again", run.id])).hexdigest()
-
-    def work(session: database.Session) -> _Place | None:
-        known = None if key is None else _known(session, key, asked, run_id)
-        if known is not None:
-            return known
-        made = runs.queued(session, run_id, run.flow, cause, options=options)
-        if made is None and key is not None:
-            named = {"token": key.token, "key": key.text}
-            session.execute("DELETE FROM calls WHERE token = :token AND key = :key", named)
-        return None if made is None else _Place(run_id, new=True)
-
-    found = store.transact(work)
-    if found is None:
-        raise runs.busy(store, run.flow)
-    return Call(runs.get(store, found.run), found.new)
 
 
 def run(store: database.Database, run_id: str) -> runs.Run | None:
@@ -142,27 +82,6 @@ def following(store: database.Database, run: runs.Run) -> tuple[runs.Run | None,
 
     found, due = store.transact(work)
     return None if found is None else runs.get(store, found), due
-
-
-def _known(session: database.Session, key: Key, asked: str, run_id: str) -> _Place | None:
-    """What became of a call that was made before; None for a new one, which is noted."""
-    named = {"token": key.token, "key": key.text}
-    noted = session.one(
-        "INSERT INTO calls (token, key, asked, run, waits, at) VALUES (:token, :key, :asked, :run, 0, {now}) "
-        "ON CONFLICT (token, key) DO UPDATE SET asked = excluded.asked, run = excluded.run, "
-        "waits = excluded.waits, at = excluded.at "
-        "WHERE calls.at < excluded.at - :kept OR calls.run = excluded.run RETURNING run",
-        {**named, "asked": asked, "run": run_id, "kept": KEPT},
-    )
-    if noted is not None:
-        return None
-    row = session.one("SELECT asked, run, waits FROM calls WHERE token = :token AND key = :key", named)
-    assert row is not None, "It kept the new one out."
-    if row["asked"] != asked:
-        raise KeyUsed(
-            "This key was used for another call within the last 24 hours; give each call a key of its own."
-        )
-    return _Place(row["run"], waits=bool(row["waits"]))
 
 
 def _place(
@@ -210,12 +129,3 @@ def _place(
 def _with(written: str, options: Mapping[str, Any]) -> str:
     """Options as they are kept, with more."""
     return msgspec.json.encode({**msgspec.json.decode(written), **options}).decode()
-
-
-def _forget(store: database.Database) -> None:
-    """Remove some calls that nobody may make again any more, unless one was made anew just now."""
-    store.execute(
-        "DELETE FROM calls WHERE at < (SELECT {now}) - :kept AND (token, key) IN "
-        "(SELECT token, key FROM calls WHERE at < (SELECT {now}) - :kept LIMIT :step)",
-        {"kept": KEPT, "step": STEP},
-    )

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,7 +19,7 @@ from typing import Any, Literal
 import msgspec
 
 from tidegate import errors
-from tidegate.store import database, runs, trail
+from tidegate.store import database, keyed, runs, trail
 
 State = Literal["making", "planned", "failed", "approved", "applied"]
 Kind = Literal["push", "undo"]
@@ -65,7 +64,7 @@ class Plan:
 
 def new_id() -> str:
     """An id for a plan that is to be made."""
-    return f"plan_{secrets.token_hex(8)}"
+    return f"plan_{keyed.new_id('plan')}"
 
 
 def begin(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tidegate.store import database, plans, records, trail
+from tidegate.store import database, jobs, plans, records, trail
 
 DAY = 86_400.0
 RUNS, DELIVERIES = 90 * DAY, 7 * DAY
@@ -39,7 +39,12 @@ def clean(store: database.Database, *, kept_runs: float = RUNS, kept_deliveries:
     removed, end = 0, time.monotonic() + LONGEST
     while True:
         some = prune_runs(store, kept_runs) + prune_deliveries(store, kept_deliveries) + records.prune(store)
-        some += trail.prune(store) + plans.prune(store) + sum(_timed(store, *each) for each in _MORE)
+        some += (
+            trail.prune(store)
+            + plans.prune(store)
+            + jobs.prune(store)
+            + sum(_timed(store, *each) for each in _MORE)
+        )
         removed += some
         if some < STEP or time.monotonic() >= end:
             return removed

@@ -9,7 +9,6 @@ SQLite uses an index over some rows only where the statement repeats its conditi
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from tidegate import errors
-from tidegate.store import database, logs
+from tidegate.store import database, keyed, logs
 
 State = Literal["queued", "running", "ok", "partial", "failed", "cancelled", "interrupted"]
 STATES: tuple[State, ...] = ("queued", "running", "ok", "partial", "failed", "cancelled", "interrupted")
@@ -66,7 +65,7 @@ class Run:
 
 def new_id() -> str:
     """An id for a run that is to be queued."""
-    return f"run_{secrets.token_hex(8)}"
+    return f"run_{keyed.new_id('run')}"
 
 
 def queue(

@@ -190,7 +190,7 @@ def revoke(store: database.Database, name: str, *, who: str = "", via: str = "")
 def forget(session: database.Session, name: str) -> None:
     """Forget a token within a transaction, with the calls that it has made."""
     session.execute("DELETE FROM tokens WHERE name = :name", {"name": name})
-    session.execute("DELETE FROM calls WHERE token = :name", {"name": name})
+    session.execute("DELETE FROM keyed WHERE asker = :asker", {"asker": f"token:{name}"})
 
 
 def digest(secret: str) -> str:

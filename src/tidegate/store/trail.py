@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tidegate.store import database
+from tidegate.store import database, keyed
 
 KEPT = 730 * 86_400.0
 """Seconds for which a line is kept: two years."""
@@ -43,7 +42,7 @@ class Line:
 
 def new_id() -> str:
     """An id for a line, to be made before the transaction that writes it."""
-    return secrets.token_hex(12)
+    return keyed.new_id("line", 12)
 
 
 def note(

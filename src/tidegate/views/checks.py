@@ -30,10 +30,11 @@ PATIENCE = 60.0
 """Seconds that a check may take: a model is read whole for a push, and its key is tried."""
 
 
-def one(
-    place: places.Place, kind: Literal["models", "pipelines", "pushes"], name: str
-) -> tuple[list[base.Check], list[str]]:
-    """The steps of a model, a pipeline or a push, and which guarantees a push cannot give; raises Unknown."""
+Kind = Literal["models", "pipelines", "pulls", "pushes"]
+
+
+def one(place: places.Place, kind: Kind, name: str) -> tuple[list[base.Check], list[str]]:
+    """The steps of a part of the configuration, and which guarantees a push cannot give; raises Unknown."""
     file = place.file
     known: Mapping[str, object] = getattr(file, kind)
     if name not in known:
@@ -47,6 +48,8 @@ def one(
                 return models(file, [name])[name], []
             case "pipelines":
                 return pipelines(file, [name])[name], []
+            case "pulls":
+                return pull_steps(*pull(settings.jobs(file, [name])[0])), []
             case "pushes":
                 found = push(file, name, place.folder, place.store)
                 return list(found.steps), list(found.without)
@@ -58,6 +61,8 @@ def _behind(file: config.Config, kind: str, name: str) -> str:
     """The warehouse that is looked into, or what stands for it in a sentence."""
     if kind == "pipelines":
         return file.pipelines[name].warehouse
+    if kind == "pulls":
+        return file.pulls[name].warehouse
     model = file.models[name if kind == "models" else file.pushes[name].model]
     return model.warehouse or f"of {name}"
 
@@ -87,6 +92,16 @@ def pull_document(name: str, steps: Sequence[base.Check], found: permissions.Fou
         ],
         "warehouse": steps_document(steps),
     }
+
+
+def pull_steps(steps: Sequence[base.Check], found: permissions.Found) -> list[base.Check]:
+    """The same as steps: those of the warehouse, one for each stream that cannot be read, and for events."""
+    refused = [each for each in found.access if each.status in ("no_permission", "failed")]
+    said = [base.Check(each.stream, False, each.error or f"needs {each.permission}") for each in refused]
+    if not refused:
+        said = [base.Check("streams", True, f"{len(found.access)} can be read, of {found.account}")]
+    events = base.Check("events", not found.untold, found.untold or "what changes is told at once")
+    return [*steps, *said, events]
 
 
 def pull_fine(steps: Sequence[base.Check], found: permissions.Found) -> bool:

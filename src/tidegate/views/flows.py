@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tidegate import errors, views
+from tidegate import catalog, errors, views
 from tidegate.engine import flows, refusals, schedules
 from tidegate.engine import place as places
 from tidegate.store import calls, database, history, runs, trail
@@ -92,21 +92,20 @@ def ask(
     name: str,
     *,
     full_refresh: bool = False,
+    accept_deletes: Sequence[str] = (),
     cause: runs.Cause = "api",
-    key: str | None = None,
 ) -> calls.Call:
     """Have a flow run once more, together with whoever asks meanwhile: see `store.calls`.
 
-    The same `key` of the same asker within a day is the same call. Raises StoreConflict for a flow that cannot be
-    due again, KeyUsed for a key of another call.
+    Of the streams of `accept_deletes` even very many rows may go. Raises StoreConflict for a flow that cannot be
+    due again, ConfigError for options that it does not have.
     """
     flow = named(place, name)
     options = _full(flow) if full_refresh else {}
+    if accept_deletes:
+        options |= {"accept_deletes": _taken(place, flow, accept_deletes)}
     why: runs.Cause = "continuous" if flow.continuous else cause
-    named_by = (
-        None if key is None else calls.Key(f"{who.via}:{who.name}" if who.via != "token" else who.name, key)
-    )
-    call = calls.begin(place.store, flow.name, why, options=options, key=named_by)
+    call = calls.begin(place.store, flow.name, why, options=options)
     if call.new:
         _note(place.store, who, "start", call.run, options)
     return call
@@ -120,8 +119,8 @@ def following(place: places.Place, run: runs.Run) -> runs.Run | None:
     return found
 
 
-def again(place: places.Place, who: views.Who, run: runs.Run, *, key: str | None = None) -> runs.Run:
-    """Queue what a run was to do once more, from where the tables stand now; the same `key` does it once.
+def again(place: places.Place, who: views.Who, run: runs.Run) -> runs.Run:
+    """Queue what a run was to do once more, from where the tables stand now.
 
     An approval of its plan is not given again. Raises Refused for a run that goes on, for one whose flow is gone,
     and for a push that somebody began by hand; StoreConflict where the flow has a run.
@@ -137,16 +136,9 @@ def again(place: places.Place, who: views.Who, run: runs.Run, *, key: str | None
         raise views.Refused(f"{run.id} was begun by hand; `tidegate push {flow.own}` plans it anew and asks.")
     cause: runs.Cause = "continuous" if run.cause == "continuous" else "retry"
     options = {name: value for name, value in run.options.items() if name != piping.APPROVE}
-    call = calls.again(place.store, run, cause, options=options, key=_key(who, key))
-    if call.new:
-        _note(place.store, who, "retry", call.run, {"of": run.id, **options})
-    return call.run
-
-
-def _key(who: views.Who, key: str | None) -> calls.Key | None:
-    """A key of whoever asks; `session:ann` is no name of a token."""
-    asker = who.name if who.via == "token" else f"{who.via}:{who.name}"
-    return None if key is None else calls.Key(asker, key)
+    made = runs.queue(place.store, runs.new_id(), run.flow, cause, options=options)
+    _note(place.store, who, "retry", made, {"of": run.id, **options})
+    return made
 
 
 def _full(flow: flows.Flow) -> dict[str, Any]:
@@ -155,6 +147,22 @@ def _full(flow: flows.Flow) -> dict[str, Any]:
             f"{flow.name} reads its whole model each time; a full refresh is for pulls and pipelines."
         )
     return {"full_refresh": True}
+
+
+def _taken(place: places.Place, flow: flows.Flow, streams: Sequence[str]) -> list[str]:
+    """These streams, where they are a pull's; raises ConfigError."""
+    if flow.kind != "pull":
+        raise errors.ConfigError(
+            f"accept_deletes: {flow.name} is no pull, so that no rows go by Stripe's lists."
+        )
+    taken = place.file.pulls[flow.own]
+    known = catalog.load().streams
+    for each in streams:
+        if each not in known or not taken.takes(each, default=known[each].default):
+            raise errors.ConfigError(
+                f"accept_deletes: {flow.own} does not take a stream of the name it was given."
+            )
+    return sorted(set(streams))
 
 
 def _note(

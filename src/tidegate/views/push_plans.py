@@ -147,9 +147,7 @@ def each_row(place: places.Place, found: plans.Plan, kind: str = "") -> Iterator
         yield plan.loaded(json.loads(text))
 
 
-def approve(
-    place: places.Place, who: views.Who, name: str, plan_id: str, digest: str, *, run_id: str | None = None
-) -> runs.Run:
+def approve(place: places.Place, who: views.Who, name: str, plan_id: str, digest: str) -> runs.Run:
     """Have exactly this plan done, once, by a run that is queued; `digest` is that of the plan that was shown.
 
     Raises Unknown, and StoreConflict where it is another one, is done already, or the push has a run.
@@ -161,7 +159,7 @@ def approve(
         place.store,
         plan_id,
         digest,
-        run_id or runs.new_id(),
+        runs.new_id(),
         approvals.options(found.plan),
         who=who.name,
         via=who.via,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 
@@ -69,6 +70,19 @@ def put(store: database.Database, who: views.Who, name: str, value: str) -> bool
         return new
 
     return store.transact(work)
+
+
+def rotate(store: database.Database, who: views.Who) -> int:
+    """Encrypt all secrets with the newest key; says how many. Raises ConfigError where there is one key only."""
+    given = os.environ.get(secrets.VARIABLE, "")
+    if given and "," not in given:
+        raise errors.ConfigError(
+            f"{secrets.VARIABLE} holds one key; put a new one (`tidegate secret key`) before it, with a comma "
+            "between, and rotate then"
+        )
+    count = secrets.rotate(store)
+    trail.note(store, who.name, "rotate", "secrets", after={"secrets": count}, via=who.via)
+    return count
 
 
 def forget(place: places.Place, who: views.Who, name: str) -> None:

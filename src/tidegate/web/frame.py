@@ -52,6 +52,7 @@ NAVIGATION = (
     ("/syncs", "Syncs to Stripe", "pushes"),
     ("/runs", "Runs", "runs"),
     ("/issues", "Issues", "issues"),
+    ("/audits", "Audits", "check"),
     ("/settings", "Settings", "settings"),
 )
 """Address, name and icon of every page of the side rail, in order."""
@@ -66,6 +67,7 @@ KEYS = {
     "/syncs": "y",
     "/runs": "r",
     "/issues": "i",
+    "/audits": "u",
     "/settings": "t",
 }
 """What follows `g` on the keyboard to go there."""

@@ -10,7 +10,7 @@ from starlette import requests, responses
 
 from tidegate.server import asking, desk
 from tidegate.store import tokens
-from tidegate.web import alerts, changes, frame, limits, members, vault
+from tidegate.web import alerts, changes, forgets, frame, limits, members, vault
 
 SETTINGS = "/settings"
 
@@ -31,6 +31,9 @@ ENTRIES: Sequence[Entry] = (
     Entry("API tokens", members.TOKENS, "What programs present that ask over HTTP.", "admin"),
     Entry("Secrets", vault.SECRETS, "Keys and passwords that the configuration names, encrypted.", "admin"),
     Entry("Audit log", changes.CHANGES, "Who changed what, and how it was before.", "admin"),
+    Entry(
+        "Forget customers", forgets.PATH, "Personal data out of warehouses and of what is kept here.", "admin"
+    ),
     Entry("Limits", limits.LIMITS, "How much of Stripe's rate limits each connection may take.", "read"),
     Entry("Retention", limits.RETENTION, "How long things are kept, in warehouses and here.", "read"),
     Entry("About", limits.ABOUT, "The version, and the licences of what it is built on.", "read"),

@@ -1,0 +1,121 @@
+"""Jobs that people and programs ask for, each done by a thread of this process, told of in the metadata database.
+
+The thread says again and again that the job lives and how far it is, and ends it when it is not wanted any more, or
+the process is to end. Killed anywhere, nobody goes on with it: what it does is begun again by whoever wants it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tidegate import errors
+from tidegate.engine import place as places
+from tidegate.pull import report
+from tidegate.store import jobs
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a job came to: its state, what is told of it, and line by line what it found, with what is wrong."""
+
+    state: jobs.State
+    result: Mapping[str, Any]
+    rows: Iterable[tuple[bool, Mapping[str, Any]]] = ()
+    error: str = ""
+
+
+class Screen(report.Silent):
+    """How far a job is, for whoever looks; a `pull.report.Screen`."""
+
+    def __init__(self) -> None:
+        self._phase, self._rows, self._requests = "", 0, 0
+
+    def phase(self, text: str) -> None:
+        """What is being done now."""
+        self._phase = text
+
+    def started(self, stream: str, account: str) -> None:
+        """Reading of a stream began."""
+        self._phase = f"{stream} of {account}" if account else stream
+
+    def advanced(self, stream: str, *, rows: int = 0, requests: int = 0, estimate: int | None = None) -> None:
+        """More rows came with more requests."""
+        del stream, estimate
+        self._rows += rows
+        self._requests += requests
+
+    def shown(self) -> dict[str, Any]:
+        """It, as it is kept."""
+        return {"phase": self._phase, "rows": self._rows, "requests": self._requests}
+
+
+Doing = Callable[[places.Place, Screen], Coroutine[Any, Any, Done]]
+"""What a job does, at a place whose configuration stays as it was when the job began."""
+
+
+def begin(
+    place: places.Place, by: str, kind: jobs.Kind, what: str, wish: Mapping[str, Any], doing: Doing
+) -> tuple[jobs.Job, bool]:
+    """Have something done in the background; says how it begins, and whether this call began it.
+
+    Raises StoreConflict while the same is being done, or too much else.
+    """
+    still = place.still()
+    begun, new = jobs.begin(place.store, jobs.new_id(), kind, what, wish, by)
+    if new:
+        threading.Thread(target=_do, args=(still, begun, doing), name=f"{kind} {what}", daemon=True).start()
+    return begun, new
+
+
+def _do(place: places.Place, begun: jobs.Job, doing: Doing) -> None:
+    """Do a job to its end, and note how it ended."""
+    try:
+        try:
+            done = asyncio.run(_done(place, begun, doing))
+        except errors.TidegateError as error:
+            done = Done("failed", {}, error=str(error))
+        except Exception as error:
+            if (known := errors.inside(error, errors.TidegateError)) is None:
+                log.error("The job %s failed with an internal error.", begun.id, exc_info=error)
+            said = str(known) if known else f"internal error: {type(error).__name__}; please report it"
+            done = Done("failed", {}, error=said)
+        jobs.add(place.store, begun.id, done.rows)
+        jobs.finish(place.store, begun.id, done.state, done.result, done.error)
+    except Exception as error:  # the metadata database is away, or closed with the process
+        log.warning("How the job %s ended is not noted: %s.", begun.id, type(error).__name__)
+
+
+async def _done(place: places.Place, begun: jobs.Job, doing: Doing) -> Done:
+    screen = Screen()
+    work = asyncio.create_task(doing(place, screen))
+    keeper = asyncio.create_task(_keep(place, begun, screen, work))
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if place.stopping.is_set():
+            return Done("failed", {}, error="It was stopped with its process; begin it again.")
+        return Done("cancelled", {}, error="It was cancelled; what it had done until then stays.")
+    finally:
+        keeper.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await keeper
+
+
+async def _keep(place: places.Place, begun: jobs.Job, screen: Screen, work: asyncio.Task[Done]) -> None:
+    """Say that a job is being done, and end it when it is not wanted any more."""
+    while True:
+        wanted = True
+        with contextlib.suppress(errors.StoreError):
+            wanted = await asyncio.to_thread(jobs.beat, place.store, begun.id, screen.shown())
+        if place.stopping.is_set() or not wanted:
+            work.cancel()
+            return
+        await asyncio.sleep(places.BEAT)
