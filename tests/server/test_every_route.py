@@ -84,6 +84,15 @@ def somebody(place: places.Place, signed: Signed) -> Client:
     return signed(place, "admin")
 
 
+def test_head_is_answered_like_get_without_the_body(every: list[Route], somebody: Client) -> None:
+    once = ("GET /sign-in/oidc", "GET /sign-in/oidc/back")
+    for each in every:
+        if each.method == "GET" and each.name not in once and not each.path.startswith(FORWARD):
+            answer = somebody.ask("HEAD", each.address)
+            assert answer.status == somebody.get(each.address).status, each.name
+            assert answer.body == b"", each.name
+
+
 def test_what_is_public_is_known_here(every: list[Route]) -> None:
     names = {each.name for each in every}
     assert names >= PUBLIC | SIGNED | OWN

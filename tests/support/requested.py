@@ -11,9 +11,12 @@ from tidegate import config
 
 
 def request(
-    url: str = "/", headers: Mapping[str, str] | None = None, stripe: Mapping[str, str] | None = None
+    url: str = "/",
+    headers: Mapping[str, str] | None = None,
+    stripe: Mapping[str, str] | None = None,
+    method: str = "GET",
 ) -> requests.Request:
-    """A GET of this address, of a server whose configuration has these keys to Stripe, by connection."""
+    """A request to this address of a server whose configuration has these keys to Stripe, by connection."""
     path, _, query = url.partition("?")
     found = {name: {"api_key": key} for name, key in (stripe or {"acme": "sk_test_0123456789abcdef"}).items()}
     place = types.SimpleNamespace(problem="", file=config.Config.model_validate({"stripe": found}))
@@ -21,7 +24,7 @@ def request(
     return requests.Request(
         {
             "type": "http",
-            "method": "GET",
+            "method": method,
             "scheme": "http",
             "server": ("127.0.0.1", 8484),
             "path": path,

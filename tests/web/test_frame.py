@@ -167,6 +167,25 @@ def test_an_error_is_a_page_with_a_sentence_and_a_way_on() -> None:
     assert 'href="/"' in html
 
 
+@pytest.mark.parametrize(
+    ("referer", "back"),
+    [
+        ("http://127.0.0.1:8484/syncs/eu/plan?kind=update", "/syncs/eu/plan?kind=update"),
+        ("https://elsewhere.example/syncs/eu/plan", ""),
+        ("http://127.0.0.1:8484/", ""),
+        ("http://[", ""),
+        ("", ""),
+    ],
+)
+def test_an_error_after_a_form_leads_back_to_its_page(referer: str, back: str) -> None:
+    sent = requested.request(
+        "/syncs/eu/plan/approve", {"Host": "127.0.0.1:8484", "Referer": referer}, method="POST"
+    )
+    html = requested.text(frame.failed(sent, ANN, 409, "It was approved already."))
+    assert (f'href="{back}">Back to the page' in html) is bool(back)
+    assert ("Back to the page" in html) is bool(back)
+
+
 def test_an_error_that_htmx_meets_is_said_above_the_page_that_stands() -> None:
     answer = frame.failed(requested.request("/runs/x", HTMX), ANN, 409, "Somebody changed it meanwhile.")
     assert answer.status_code == 409

@@ -167,6 +167,41 @@ def test_another_account_than_the_one_whose_data_it_has_is_refused(
     assert key(place) == token
 
 
+def test_of_two_who_sign_in_with_different_accounts_at_once_the_second_is_refused_and_given_back(
+    place: places.Place,
+    ann: Client,
+    signed: Signed,
+    stripe: pulling.Stripe,
+    account: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other, bob = stripe.truth("accounts")[1]["object"]["id"], signed(place, "editor", "bob@example.com")
+    anns, bobs = agreed(left(ann), account), agreed(left(bob), other)
+    real, taken_back = signing.exchange, list[str]()
+
+    async def slow(secret: str, code: str, *, at: str) -> signing.Grant:
+        found = await real(secret, code, at=at)
+        if found.account == other:  # while Stripe answers bob, ann comes back
+            answer = await asyncio.to_thread(back, ann, anns)
+            assert answer.status == 303
+        return found
+
+    async def disconnect(client_id: str, secret: str, account: str, *, at: str) -> bool:
+        taken_back.append(account)
+        return await undone(client_id, secret, account, at=at)
+
+    undone = signing.disconnect
+    monkeypatch.setattr(signing, "exchange", slow)
+    monkeypatch.setattr(signing, "disconnect", disconnect)
+    answer = back(bob, bobs)
+    assert answer.status == 409
+    assert f"{other} signed in, but shop is connected to {account}" in answer.text
+    assert "<h1>That cannot be done now</h1>" in answer.text
+    place.look()
+    assert place.file.stripe["shop"].oauth.account == account  # type: ignore[union-attr]
+    assert taken_back == [other]
+
+
 def test_viewers_and_operators_cannot_sign_in_or_disconnect(
     place: places.Place, ann: Client, signed: Signed, account: str
 ) -> None:

@@ -66,6 +66,8 @@ def event(name: str, data: str, place: str = "") -> bytes:
 
 def response(request: requests.Request, source: AsyncGenerator[bytes]) -> fastapi.Response:
     """The answer that tells what a source yields; 503 where too many listen already, 429 where one asker does."""
+    if request.method == "HEAD":
+        return fastapi.Response(media_type=MEDIA, headers={"Cache-Control": "no-store"})
     state, desk = _state(request), request.app.state.desk
     asker = asking.maybe(request)
     who = "" if asker is None else f"{asker.via}:{asker.name}"

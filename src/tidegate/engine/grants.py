@@ -49,17 +49,27 @@ def filled(file: config.Config, store: database.Database) -> config.Config:
     return file.model_copy(update={"stripe": found})
 
 
-def keep(store: database.Database, name: str, grant: Grant, who: str, via: str) -> None:
-    """Keep what signing in gave a connection, in place of what was there; whoever runs notices."""
+def keep(store: database.Database, name: str, grant: Grant, who: str, via: str, *, only: str = "") -> str:
+    """Keep what signing in gave a connection; whoever runs notices. The account that it has then.
+
+    That is another one where the file names one (`only`), or somebody else's signed in meanwhile: nothing is kept.
+    """
+    if only and only != grant.account:
+        return only
     vault, line = secrets.vault(store), trail.new_id()
 
-    def work(session: database.Session) -> None:
+    def work(session: database.Session) -> str:
+        objects.bump(session)  # of two at once, the second waits here until the first is done
+        there = _read(vault.held(session, secret(name)))
+        is_known = not only and there is not None and there.client_id == grant.client_id
+        if there is not None and is_known and there.account != grant.account:
+            return there.account
         vault.keep(session, secret(name), msgspec.json.encode(grant).decode())
-        objects.bump(session)
         said = {"account": grant.account}
         trail.note(session, who, "sign-in", f"stripe.{name}", after=said, via=via, line_id=line)
+        return grant.account
 
-    store.transact(work)
+    return store.transact(work)
 
 
 def forget(store: database.Database, name: str) -> bool:
@@ -68,7 +78,10 @@ def forget(store: database.Database, name: str) -> bool:
 
 
 def _kept(store: database.Database, name: str) -> Grant | None:
-    text = secrets.vault(store).get(secret(name))
+    return _read(secrets.vault(store).get(secret(name)))
+
+
+def _read(text: str | None) -> Grant | None:
     try:
         return None if text is None else msgspec.json.decode(text, type=Grant)
     except msgspec.DecodeError:  # somebody has set a secret of that name by hand

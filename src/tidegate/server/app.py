@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import fastapi
 import uvicorn
-from fastapi import exceptions
+from fastapi import exceptions, routing
 from starlette import exceptions as http_exceptions
 from starlette import requests, types
 
@@ -98,11 +98,20 @@ def make(
     application.add_api_route("/health", health, methods=["GET", "HEAD"])
     application.add_api_route("/ready", ready, methods=["GET", "HEAD"])
     for router in more:
+        _answer_head(router)
         application.include_router(router)
     if front is not None:
         for router in front.routers:
+            _answer_head(router)
             application.include_router(router, dependencies=[fastapi.Depends(asking.guarded)])
     return application
+
+
+def _answer_head(router: fastapi.APIRouter) -> None:
+    """Answer HEAD like GET, without the body."""
+    for route in router.routes:
+        if isinstance(route, routing.APIRoute) and "GET" in (route.methods or ()):
+            route.methods = {*(route.methods or ()), "HEAD"}
 
 
 @contextlib.contextmanager

@@ -91,6 +91,10 @@ class Refused(problems.Problem):
         self.sign_in = sign_in
 
 
+class TooLittle(Refused):
+    """Who asks is known, and has too little of a role or scope."""
+
+
 def unknown() -> problems.Problem:
     """What is answered to a request that names this server otherwise than it is known."""
     return problems.Problem(
@@ -203,12 +207,12 @@ def _need(asker: Asker, scope: tokens.Scope) -> Asker:
     if asker.may(scope):
         return asker
     if asker.via == "token":
-        raise Refused(
+        raise TooLittle(
             403,
             f"This needs a token with the scope {scope}; this one has {asker.scope}.",
             {"WWW-Authenticate": f'{access.REALM}, error="insufficient_scope", scope="{scope}"'},
         )
-    raise Refused(
+    raise TooLittle(
         403, f"This needs the role {_ROLE[scope]}; yours is {asker.role}. An admin may change that."
     )
 

@@ -58,6 +58,11 @@ class Vault:
         row = self._store.one("SELECT value FROM secrets WHERE name = :name", {"name": name})
         return None if row is None else self._opened(name, row["value"])
 
+    def held(self, session: database.Session, name: str) -> str | None:
+        """The same inside of a transaction."""
+        row = session.one("SELECT value FROM secrets WHERE name = :name", {"name": name})
+        return None if row is None else self._opened(name, row["value"])
+
     def names(self) -> dict[str, float]:
         """The names of all secrets, and when each was changed."""
         return names(self._store)

@@ -122,26 +122,35 @@ def arrive(place: places.Place, who: views.Who, session: str, state: str, code: 
         raise Denied(name, journey.next)
     secret, at = oauth.client_secret.get_secret_value(), _at(place.file, name)
     grant = outside.stripe(name, lambda: signing.exchange(secret, code, at=at))
-    known = oauth.account
-    if known and known != grant.account:
-        _give_back(place, name, oauth, grant.account)
-        raise views.Refused(
-            f"{grant.account} signed in, but {name} is connected to {known}. Sign in with {known}, or disconnect "
-            f"it first, or add another connection for {grant.account}."
-        )
 
     def alter(body: Mapping[str, Any]) -> dict[str, Any]:
+        known = body["oauth"].get("account")  # somebody else may have signed in while this one agreed
+        if known and known != grant.account:
+            raise _another(name, known, grant.account)
         added = {"account": grant.account, "access_token": grant.access_token}
         return {**body, "oauth": {**body["oauth"], **added}}
 
-    if _filed(place, name) is not None:
-        kept = grants.Grant(oauth.client_id, grant.account, grant.access_token)
-        grants.keep(place.store, name, kept, who.name, who.via)
-        place.look()
-    else:
-        _change(place, who, name, alter)
+    try:
+        if _filed(place, name) is not None:
+            kept = grants.Grant(oauth.client_id, grant.account, grant.access_token)
+            known = grants.keep(place.store, name, kept, who.name, who.via, only=oauth.account or "")
+            if known != grant.account:
+                raise _another(name, known, grant.account)
+            place.look()
+        else:
+            _change(place, who, name, alter)
+    except views.Refused:
+        _give_back(place, name, oauth, grant.account)
+        raise
     consents.given(place.file, place.store, name)
     return Arrived(name, grant.account, grant.scope, grant.live, journey.next)
+
+
+def _another(name: str, known: str, account: str) -> views.Refused:
+    return views.Refused(
+        f"{account} signed in, but {name} is connected to {known}. Sign in with {known}, or disconnect it first, "
+        f"or add another connection for {account}."
+    )
 
 
 def disconnect(place: places.Place, who: views.Who, name: str) -> bool:

@@ -16,19 +16,17 @@ import time
 import urllib.parse
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import jinja2
 import markupsafe
 from starlette import requests, responses
 
 from tidegate import config
+from tidegate.server import asking
 from tidegate.stripe import keys
 from tidegate.views import configuration, start
 from tidegate.web import assets
-
-if TYPE_CHECKING:
-    from tidegate.server import asking
 
 TEMPLATES = Path(__file__).parent / "templates"
 SAID = "tidegate_said"
@@ -77,7 +75,7 @@ PROBLEMS = {
     403: "Not for your role",
     404: "There is no such page",
     405: "That cannot be done here",
-    409: "Somebody was faster",
+    409: "That cannot be done now",
     410: "That is over",
     413: "That is too much at once",
     421: "Not known by this name",
@@ -192,16 +190,22 @@ def done(request: requests.Request, url: str, said: str = "", kind: Kind = "ok")
 
 
 def failed(
-    request: requests.Request, asker: asking.Asker | None, status: int, sentence: str, *, next_step: str = ""
+    request: requests.Request,
+    asker: asking.Asker | None,
+    status: int,
+    sentence: str,
+    *,
+    title: str = "",
+    next_step: str = "",
 ) -> responses.Response:
-    """An error as a page; where htmx asked, a flash line above the page that stands."""
+    """An error as a page, with the way back to where a form was sent from; where htmx asked, a flash line."""
     if request.headers.get("hx-request") == "true":
         answer = partial(request, asker, "part_said.html", status=status, kind="bad", text=sentence)
         answer.headers["HX-Retarget"] = "#said"
         answer.headers["HX-Reswap"] = "innerHTML"
         answer.headers["HX-Push-Url"] = "false"
         return answer
-    title = PROBLEMS.get(status, "Something went wrong")
+    title = title or PROBLEMS.get(status, "Something went wrong")
     if status == 404 and sentence == http.HTTPStatus.NOT_FOUND.phrase:
         sentence = "The address may be old, or mistyped."
     return page(
@@ -213,7 +217,20 @@ def failed(
         sentence=sentence,
         next_step=next_step,
         code=status,
+        back="" if request.method in asking.SAFE else _came_from(request),
     )
+
+
+def _came_from(request: requests.Request) -> str:
+    """The page of this site on which a form was, as far as the browser says."""
+    try:
+        told = urllib.parse.urlsplit(request.headers.get("referer", ""))
+    except ValueError:
+        return ""
+    if told.netloc.lower() != request.headers.get("host", "").lower():
+        return ""
+    found = asking.onward(told.path + (f"?{told.query}" if told.query else ""))
+    return "" if found == "/" else found
 
 
 def flash(request: requests.Request) -> tuple[Kind, str] | None:

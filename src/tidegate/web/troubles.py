@@ -6,8 +6,9 @@ import urllib.parse
 
 from starlette import requests, responses
 
+from tidegate import errors
 from tidegate.api import base, faults
-from tidegate.server import asking
+from tidegate.server import asking, problems
 from tidegate.web import frame
 
 
@@ -19,9 +20,25 @@ def failed(request: requests.Request, error: Exception) -> responses.Response:
     if isinstance(problem, asking.Refused) and problem.sign_in:
         return _sign_in(request)
     asker = asking.maybe(request)
-    answer = frame.failed(request, asker, problem.status, problem.detail)
+    answer = frame.failed(request, asker, problem.status, _sentence(problem), title=_title(error, problem))
     answer.headers.update(problem.headers)
     return answer
+
+
+def _title(error: Exception, problem: problems.Problem) -> str:
+    """What stands above the sentence, where the status alone would say something else."""
+    if isinstance(error, errors.StoreConflict):
+        return "Somebody was faster"
+    if problem.status == 403 and not isinstance(problem, asking.TooLittle):
+        return "That was not taken"
+    return ""
+
+
+def _sentence(problem: problems.Problem) -> str:
+    """What was wrong; on a page nobody gave `after` by hand."""
+    if isinstance(problem, faults.Problem) and [each.path for each in problem.faults] == ["query.after"]:
+        return "This address points to a place in the list that there is not; begin with its first page."
+    return problem.detail
 
 
 def _sign_in(request: requests.Request) -> responses.Response:
