@@ -30,7 +30,7 @@ from tidegate.engine import editing, live, pool
 from tidegate.engine import place as places
 from tidegate.server import asking, limits
 from tidegate.store import database, jobs, people, runs, sessions, tokens
-from tidegate.views import audits, customers, flows, forgets, pushes, start
+from tidegate.views import audits, customers, flows, forgets, push_plans, start
 
 FOLDER = Path(__file__).parent / "screens"
 CHROMIUM = "/usr/bin/chromium"
@@ -243,9 +243,9 @@ PHONES = ("overview", "start", "streams", "run", "sync", "issues")
 
 def _plan(place: places.Place, who: views.Who, push: str) -> None:
     """Have a plan made, which waits for approval."""
-    pushes.make(place, who, push)
+    push_plans.make(place, who, push)
     end = time.monotonic() + PATIENCE
-    while (found := pushes.planned(place, push)) is None or found.plan.state == "making":
+    while (found := push_plans.planned(place, push)) is None or found.plan.state == "making":
         if time.monotonic() > end:
             raise TimeoutError(f"the plan of {push} was not made within {PATIENCE:g} s")
         time.sleep(0.2)

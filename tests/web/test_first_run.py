@@ -91,7 +91,7 @@ def test_a_warehouse_is_kept_where_each_step_of_its_check_went_well(
 ) -> None:
     ann.post("/start/key", {"api_key": WHOLE, "api_base": stripe})
     assert 'value="stripe.duckdb"' in ann.get("/start").text
-    form = {"_type": "postgres", "url": "postgresql://nobody@127.0.0.1:1/none"}
+    form = {"_type": "postgres", "url": "postgresql://nobody:pass@127.0.0.1:1/none"}
     refused = ann.post("/start/warehouse", form)
     assert refused.status == 422
     assert "firewalls in between" in refused.text
