@@ -2,6 +2,7 @@
 
 TidegateError                exit 1
 ├── ConfigError              exit 2: the file, a flag or a path is wrong
+│   └── ConfigStale          the file is not valid now, so that no change would count
 ├── StripeError              what Stripe answered, with status, code and request id
 │   ├── Unauthorized         401: the key is wrong, expired or revoked
 │   ├── PermissionMissing    403: the key lacks a scope, named in `permission`
@@ -76,6 +77,10 @@ class ConfigError(TidegateError):
     def __init__(self, message: str = "", problems: Sequence[Any] = ()) -> None:
         super().__init__(message)
         self.problems = tuple(problems)
+
+
+class ConfigStale(ConfigError):
+    """What is written is not valid, or the file is gone: the last valid one goes on, and no change is made."""
 
 
 class StripeError(TidegateError):

@@ -11,6 +11,7 @@ import pytest
 from managing import CONNECTION, KEY, PULL, WAREHOUSE
 from signing import Client, Signed
 
+from tidegate.engine import editing, proving
 from tidegate.engine import place as places
 from tidegate.store import secrets, trail
 
@@ -110,8 +111,66 @@ class TestParts:
         assert matched.status == 412
         assert "since you looked at it" in matched.json["detail"]
         assert editor.ask("DELETE", f"{PULLS}/more", If_Match='"1"').status == 412
-        assert put(editor, f"{PULLS}/more", PULL).status == 409  # there is one already
         assert editor.get(f"{PULLS}/more").json["body"]["lookback"] == "3d"
+
+    def test_who_does_not_say_what_was_seen_is_asked_for_it(self, editor: Client) -> None:
+        put(editor, f"{PULLS}/more", PULL)
+        for answer in (put(editor, f"{PULLS}/more", PULL), editor.ask("DELETE", f"{PULLS}/more")):
+            assert answer.status == 428
+            assert "Say which version of pulls.more you saw" in answer.json["detail"]
+        assert "another name" not in editor.ask("DELETE", f"{PULLS}/more").json["detail"]
+        assert editor.get(f"{PULLS}/more").json["version"] == 1
+
+    def test_a_star_is_whatever_is_there_and_nothing_where_nothing_is(self, editor: Client) -> None:
+        for answer in (
+            put(editor, f"{PULLS}/more", PULL, If_Match="*"),
+            editor.ask("DELETE", f"{PULLS}/more", If_Match="*"),
+        ):
+            assert (answer.status, answer.json["detail"]) == (412, "There is no pulls.more.")
+        put(editor, f"{PULLS}/more", PULL)
+        changed = put(editor, f"{PULLS}/more", {**PULL, "lookback": "3d"}, If_Match="*")
+        assert (changed.status, changed.json["version"]) == (200, 2)
+        assert editor.ask("DELETE", f"{PULLS}/more", If_Match="*").status == 204
+
+    def test_the_answer_is_of_the_own_change_whoever_comes_right_after(
+        self, editor: Client, place: places.Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put(editor, f"{PULLS}/more", PULL)
+        change = editing.change
+
+        def overtaken(*given: Any, **told: Any) -> editing.Change:
+            done = change(*given, **told)
+            change(place, "bob", "pulls", "more", {**PULL, "lookback": "9d"}, done.version)
+            return done
+
+        monkeypatch.setattr(editing, "change", overtaken)
+        mine = put(editor, f"{PULLS}/more", {**PULL, "lookback": "3d"}, 1)
+        monkeypatch.undo()
+        assert (mine.json["version"], mine.headers["etag"]) == (2, '"2"')
+        assert mine.json["body"]["lookback"] == "3d"
+        assert mine.json["changed_by"] != "bob"
+        assert put(editor, f"{PULLS}/more", PULL, If_Match=mine.headers["etag"]).status == 412
+        assert editor.get(f"{PULLS}/more").json["body"]["lookback"] == "9d"
+
+    def test_while_the_file_is_not_valid_nothing_is_changed(self, editor: Client, tmp_path: Path) -> None:
+        put(editor, f"{PULLS}/more", PULL)
+        file = tmp_path / "tidegate.yaml"
+        valid = file.read_text()
+        file.write_text(valid.replace("to: one", "to: nowhere"))
+        for answer in (
+            put(editor, f"{PULLS}/another", PULL),
+            put(editor, f"{PULLS}/more", {**PULL, "lookback": "3d"}, If_Match="*"),
+            editor.ask("DELETE", f"{PULLS}/more?version=1"),
+            editor.post("/api/v1/apply", json={"yaml": "pulls: {third: {from: acme, to: one}}"}),
+        ):
+            assert answer.status == 409
+            assert "tidegate.yaml:6:" in answer.json["detail"]
+            assert "pulls.everything.to" in answer.json["detail"]
+        found = editor.get("/api/v1/overview").json
+        assert found["health"] != "ok"
+        assert found["sentence"].startswith("What is configured is not valid")
+        file.write_text(valid)
+        assert put(editor, f"{PULLS}/another", PULL).status == 201
 
     def test_what_is_not_valid_says_where_in_the_body(self, editor: Client, place: places.Place) -> None:
         body = {**PULL, "to": "on", "lookback": "7 moons"}
@@ -235,6 +294,7 @@ class TestWhole:
         exported = admin.get("/api/v1/export")
         assert exported.headers["content-type"].startswith("text/plain")
         again = editor.post("/api/v1/apply", json={"yaml": exported.text, "prune": True}).json
+        assert again.pop("versions") == {"stripe.other": 1, "pulls.more": 1}
         assert again == {"changed": False, "changes": [], "unchanged": 2, "left_out": [], "unpruned": []}
 
     @pytest.mark.parametrize("text", ["", "a: [", "pulls: {more: {from: nobody, to: one}}", "- a", "\t"])
@@ -282,3 +342,78 @@ def test_what_is_made_is_served_at_once(editor: Client) -> None:
     editor.ask("DELETE", f"{STRIPE}/other", If_Match='"1"')
     assert editor.post("/webhooks/stripe/other").status == 404
     assert editor.post("/triggers/more").status == 404
+
+
+PIPELINE = {
+    "from": "acme",
+    "to": "one",
+    "stream": "customers",
+    "map": {"email": {"from": "email"}},
+    "cases": [{"name": "small", "given": {"email": "a@x.io"}, "expected": {"email": "a@x.io"}}],
+}
+PIPELINES = "/api/v1/configuration/pipelines"
+
+
+class TestCases:
+    """A pipeline whose saved cases fail is kept by nobody."""
+
+    def test_not_by_a_put(self, editor: Client, place: places.Place) -> None:
+        wrong = {**PIPELINE, "cases": [{**PIPELINE["cases"][0], "expected": {"email": "other@x.io"}}]}  # type: ignore[dict-item]
+        answer = put(editor, f"{PIPELINES}/eu", wrong)
+        assert answer.status == 422
+        assert answer.json["errors"][0]["path"] == "cases[0]"
+        assert "'small' comes out differently" in answer.json["errors"][0]["message"]
+        assert place.file.pipelines == {}
+        assert put(editor, f"{PIPELINES}/eu", PIPELINE).status == 201
+
+    def test_nor_by_applying_a_file_also_where_all_it_needs_comes_with_it(
+        self, editor: Client, place: places.Place
+    ) -> None:
+        text = """
+warehouses: {two: {type: duckdb, path: two.duckdb}}
+pipelines:
+  eu:
+    {from: acme, to: two, stream: customers, map: {email: {from: email}},
+     cases: [{name: small, given: {email: a@x.io}, expected: {email: EXPECTED}}]}
+"""
+        for dry_run in (True, False):
+            wrong = {"yaml": text.replace("EXPECTED", "b@x.io"), "dry_run": dry_run}
+            answer = editor.post("/api/v1/apply", json=wrong)
+            assert answer.status == 422
+            assert "'small' comes out differently" in answer.json["detail"]
+        assert "two" not in place.file.warehouses
+        assert editor.post("/api/v1/apply", json={"yaml": text.replace("EXPECTED", "a@x.io")}).json["changed"]
+
+    def test_what_no_case_depends_on_may_change_where_one_fails(
+        self, editor: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as before:
+            before.setattr(proving, "prove", lambda *_: None)
+            wrong = {**PIPELINE, "cases": [{**PIPELINE["cases"][0], "expected": {"email": "other@x.io"}}]}  # type: ignore[dict-item]
+            put(editor, f"{PIPELINES}/eu", wrong)
+        assert put(editor, f"{PIPELINES}/eu", {**wrong, "enabled": False}, 1).status == 200
+
+
+class TestApply:
+    def test_with_the_versions_of_a_dry_run_nothing_of_others_is_overwritten(self, editor: Client) -> None:
+        put(editor, f"{PULLS}/more", PULL)
+        sheet = {"yaml": "pulls: {more: {from: acme, to: one, lookback: 3d}, new: {from: acme, to: one}}"}
+        shown = editor.post("/api/v1/apply", json={**sheet, "dry_run": True}).json
+        assert shown["versions"] == {"pulls.more": 1, "pulls.new": None}
+        put(editor, f"{PULLS}/more", {**PULL, "lookback": "9d"}, 1)
+        late = editor.post("/api/v1/apply", json={**sheet, "versions": shown["versions"]})
+        assert late.status == 409
+        assert editor.get(f"{PULLS}/more").json["body"]["lookback"] == "9d"
+        shown = editor.post("/api/v1/apply", json={**sheet, "dry_run": True}).json
+        taken = editor.post("/api/v1/apply", json={**sheet, "versions": shown["versions"]})
+        assert (taken.status, taken.json["changed"]) == (200, True)
+
+    def test_what_came_after_a_dry_run_is_neither_taken_over_nor_pruned(self, editor: Client) -> None:
+        sheet = {"yaml": "pulls: {new: {from: acme, to: one}}", "prune": True}
+        shown = editor.post("/api/v1/apply", json={**sheet, "dry_run": True}).json
+        put(editor, f"{PULLS}/more", PULL)
+        assert editor.post("/api/v1/apply", json={**sheet, "versions": shown["versions"]}).status == 200
+        assert editor.get(f"{PULLS}/more").status == 200
+        put(editor, f"{PULLS}/third", PULL)
+        late = {"yaml": "pulls: {third: {from: acme, to: one}}", "versions": {"pulls.third": None}}
+        assert editor.post("/api/v1/apply", json=late).status == 409

@@ -75,3 +75,25 @@ def test_memory_that_is_used_no_more_is_given_back() -> None:
         return int(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
 
     assert freed("lean.tidying(stopping)") > 50_000 > freed("")
+
+
+ENDED = """
+import gc, threading
+import duckdb
+from tidegate.cli import lean
+
+duckdb.connect().execute("select 1")
+lean.TIDIED = 0.01
+stopping = threading.Event()
+lean.tidying(stopping)
+while not gc.get_freeze_count():
+    stopping.wait(0.01)
+stopping.set()
+"""
+
+
+def test_a_process_that_used_duckdb_ends_without_a_word() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", ENDED], check=True, capture_output=True, text=True, timeout=120
+    )
+    assert (ended.stdout, ended.stderr) == ("", "")

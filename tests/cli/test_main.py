@@ -79,6 +79,10 @@ def test_a_command_has_help_of_its_own(words: tuple[str, ...]) -> None:
         ),
         (("streams", "a", "b"), "`tidegate streams --help` shows how"),
         (("schema", "charges", "--to", "x"), "`tidegate schema --help` shows how"),
+        (("run", "--port", "99999"), "no such port; give 1 to 65535, or 0 for any that is free"),
+        (("run", "--port", "-1"), "no such port; give 1 to 65535, or 0 for any that is free"),
+        (("run", "--port", "http"), "`tidegate run --help` shows how"),
+        (("sandbox", "--port", "65536"), "no such port; give 1 to 65535, or 0 for any that is free"),
     ],
 )
 def test_wrong_words_are_one_sentence_and_exit_2(words: tuple[str, ...], says: str) -> None:

@@ -95,6 +95,64 @@ class TestFile:
         place.look()
         assert place.problem == ""
 
+    def test_one_that_is_gone_is_not_missed_where_it_said_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        with contextlib.closing(database.open_database("sqlite:///tidegate.db")) as store:
+            place = filled(places.Place(live.Live(None, store), store))
+            file = tmp_path / "tidegate.yaml"
+            file.write_text("pulls: {zzz: {from: nobody, to: one}}\n")
+            place.look()
+            assert "tidegate.yaml:1:" in place.problem
+            file.unlink()
+            place.look()
+            assert (place.problem, list(place.flows)) == ("", ["pull:everything"])
+            make(place, "pulls", "more", PULL)
+            assert list(place.flows) == ["pull:everything", "pull:more"]
+            file.write_text("pulls: {zzz: {from: acme, to: one, schedule: manual}}\n")
+            place.look()
+            file.unlink()
+            place.look()
+            assert (
+                place.problem == "tidegate.yaml is gone; bring it back, or start tidegate again without it."
+            )
+            assert "pull:zzz" in place.flows
+
+    def test_while_it_is_gone_or_cannot_be_read_nothing_is_changed_and_everything_is_shown(
+        self, place: places.Place, tmp_path: Path, url: str
+    ) -> None:
+        make(place, "pulls", "more", PULL)
+        file = tmp_path / "tidegate.yaml"
+        for spoil in (file.unlink, lambda: file.write_text("pulls: [\n")):
+            spoil()
+            with pytest.raises(errors.ConfigStale, match=r"tidegate\.yaml"):
+                make(place, "pulls", "another", PULL)
+            assert [each.name for each in editing.objects(place) if each.kind == "pulls"] == [
+                "everything",
+                "more",
+            ]
+        managing.written(tmp_path, url)
+        make(place, "pulls", "another", PULL)
+        assert "pull:another" in place.flows
+
+    def test_what_mends_an_invalid_configuration_is_taken(
+        self, place: places.Place, tmp_path: Path, url: str
+    ) -> None:
+        """The file drops what parts of the metadata database need, of which one is mended after the other."""
+        for name in ("a", "b"):
+            make(place, "pulls", name, PULL)
+        managing.written(tmp_path, url, "stripe: {acme: {api_key: sk_test_geheim123456789}}\n")
+        with pytest.raises(errors.ConfigStale, match=r"pulls\.a in the metadata database: to"):
+            make(place, "stripe", "other", CONNECTION)
+        with pytest.raises(errors.ConfigStale):
+            editing.planned(place, [editing.Edit("stripe", "other", CONNECTION, None)])
+        assert editing.check(place, "stripe", "other", CONNECTION) == []
+        editing.change(place, "ann", "pulls", "a", None, version(place, "pulls", "a"))
+        assert place.problem
+        make(place, "warehouses", "one", WAREHOUSE)
+        assert (place.problem, list(place.flows)) == ("", ["pull:b"])
+
     def test_another_database_needs_another_start(
         self, place: places.Place, tmp_path: Path, url: str
     ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import datetime as dt
 import json
 from pathlib import Path
@@ -13,8 +15,21 @@ import pytest
 import scripted
 from pulling import Stripe, pull
 
+from tidegate import config
 from tidegate.cli import status
-from tidegate.pull import held, reconcile, refresh, relist, report, scope, sweep
+from tidegate.pull import (
+    acting,
+    held,
+    reconcile,
+    refresh,
+    relist,
+    report,
+    run,
+    scope,
+    settings,
+    sweep,
+)
+from tidegate.store import database, runs
 from tidegate.stripe import attempts
 from tidegate.warehouse import duckdb
 
@@ -238,6 +253,88 @@ def test_every_table_says_how_soon_changes_show_by_what_the_last_pull_went_by(
     assert "1 h up to 1 d old, then unbounded" in look(file)["payment_intents"].staleness
 
 
+STREAMS = """\
+stripe:
+  acme: {api_key: sk_test_a1, api_base: "URL", account_id: acct_1, rate_limit: "off"}
+  other: {api_key: sk_test_b1, api_base: "URL", account_id: acct_2, rate_limit: "off"}
+warehouses: {one: {type: duckdb, path: one.duckdb}}
+pulls:
+  topups: {from: acme, to: one, streams: {topups: {}}}
+  payouts: {from: acme, to: one, streams: {payouts: {}}}
+  others: {from: other, to: one, streams: {payouts: {}}}
+"""
+
+
+class Accounts(scripted.Script):
+    """Three payouts and a top-up; whose the key is has to be said."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            routes={
+                "/v1/payouts": lambda query: scripted.listed(PAYOUTS[:3], query),
+                "/v1/topups": lambda query: scripted.listed(scripted.rows("tu", 1, object="topup"), query),
+            }
+        )
+
+
+def test_of_several_pulls_into_one_schema_each_tells_of_its_own_streams_and_accounts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "tidegate.yaml"
+    with double.serving(Accounts()) as url:
+        file.write_text(STREAMS.replace("URL", url))
+        jobs = settings.jobs(config.load(file))
+        for job in jobs:
+            with contextlib.closing(job.open()) as warehouse:
+                asyncio.run(run.pull(job.source, warehouse, job.options, report.Silent()))
+    found = {}
+    for job in jobs:
+        with contextlib.closing(job.open()) as warehouse:
+            found[job.name] = [(each.stream, each.account) for each in held.of_pull(warehouse, job)]
+    assert found == {
+        "topups": [("topups", "acct_1")],
+        "payouts": [("payouts", "acct_1")],
+        "others": [("payouts", "acct_2")],
+    }
+    capsys.readouterr()
+    assert status.status(config_file=file, json=True) == 0
+    told = {each["name"]: each["streams"] for each in json.loads(capsys.readouterr().out)["pulls"]}
+    assert {
+        name: [(each["stream"], each["account"], each["rows"]) for each in streams]
+        for name, streams in told.items()
+    } == {
+        "topups": [("topups", "acct_1", 1)],
+        "payouts": [("payouts", "acct_1", 3)],
+        "others": [("payouts", "acct_2", 3)],
+    }
+
+
+def test_whose_a_key_is_is_remembered_and_keeps_another_connections_rows_apart(tmp_path: Path) -> None:
+    """A platform with all of its accounts, and a connection of its own whose account no one wrote down."""
+    source = scope.Source(api_key="sk_test_b1", api_base="https://stripe.example")
+    with contextlib.closing(duckdb.DuckDB(tmp_path / "w.duckdb")) as warehouse:
+        pulled = [report.Outcome("payouts", account) for account in ("acct_1", "acct_2", "acct_3")]
+        report.note(warehouse, "run_1", dt.datetime.now(dt.UTC), pulled)
+        warehouse.load([], {f"key/{acting.mark(source)}": "acct_2"})
+        options = scope.Options(["payouts"], choices={"payouts": scope.Choice()})
+        target = config.DuckDB(type="duckdb", path=str(tmp_path / "w.duckdb"))
+        platform = scope.Source(api_key="sk_test_a1", accounts="all")
+        one = settings.Job("all", platform, options, target, (source,))
+        other = settings.Job("own", source, options, target, (platform,))
+        named = settings.Job("named", scope.Source(api_key="x", accounts=("acct_3",)), options, target)
+        unknown = settings.Job("unknown", scope.Source(api_key="sk_test_c1"), options, target, (source,))
+        found = {
+            job.name: [each.account for each in held.of_pull(warehouse, job)]
+            for job in (one, other, named, unknown)
+        }
+    assert found == {
+        "all": ["acct_1", "acct_3"],
+        "own": ["acct_2"],
+        "named": ["acct_3"],
+        "unknown": ["acct_1", "acct_3"],
+    }
+
+
 def test_status_shows_it_all(
     small: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,3 +363,20 @@ def test_status_shows_it_all(
     assert found["customers"]["staleness_s"] is None
     assert found["customers"]["held"] == why
     assert (found["charges"]["waiting"], found["charges"]["unread"]) == (1, 1)
+
+
+def test_status_says_that_somebody_stopped_a_continuous_pull(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "tidegate.yaml"
+    text = STREAMS.replace("streams: {topups: {}}", "schedule: continuous, streams: {topups: {}}")
+    text = text.replace("URL", "https://stripe.example")
+    file.write_text(f"{text}database: sqlite:///{tmp_path}/tidegate.db\n")
+    with contextlib.closing(database.open_database(f"sqlite:///{tmp_path}/tidegate.db")) as store:
+        runs.queue(store, "run_1", "pull:topups", "continuous")
+        runs.cancel(store, "run_1", "ann")
+    assert status.status(config_file=file, json=True) == 0
+    told = {each["name"]: each["stopped"] for each in json.loads(capsys.readouterr().out)["pulls"]}
+    assert told["topups"].startswith("pull:topups is stopped by ann until ")
+    assert told["topups"].endswith("; `tidegate start topups` begins it again.")
+    assert (told["payouts"], told["others"]) == (None, None)

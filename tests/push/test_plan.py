@@ -265,7 +265,9 @@ class TestRowsThatFailed:
 
 
 class TestGuards:
-    def guards(self, acknowledged: int, told: dict[str, Any] | None = None, **counts: int) -> list[str]:
+    def guards(
+        self, acknowledged: int, told: dict[str, Any] | None = None, *, changed: int = 0, **counts: int
+    ) -> list[str]:
         guard = config.Push.model_validate(
             {
                 "model": "m",
@@ -276,7 +278,7 @@ class TestGuards:
                 "guard": told or {},
             }
         ).guard
-        found = plan.guards(plan.Counts(**counts), guard, acknowledged)
+        found = plan.guards(plan.Counts(**counts), guard, acknowledged, changed)
         return [each.rpartition("(guard.")[2].rstrip(").") if "(guard" in each else each for each in found]
 
     def test_an_empty_model_always_waits(self) -> None:
@@ -287,12 +289,30 @@ class TestGuards:
     def test_a_model_that_shrank(self, source: int, waits: bool) -> None:
         assert self.guards(100, source=source) == (["rows_down"] if waits else [])
 
-    @pytest.mark.parametrize(("updated", "waits"), [(50, False), (51, True)])
-    def test_too_many_changes(self, updated: int, waits: bool) -> None:
-        assert self.guards(100, source=100, updated=updated) == (["max_changed"] if waits else [])
+    @pytest.mark.parametrize(("changed", "waits"), [(50, False), (51, True)])
+    def test_too_many_changes(self, changed: int, waits: bool) -> None:
+        found = self.guards(100, source=100, updated=changed, changed=changed)
+        assert found == (["max_changed"] if waits else [])
 
     def test_a_few_rows_say_nothing(self) -> None:
-        assert self.guards(10, source=10, updated=10) == []
+        assert self.guards(10, source=10, updated=10, changed=10) == []
+
+    def test_a_model_that_grows_to_customers_who_are_there_changes_nothing_that_was_sent(self) -> None:
+        rows = [{"id": str(n), "email": f"{n}@example.com", "name": "New", "plan": "pro"} for n in range(90)]
+        there = [customer(f"cus_{n}", f"{n}@example.com", "Old") for n in range(90)]
+        sent = {str(n): {"metadata.plan": "pro", "name": "New"} for n in range(40)}
+        known = before(sent, {key: f"cus_{key}" for key in sent})
+        told = planned(rows, there, known=known)
+        assert (told.counts.unchanged, told.counts.updated, told.guards) == (40, 50, ())
+
+    def test_of_what_was_sent_no_more_changes_than_all(self) -> None:
+        rows = [{"id": str(n), "email": f"{n}@example.com", "name": "New", "plan": "pro"} for n in range(90)]
+        there = [customer(f"cus_{n}", f"{n}@example.com", "Old") for n in range(90)]
+        sent = {str(n): {"metadata.plan": "free", "name": "Old"} for n in range(40)}
+        known = before(sent, {key: f"cus_{key}" for key in sent})
+        [said] = planned(rows, there, known=known).guards
+        assert said.startswith("40 of 40 rows that were sent before would be changed; 50% are allowed")
+        assert planned(rows, there, push(guard={"max_changed": "100%"}), known).guards == ()
 
     def test_too_many_creates(self) -> None:
         assert self.guards(0, {"max_creates": 9}, source=10, created=10) == ["max_creates"]

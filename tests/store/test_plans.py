@@ -80,6 +80,21 @@ def test_an_approval_is_one_run_and_one_line_of_the_audit_log(store: database.Da
     assert [each.action for each in trail.listed(store)] == ["approve"]
 
 
+def test_a_discard_is_noted_with_it_and_not_where_somebody_approved_meanwhile(
+    store: database.Database,
+) -> None:
+    line = trail.Note("bob", "discard", f"push:{PUSH}")
+    found = made(store)
+    plans.discard(store, found.id, line)
+    assert plans.get(store, found.id) is None
+    assert [each.action for each in trail.listed(store)] == ["discard"]
+    other = made(store, "plan_2")
+    approve(store, other)
+    with pytest.raises(errors.StoreConflict, match="approved already"):
+        plans.discard(store, other.id, trail.Note("bob", "discard", f"push:{PUSH}"))
+    assert [each.action for each in trail.listed(store)] == ["approve", "discard"]
+
+
 def test_a_flow_that_runs_keeps_a_plan_from_being_done(store: database.Database) -> None:
     found = made(store)
     runs.queue(store, "run_0", "push:accounts", "manual")

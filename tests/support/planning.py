@@ -166,7 +166,6 @@ def planned(
             mirror,
             paused=paused,
             chosen=sides,
-            acknowledged=len(known.fields),
         )
         entries = {each.key: each for each in plan.entries(book)}
     return Planned(entries, told_counts, guards, found, requests)

@@ -12,9 +12,11 @@ import running
 
 from tidegate import errors, views
 from tidegate.engine import flows as engine
+from tidegate.engine import matters
 from tidegate.engine import place as places
 from tidegate.store import database, positions, runs, ticks, trail
 from tidegate.views import flows
+from tidegate.views import runs as known_runs
 
 FLOWS = """\
 warehouses: {one: {type: duckdb, path: one.duckdb}}
@@ -95,6 +97,95 @@ class TestStanding:
         assert found.age is not None
         assert found.age > 86_400 * 365
         assert found.bound is not None
+
+    def test_a_continuous_one_that_was_cancelled_is_stopped_until_somebody_starts_it(
+        self, place: places.Place
+    ) -> None:
+        run = flows.begin(place, ANN, "steady")
+        runs.cancel(place.store, run.id, "bob@example.com")
+        found = flows.one(place, "steady")
+        ended = runs.get(place.store, run.id).finished_at
+        assert ended is not None
+        assert (found.state, found.stopped_until) == ("stopped", ended + 43_200.0)
+        assert found.next_at == found.stopped_until
+        assert found.stopped == (
+            f"pull:steady is stopped by bob@example.com until {matters.moment(ended + 43_200.0)}; "
+            "`tidegate start steady` begins it again."
+        )
+        flows.begin(place, ANN, "steady")
+        again = flows.one(place, "steady")
+        assert (again.state, again.stopped_until, again.stopped) == ("fresh", None, "")
+
+    def test_others_that_were_cancelled_are_not(self, place: places.Place) -> None:
+        runs.cancel(place.store, flows.begin(place, ANN, "everything").id, "bob@example.com")
+        assert flows.one(place, "everything").stopped_until is None
+
+
+class TestDisabled:
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Iterator[places.Place]:
+        off = FLOWS + (
+            "pipelines:\n"
+            "  eu: {from: acme, to: one, stream: customers, map: {email: {from: email}}, enabled: false}\n"
+        )
+        file = delivering.loaded(tmp_path, f"sqlite:///{tmp_path}/flows.db", more=off)
+        with contextlib.closing(database.open_database(file.database.get_secret_value())) as opened:
+            yield places.Place(file, opened)
+
+    @pytest.mark.parametrize("name", ["eu", "pipeline:eu"])
+    def test_it_is_said_that_it_is_and_how_to_enable_it(self, place: places.Place, name: str) -> None:
+        says = (
+            "pipeline:eu is disabled; enable it first: on its page, or by `enabled: true` where it is written"
+        )
+        for act in (flows.named, flows.one):
+            with pytest.raises(views.Refused, match=says):
+                act(place, name)
+        for do in (flows.begin, flows.ask):
+            with pytest.raises(views.Refused, match=says):
+                do(place, ANN, name)
+        assert flows.meant(place, name) == "pipeline:eu"
+        assert runs.listed(place.store) == []
+
+    def test_what_it_ran_before_is_not_done_again(self, place: places.Place) -> None:
+        run = running.ended(place.store, "pipeline:eu", "failed")
+        with pytest.raises(views.Refused, match="pipeline:eu is disabled; enable it first"):
+            flows.again(place, ANN, run)
+
+    def test_what_there_never_was_is_unknown_still(self, place: places.Place) -> None:
+        with pytest.raises(views.Unknown, match="There is no flow 'us'"):
+            flows.named(place, "us")
+
+
+class TestAudit:
+    """The line stands in the transaction of what it tells of: neither is there without the other."""
+
+    @pytest.fixture
+    def broken(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Somebody is killed when the line is written."""
+
+        def killed(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(trail.Note, "write", killed)
+
+    @pytest.mark.usefixtures("broken")
+    def test_nothing_is_begun_without_its_line(self, place: places.Place) -> None:
+        for act in (flows.begin, flows.ask):
+            with pytest.raises(KeyboardInterrupt):
+                act(place, ANN, "everything")
+        assert runs.listed(place.store) == []
+
+    def test_nothing_is_done_again_or_cancelled_without_its_line(
+        self, place: places.Place, request: pytest.FixtureRequest
+    ) -> None:
+        failed = running.ended(place.store, state="failed")
+        going = flows.begin(place, ANN, "steady")
+        request.getfixturevalue("broken")
+        with pytest.raises(KeyboardInterrupt):
+            flows.again(place, ANN, failed)
+        with pytest.raises(KeyboardInterrupt):
+            known_runs.cancel(place, ANN, going)
+        assert [each.id for each in runs.listed(place.store) if each.alive] == [going.id]
 
 
 class TestBegin:

@@ -11,8 +11,9 @@ import seen
 import servers
 
 from tidegate import errors
+from tidegate.engine import matters
 from tidegate.engine import place as places
-from tidegate.store import grants, notices
+from tidegate.store import grants, notices, runs
 from tidegate.views import overview
 
 PUSH = (
@@ -46,6 +47,19 @@ def test_all_is_well(place: places.Place) -> None:
     assert found.streams == {"fresh": 1}
     assert [each.name for each in found.coming] == ["pull:everything"]
     assert found.running == []
+
+
+def test_a_flow_that_somebody_stopped_is_not_fresh(tmp_path: Path) -> None:
+    file = seen.written(tmp_path)
+    file.write_text(file.read_text().replace("every 15m", "continuous"))
+    with seen.place(file) as place:
+        run = runs.queue(place.store, "run_1", "pull:everything", "continuous")
+        until = matters.moment((runs.cancel(place.store, run.id, "ann").finished_at or 0.0) + 43_200.0)
+        found = overview.look(place)
+        assert found.health == "warn"
+        assert found.sentence == (
+            f"pull:everything is stopped, until {until} unless you start it; nothing needs you."
+        )
 
 
 def test_several_flows_and_rows_that_need_somebody(tmp_path: Path) -> None:

@@ -44,6 +44,28 @@ def test_each_member_sees_the_settings_that_the_role_may_open(
     assert SECRET not in page
 
 
+def test_while_the_file_is_not_valid_a_form_is_refused_and_keeps_what_was_typed(
+    place: places.Place, ann: Client, tmp_path: Path
+) -> None:
+    part = editing.get(place, "stripe", "shop")
+    assert part is not None
+    file = tmp_path / "tidegate.yaml"
+    valid = file.read_text()
+    file.write_text(valid.replace("to: local", "to: nowhere"))
+    form = {"_version": part.version, "budget": "0.25", "rate_limit": "51/11"}
+    answer = ann.post("/settings/limits/shop", form)
+    assert answer.status == 409
+    assert "The configuration is not valid, and nothing was changed" in answer.text
+    assert 'value="51/11"' in answer.text
+    adding = {"_name": "m", "way": "sql", "warehouse": "local", "sql": "select 4711 as id", "key": "id"}
+    added = ann.post("/models/-/add", adding)
+    assert (added.status, "select 4711 as id" in added.text) == (409, True)
+    assert editing.get(place, "models", "m") is None
+    file.write_text(valid)
+    assert ann.post("/settings/limits/shop", form).status == 303
+    assert place.file.stripe["shop"].budget == 0.25
+
+
 def test_limits_of_a_connection_are_changed_and_what_is_not_asked_stays(
     place: places.Place, ann: Client
 ) -> None:

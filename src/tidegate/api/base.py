@@ -21,7 +21,7 @@ import binascii
 import datetime as dt
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import fastapi
 import msgspec
@@ -143,15 +143,17 @@ def _match(
         str | None,
         fastapi.Header(
             pattern=r'^(\*|"[0-9]{1,18}")$',
-            description='The ETag of what is changed, such as "3"; where it is not the latest, 412.',
+            description='The ETag of what is changed, such as "3"; where it is not the latest, 412. With `*` it is '
+            "whatever is there; where nothing is, 412.",
         ),
     ] = None,
-) -> int | None:
-    return None if if_match is None or if_match == "*" else int(if_match.strip('"'))
+) -> int | Literal["*"] | None:
+    return None if if_match is None else "*" if if_match == "*" else int(if_match.strip('"'))
 
 
-IfMatch = Annotated[int | None, fastapi.Depends(_match)]
-"""A route parameter: the version that the header If-Match names, or None."""
+Match = int | Literal["*"] | None
+IfMatch = Annotated[Match, fastapi.Depends(_match)]
+"""A route parameter: the version that the header If-Match names, `*` for whatever is there, or None."""
 
 
 def etag(version: int) -> str:

@@ -37,13 +37,14 @@ REFUSALS: Mapping[int, str] = {
     412: "What is to be changed is not as If-Match says.",
     413: "The body is too large.",
     422: "A parameter or the body is not valid; `errors` says where.",
+    428: "What is there already is changed only by who says which version was seen.",
     429: "Too many requests came; wait for Retry-After seconds.",
     502: "Stripe or a warehouse refused.",
     503: "Something that is needed is away; try again after Retry-After seconds.",
 }
 """What may be answered with problem details, by status."""
 ALWAYS = (401, 403, 429, 502, 503)
-CHANGING = (409, 412)
+CHANGING = (409, 412, 428)
 BODY = (400, 408, 413)
 
 _PROBLEM = {

@@ -5,7 +5,7 @@
 | `faults.Problem`, `server.problems.Problem` | its own |
 | a parameter or a body that is not valid, `ConfigError` | 422, with the places under `errors` |
 | `views.Unknown` | 404 |
-| `views.Refused`, `StoreConflict` | 409 |
+| `views.Refused`, `StoreConflict`, `ConfigStale` | 409 |
 | an error of Stripe, or of a warehouse | 502; 503 where it may go well soon |
 | the metadata database is away | 503 |
 | anything else | 500, of which only the log knows where it arose |
@@ -104,7 +104,7 @@ def made(error: BaseException) -> problems.Problem:
             return problem(404, str(error))
         case keyed.KeyUsed():
             return problem(422, str(error), [Fault("header.idempotency-key", "was used for another call")])
-        case views.Refused() | errors.StoreConflict():
+        case views.Refused() | errors.StoreConflict() | errors.ConfigStale():
             return problem(409, str(error))
         case errors.ConfigError():
             return problem(422, str(error), _places(error))

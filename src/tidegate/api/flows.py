@@ -32,7 +32,8 @@ class Flow(base.Model):
     """A flow and how it stands; `age` is in seconds how old its worst table is, `bound` what that may be.
 
     Of a push or a pipeline `age` is the time since its newest good run began. `waiting` says why it is due without
-    a tick of its schedule.
+    a tick of its schedule. One that is `stopped` was cancelled, and is begun again at `stopped_until`, or once
+    somebody starts it.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Flow(base.Model):
     schedule: str
     continuous: bool
     state: views.State
+    stopped_until: base.Moment | None
     waiting: str
     next_at: base.Moment | None
     running: shapes.Run | None
@@ -153,7 +155,7 @@ def _flow(it: views.Standing) -> Flow:
 def _chosen(desk: desks.Desk, asker: asking.Asker, name: str) -> str:
     """The full name of the flow of an address; what a token is not for, it does not tell of either."""
     try:
-        found: str | None = views.named(desk.place, name).name
+        found: str | None = views.meant(desk.place, name)
         why = ""
     except errors.ConfigError as error:
         found, why = None, str(error)

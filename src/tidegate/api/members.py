@@ -153,8 +153,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     @base.told_once
     def create(asker: asking.Admin, new: NewToken) -> MadeToken:
         """A new token; only its SHA-256 is kept. It ends with the member who makes it."""
-        known = flows.flows(desk.place.file) if new.flows else {}
-        chosen = [flows.named(known, each).name for each in new.flows]
+        chosen = [flows.of(desk.place.file, each).name for each in new.flows]
         lasts = None if new.lasts is None else float(new.lasts)
         secret = tokens.create(
             store,

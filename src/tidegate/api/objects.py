@@ -86,22 +86,33 @@ class Made(base.Model):
     after: dict[str, Any] | None
 
 
+_Seen = Annotated[int, pydantic.Field(ge=0, le=base.EXACT, strict=True)]
+
+
 class Sheet(base.Model):
-    """A configuration as YAML to be taken in; with `prune`, what it does not have is removed."""
+    """A configuration as YAML to be taken in; with `prune`, what it does not have is removed.
+
+    With the `versions` that a `dry_run` answered, all of it is refused where somebody changed a part since.
+    """
 
     yaml: Annotated[str, fastapi.Body(max_length=500_000)]
     prune: Annotated[bool, fastapi.Body(strict=True)] = False
     dry_run: Annotated[bool, fastapi.Body(strict=True)] = False
+    versions: Annotated[dict[str, _Seen | None] | None, fastapi.Body(max_length=10_000)] = None
 
 
 class Taken(base.Model):
-    """What taking it in changed, or would have; `left_out` are sections that belong to the file alone."""
+    """What taking it in changed, or would have; `left_out` are sections that belong to the file alone.
+
+    `versions` are those of its parts as they were, null where there was none.
+    """
 
     changed: bool
     changes: list[Made]
     unchanged: int
     left_out: list[str]
     unpruned: list[str]
+    versions: dict[str, int | None]
 
 
 class Secret(base.Model):
@@ -157,7 +168,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         name: str,
         body: dict[str, Any] | None,
         seen: int | None,
-        match: int | None,
+        match: base.Match,
     ) -> editing.Change:
         with _matched(match):
             return editing.change(
@@ -176,27 +187,31 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         kind: str,
         name: str,
         wish: PartWish,
-        match: int | None,
+        match: base.Match,
         response: fastapi.Response,
     ) -> Part:
         _ours(place, kind, name)
+        if wish.version is None and match is None and kept(kind, name) is not None:
+            raise _unseen(kind, name, "; or choose another name")
         done = changed(asker, kind, name, wish.body, wish.version, match)
         response.status_code = 201 if done.action == "create" else 200
-        return answered(one(kind, name), response)
+        response.headers["ETag"] = base.etag(done.version)
+        return _made(done)
 
-    def delete(asker: asking.Asker, kind: str, name: str, version: int | None, match: int | None) -> None:
-        found = next(
-            (
-                each
-                for each in editing.objects(place)
-                if (each.kind, each.name, each.origin) == (kind, name, "store")
-            ),
-            None,
-        )
-        if found is None:
+    def delete(asker: asking.Asker, kind: str, name: str, version: int | None, match: base.Match) -> None:
+        if kept(kind, name) is None:
             _ours(place, kind, name)
-            one(kind, name)
+            if match is None:
+                one(kind, name)
+        elif version is None and match is None:
+            raise _unseen(kind, name)
         changed(asker, kind, name, None, version, match)
+
+    def kept(kind: str, name: str) -> editing.Object | None:
+        wanted = (kind, name, "store")
+        return next(
+            (each for each in editing.objects(place) if (each.kind, each.name, each.origin) == wanted), None
+        )
 
     def check(asker: asking.Asker, kind: str, name: str, draft: PartDraft) -> Verdict:
         found = editing.check(place, kind, name, draft.body, admin=asker.may("admin"))
@@ -331,7 +346,9 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     def apply(sheet: Sheet, asker: asking.Editor) -> Taken:
         """All of it or nothing; with `dry_run` it is only said what would change."""
         admin = asker.may("admin")
-        found = configuration.proposed_text(place, sheet.yaml, prune=sheet.prune, admin=admin)
+        found = configuration.proposed_text(
+            place, sheet.yaml, prune=sheet.prune, admin=admin, versions=sheet.versions
+        )
         changes = list(found.changes)
         if changes and not sheet.dry_run:
             changes = configuration.take(place, asker, found, admin=admin)
@@ -341,6 +358,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             unchanged=found.unchanged,
             left_out=list(found.left_out),
             unpruned=list(found.unpruned),
+            versions=found.versions,
         )
 
     @made.get("/secrets", operation_id="listSecrets", summary="List secrets by name, never their values")
@@ -412,8 +430,17 @@ _Version = Annotated[
 _SecretName = Annotated[str, fastapi.Path(description="Its name.", max_length=128)]
 
 
+def _unseen(kind: str, name: str, otherwise: str = "") -> base.Problem:
+    """428 for a change that does not say of what."""
+    return base.problem(
+        428,
+        f"Say which version of {kind}{'.' if name else ''}{name} you saw, as `version` or in the header If-Match, "
+        f"so that nobody else's change is lost{otherwise}.",
+    )
+
+
 @contextlib.contextmanager
-def _matched(match: int | None) -> Iterator[None]:
+def _matched(match: base.Match) -> Iterator[None]:
     """A version that is not the last one is 412 where If-Match said it."""
     try:
         yield
@@ -435,6 +462,22 @@ def _ours(place: Any, kind: str, name: str) -> None:
 def _part(found: editing.Object, body: dict[str, Any]) -> Part:
     fields = {name: getattr(found, name) for name in Part.model_fields}
     return Part.model_validate({**fields, "body": base.exact(body), "changed_at": found.changed_at or None})
+
+
+def _made(done: editing.Change) -> Part:
+    """What a change made, whoever came after it."""
+    assert done.after is not None, "it was not removed"
+    return Part(
+        kind=done.kind,  # type: ignore[arg-type]
+        name=done.name,
+        origin="store",
+        version=done.version,
+        body=base.exact(done.after),
+        line=0,
+        changed_at=done.changed_at,
+        changed_by=done.changed_by,
+        shadowed=False,
+    )
 
 
 def _line(line: trail.Line) -> ChangeLine:

@@ -20,6 +20,8 @@ class FlowHealth(base.Model):
     name: str
     kind: str
     state: flows.State
+    stopped_until: base.Moment | None
+    """When a flow that was stopped by hand is begun again, unless somebody starts it."""
     schedule: str
     waiting: str
     next_at: base.Moment | None
@@ -185,6 +187,7 @@ def _flow(it: flows.Standing) -> FlowHealth:
         name=it.name,
         kind=it.kind,
         state=it.state,
+        stopped_until=it.stopped_until,
         schedule=it.schedule,
         waiting=it.waiting,
         next_at=it.next_at,

@@ -201,7 +201,7 @@ def _seen(place: places.Place, asker: asking.Asker, run_id: str) -> stored.Run:
 def _flow(place: places.Place, name: str) -> str:
     """The full name of a flow; as it was given where the configuration has none such."""
     try:
-        return flows.named(place, name).name
+        return flows.meant(place, name)
     except errors.ConfigError:
         return name
 

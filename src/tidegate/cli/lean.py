@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import os
@@ -65,13 +66,15 @@ def tidying(stopping: threading.Event) -> None:
 
     Objects that refer to each other wait long for Python's collector where very many others live, and freed memory
     waits in the C library; a busy process grew by 150 MB an hour (`bench/soak.py`). What is there after a minute,
-    modules above all, is never looked at again, so that a look takes milliseconds.
+    modules above all, is not looked at again before the process ends, so that a look takes milliseconds. At the end
+    it has to be: else nanobind, by which DuckDB is a module, prints all that its module is made of as leaked.
     """
 
     def tidy() -> None:
         if stopping.wait(TIDIED):
             return
         gc.collect()
+        atexit.register(gc.unfreeze)
         gc.freeze()
         while not stopping.wait(TIDIED):
             gc.collect()

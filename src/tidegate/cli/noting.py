@@ -179,7 +179,6 @@ async def performed(
 def stands(place: places.Place, job: settings.Job, warehouse: base.Warehouse) -> None:
     """Note now and then what the warehouse holds for those who only look; resolve what that ends; never raises."""
     flow = f"pull:{job.name}"
-    names = {stream: choice.table or stream for stream, choice in job.options.choices.items()}
     with contextlib.suppress(errors.TidegateError):  # whoever looks next notes it
         known = place.store.one(
             "SELECT 1 AS known WHERE EXISTS (SELECT 1 FROM positions WHERE flow = :flow AND at > {now} - :stands) "
@@ -188,7 +187,7 @@ def stands(place: places.Place, job: settings.Job, warehouse: base.Warehouse) ->
         )
         if known is not None:
             return
-        positions.replace(place.store, flow, matters.noted(held.held(warehouse, names)))
+        positions.replace(place.store, flow, matters.noted(held.of_pull(warehouse, job)))
         alerts.judge(place.store, place.file, flow)
 
 

@@ -214,17 +214,9 @@ def _preview(file: config.Config, name: str, limit: int, ids: Sequence[str], as_
 
 
 def _test(file: config.Config, name: str, as_json: bool) -> int:
-    from tidegate import catalog
-    from tidegate.customers import cases, shaping
-    from tidegate.engine import piping
-    from tidegate.rows import decode
-    from tidegate.shape import profile
+    from tidegate.engine import proving
 
-    chosen, of = file.pipelines[name], profile.of(piping.model(file, name))
-    stream = decode.schema(catalog.load().streams[chosen.stream])
-    with shaping.opened(name, chosen, of, stream, dt.datetime.now(dt.UTC)) as shaper:
-        tried = cases.tried(chosen, shaper, stream)
-        printed = shaper.printed
+    tried, printed = proving.tried(file, name)
     wrong = [each for each in tried if not each.ok]
     if as_json:
         told = [{"name": each.name, "ok": each.ok, "came": each.came, "why": each.why} for each in tried]

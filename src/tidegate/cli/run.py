@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from tidegate import config, errors
-from tidegate.cli import connect, lean, output, serving
+from tidegate.cli import connect, lean, output, ports, serving
 from tidegate.config import server as settings
 from tidegate.engine import alerts, journal, pool, schedules
 from tidegate.engine import place as places
@@ -48,7 +48,7 @@ def run(
     host
         Where pages, API, webhooks, health and metrics are served; 0.0.0.0 for other machines.
     port
-        The port of that.
+        The port of that; 0 lets the system choose.
     behind_proxy
         The address, or the network, of a proxy whose X-Forwarded-For and X-Forwarded-Proto are believed; may be
         given several times.
@@ -57,6 +57,7 @@ def run(
     log
         `json` writes one object per line to stderr, `text` is for people; by default whichever fits.
     """
+    ports.checked(port)
     lean.few_arenas()
     lean.prompt()
     journal.begin(log)

@@ -52,7 +52,7 @@ def runs(
     states = ("partial", "failed", "interrupted") if failed else ()
     with contextlib.closing(connect.store(file)) as store:
         place = places.Place(file, store)
-        name = None if flow is None else flows.named(place, flow).name
+        name = None if flow is None else flows.meant(place, flow)
         found = list(views.page(place, history.Filter(name, states=states), limit=limit).runs)
         now = store.now()
     if json:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from tidegate import errors
-from tidegate.cli import output
+from tidegate.cli import output, ports
 
 
 def sandbox(
@@ -63,6 +63,7 @@ def sandbox(
     key
         A restricted key and its permissions: rk_test_x=rak_customer_read,rak_charge_read.
     """
+    ports.checked(port)
     from tidegate.sandbox import faults, serving
     from tidegate.sandbox import limits as rates
 

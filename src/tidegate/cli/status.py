@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from tidegate import catalog, errors, warehouse
+from tidegate import catalog, config, errors, warehouse
 from tidegate.cli import connect, output
 from tidegate.pull import held, settings
-from tidegate.warehouse import base
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,29 +40,48 @@ def status(
     json
         Print a JSON object, last on stdout.
     """
-    names = {name: name for name in catalog.load().streams}
     shown: list[tuple[str, list[held.Held]]] = []
+    stopped: dict[str, str] = {}
     if to is not None:
-        shown.append((warehouse.named(to), _held(warehouse.open_url(to, schema=schema), names)))
+        names = {name: name for name in catalog.load().streams}
+        with contextlib.closing(warehouse.open_url(to, schema=schema)) as opened:
+            shown.append((warehouse.named(to), held.held(opened, names)))
     else:
-        for job in settings.jobs(connect.configuration(config_file)):
-            tables = {**names, **{s: c.table for s, c in job.options.choices.items() if c.table}}
-            shown.append((job.name, _held(job.open(), tables)))
+        file = connect.configuration(config_file)
+        stopped = _stopped(file)
+        for job in settings.jobs(file):
+            with contextlib.closing(job.open()) as opened:
+                shown.append((job.name, held.of_pull(opened, job)))
     if json:
-        output.print_json({"pulls": [{"name": n, "streams": [h.as_json() for h in hs]} for n, hs in shown]})
+        output.print_json(
+            {
+                "pulls": [
+                    {"name": n, "stopped": stopped.get(n), "streams": [h.as_json() for h in hs]}
+                    for n, hs in shown
+                ]
+            }
+        )
         return 0
     for name, found in shown:
         if not found:
             raise errors.ConfigError(f"{name}: nothing was pulled yet; `tidegate pull` begins")
         _table(name, found)
+        if name in stopped:
+            output.console().print(stopped[name], markup=False, soft_wrap=True)
     return 0
 
 
-def _held(opened: base.Warehouse, tables: dict[str, str]) -> list[held.Held]:
-    try:
-        return held.held(opened, tables)
-    finally:
-        opened.close()
+def _stopped(file: config.Config) -> dict[str, str]:
+    """Of the continuous pulls that somebody stopped, until when; nothing where no database says so."""
+    if not any(pull.schedule == "continuous" for pull in file.pulls.values()) or not connect.has_store(file):
+        return {}
+    from tidegate.engine import place as places
+    from tidegate.views import flows
+
+    with contextlib.suppress(errors.StoreError), contextlib.closing(connect.store(file)) as store:
+        standing = flows.listed(places.Place(file, store))
+        return {each.own: each.stopped for each in standing if each.kind == "pull" and each.stopped}
+    return {}
 
 
 def _table(name: str, found: list[held.Held]) -> None:

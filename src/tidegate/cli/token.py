@@ -66,8 +66,8 @@ def token(
     lasts = None if expires is None else _lasts(expires)
     chosen: list[str] = []
     if flow:
-        known = flows.flows(connect.configuration(config_file))
-        chosen = [flows.named(known, each).name for each in flow]
+        file = connect.configuration(config_file)
+        chosen = [flows.of(file, each).name for each in flow]
     with contextlib.closing(database.open_database(connect.database_url(config_file))) as store:
         me = views.person()
         match action:

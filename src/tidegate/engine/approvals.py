@@ -20,7 +20,7 @@ from tidegate import errors
 from tidegate.engine import endings, preparing, pushes, pushing, recorder, undoing
 from tidegate.engine import place as places
 from tidegate.push import apply, plan
-from tidegate.store import database, plans, runs
+from tidegate.store import database, plans, runs, trail
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,9 @@ OLD = 3_600.0
 """Seconds after which a plan says that it is old."""
 
 
-def make(place: places.Place, by: str, name: str, kind: plans.Kind, wish: Mapping[str, Any]) -> plans.Plan:
+def make(
+    place: places.Place, by: str, name: str, kind: plans.Kind, wish: Mapping[str, Any], *, via: str = ""
+) -> plans.Plan:
     """Have a plan of a push made, or of an undo, in the background; says how it begins.
 
     `wish` is `{"repair": bool}`; of an undo `{"run": id or None, "keys": [...], "created": "leave"}`. Raises
@@ -39,7 +41,9 @@ def make(place: places.Place, by: str, name: str, kind: plans.Kind, wish: Mappin
     plan_id = plans.new_id()
     if (there := plans.get(place.store, plan_id)) is not None:
         return there  # of a call that is made again, whose first answer was lost
-    begun = plans.begin(place.store, plan_id, name, kind, wish, by)
+    said = {"plan": plan_id, **({"undo": wish.get("run") or "rows"} if kind == "undo" else {})}
+    line = trail.Note(by, "plan", f"push:{name}", after=said, via=via)
+    begun = plans.begin(place.store, plan_id, name, kind, wish, by, line)
     threading.Thread(target=_make, args=(still, begun), name=f"plan {name}", daemon=True).start()
     return begun
 

@@ -22,6 +22,8 @@ class Loaded:
     config: config.Config
     generation: int
     shadowed: tuple[merging.Stored, ...]
+    document: document.Document
+    """The file as it is written, `${...}` and all."""
 
 
 def load(path: Path | None, store: database.Database, *, missing: bool = True) -> Loaded:
@@ -36,7 +38,7 @@ def load(path: Path | None, store: database.Database, *, missing: bool = True) -
     found = config.load(file, secret=opener(store), stored=stored, missing=none)
     doc = merging.read(file, missing=path is None, as_written=True)
     shadowed = tuple(each for each in stored if merging.has(doc, each.kind, each.name))
-    return Loaded(grants.filled(found, store), state.generation, shadowed)
+    return Loaded(grants.filled(found, store), state.generation, shadowed, doc)
 
 
 def parts(state: objects.State) -> list[merging.Stored]:
@@ -113,6 +115,14 @@ def wrong(
     path: Path | None, stored: Sequence[merging.Stored], secret: Callable[[str], str]
 ) -> tuple[document.Document, list[tuple[document.Place, str]]]:
     """The whole configuration with these parts beside the file, and every problem in it."""
+    doc, _, problems = judged(path, stored, secret)
+    return doc, problems
+
+
+def judged(
+    path: Path | None, stored: Sequence[merging.Stored], secret: Callable[[str], str]
+) -> tuple[document.Document, config.Config | None, list[tuple[document.Place, str]]]:
+    """The same, and what it comes to as values where nothing is wrong."""
     file = path or Path(config.DEFAULT_FILE)
     doc = merging.merged(merging.read(file, secret=secret, missing=path is None), stored, secret=secret)
-    return doc, config.judged(doc, file.absolute().parent)[1]
+    return doc, *config.judged(doc, file.absolute().parent)

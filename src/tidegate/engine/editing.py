@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tidegate import errors
-from tidegate.config import merging
-from tidegate.engine import concealing, configuration, live, revisions
+from tidegate.config import document, merging
+from tidegate.engine import concealing, configuration, live, proving, revisions
 from tidegate.engine import place as places
-from tidegate.engine.revisions import Edit, Problem
+from tidegate.engine.revisions import Edit, Problem, Seen
 from tidegate.store import database, secrets, trail
 from tidegate.store import objects as stored
 
@@ -27,6 +27,7 @@ __all__ = [
     "Edit",
     "Object",
     "Problem",
+    "Seen",
     "change",
     "changes",
     "check",
@@ -72,13 +73,16 @@ class Change:
     """The version that it has now; 0 where it is gone."""
     before: Mapping[str, Any] | None
     after: Mapping[str, Any] | None
+    changed_at: float = 0.0
+    """When the change that made this version was, in unix seconds; 0 where none was made."""
+    changed_by: str = ""
 
 
 def objects(place: places.Place) -> list[Object]:
     """All parts of the configuration, in the order in which one may refer to another."""
     if not isinstance(place.written, live.Live):
         return []
-    doc, state = revisions.written(_path(place)), stored.state(place.store)
+    doc, state = _document(place), stored.state(place.store)
     found = [
         Object(
             each.kind,
@@ -137,7 +141,9 @@ def check(place: places.Place, kind: str, name: str, body: object, *, admin: boo
     kept = state.get(kind, name)
     edit = Edit(kind, name, body, None if kept is None else kept.version)
     try:
-        revisions.planned(_path(place), place.store, state, [edit], place.file.server, admin=admin)
+        revisions.planned(
+            _path(place), place.store, state, [edit], place.file.server, admin=admin, counts=False
+        )
     except errors.ConfigError as error:
         return [each for each in error.problems if isinstance(each, Problem)] or [Problem((), str(error))]
     return []
@@ -149,7 +155,7 @@ def change(
     kind: str,
     name: str,
     body: Mapping[str, Any] | None,
-    version: int | None,
+    version: Seen,
     *,
     via: str = "",
     admin: bool = False,
@@ -157,7 +163,9 @@ def change(
     """Make, change, or remove (None) a part of the configuration; `version` is the one that was seen, None of none.
 
     Only an admin may write new `${...}`, and keep a secret that goes to another address. Raises StoreConflict
-    where the version is not the last one, ConfigError with its `problems` where it is not valid or in the file.
+    where the version is not the last one, ConfigError with its `problems` where it is not valid or in the file, or
+    is a pipeline whose saved cases come out differently; ConfigStale where the configuration is not valid as it is,
+    so that no change would count.
     """
     [made] = changes(place, who, [Edit(kind, name, body, version)], via=via, admin=admin)
     return made
@@ -165,35 +173,47 @@ def change(
 
 def planned(place: places.Place, edits: Sequence[Edit], *, admin: bool = False) -> list[Change]:
     """What edits would change; nothing is. Raises as `change`."""
+    path = _counting(place)
     state = stored.state(place.store)
-    plan = revisions.planned(_path(place), place.store, state, edits, place.file.server, admin=admin)
-    return [_made(step, 0) for step in plan]
+    plan = revisions.planned(path, place.store, state, edits, place.file.server, admin=admin)
+    proving.prove(path, place.store, state, plan)
+    return [_made(step, _Done(0, 0.0), who="") for step in plan]
 
 
 def changes(
     place: places.Place, who: str, edits: Sequence[Edit], *, via: str = "", admin: bool = False
 ) -> list[Change]:
     """The same for several parts, checked together: all changes are made, or none."""
-    lines = [trail.new_id() for _ in edits]
-    for _ in range(TRIES):
+    path, lines = _counting(place), [trail.new_id() for _ in edits]
+    for attempt in range(TRIES):
         state = stored.state(place.store)
-        plan = revisions.planned(_path(place), place.store, state, edits, place.file.server, admin=admin)
+        plan = revisions.planned(path, place.store, state, edits, place.file.server, admin=admin)
         if all(step.action == "none" for step in plan):
-            return [_made(step, 0) for step in plan]
+            return [_made(step, _Done(0, 0.0), who) for step in plan]
+        if attempt == 0:
+            proving.prove(path, place.store, state, plan)
         work = _Work(place.store, state.generation, plan, lines, who, via)
         try:
-            number = place.store.transact(work)
+            done = place.store.transact(work)
         except errors.StoreConflict:
             continue  # something else was changed meanwhile, beside which this may be wrong
         with contextlib.suppress(errors.StoreError):
             place.look()
-        return [_made(step, number) for step in plan]
+        return [_made(step, done, who) for step in plan]
     raise errors.StoreConflict("Others change the configuration all the time; try again.")
 
 
 @dataclass(frozen=True, slots=True)
+class _Done:
+    """What came of a transaction: the generation, which is the version of all that it changed, and when it was."""
+
+    number: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class _Work:
-    """Writes the steps of a plan, in one transaction; its generation comes of it."""
+    """Writes the steps of a plan, in one transaction."""
 
     store: database.Database
     seen: int
@@ -202,11 +222,11 @@ class _Work:
     who: str
     via: str
 
-    def __call__(self, session: database.Session) -> int:
+    def __call__(self, session: database.Session) -> _Done:
         todo = [each for each in zip(self.lines, self.plan, strict=True) if each[1].action != "none"]
         if trail.noted(session, todo[0][0]):  # it was committed, and the answer lost
-            return stored.generation(session)
-        number = stored.advance(session, self.seen)
+            return _Done(self.seen + 1, session.now())
+        number, at = stored.advance(session, self.seen), session.now()
         for line, step in todo:
             edit = step.edit
             if step.fresh:
@@ -218,16 +238,51 @@ class _Work:
             if step.body is None:
                 stored.remove(session, edit.kind, edit.name)
             else:
-                stored.put(session, edit.kind, edit.name, step.body, number, self.who)
+                at = stored.put(session, edit.kind, edit.name, step.body, number, self.who)
             trail.note(
                 session, self.who, step.action, edit.part, step.before, step.after, via=self.via, line_id=line
             )
-        return number
+        return _Done(number, at)
 
 
-def _made(step: revisions.Step, number: int) -> Change:
-    version = step.edit.version or 0 if step.action == "none" else 0 if step.action == "delete" else number
-    return Change(step.edit.kind, step.edit.name, step.action, version, step.before, step.after)
+def _made(step: revisions.Step, done: _Done, who: str) -> Change:
+    version, at = 0 if step.action == "delete" else done.number, done.at
+    if step.action == "none":
+        version, at, who = (0, 0.0, "") if step.old is None else _stamp(step.old)
+    return Change(step.edit.kind, step.edit.name, step.action, version, step.before, step.after, at, who)
+
+
+def _stamp(old: stored.Object) -> tuple[int, float, str]:
+    return old.version, old.changed_at, old.changed_by
+
+
+def _counting(place: places.Place) -> Path | None:
+    """The file of a place, beside which a change counts; raises ConfigStale where it cannot be read any more."""
+    path = _path(place)
+    with contextlib.suppress(errors.StoreError):
+        place.look()
+    assert isinstance(place.written, live.Live), "it has a file"
+    if place.written.gone:
+        raise errors.ConfigStale(f"Nothing can be changed now: {place.problem}")
+    try:
+        revisions.written(path)
+    except errors.ConfigError as error:
+        raise errors.ConfigStale(
+            f"The configuration is not valid, and nothing was changed: {error}"
+        ) from None
+    return path
+
+
+def _document(place: places.Place) -> document.Document:
+    """The file as it is written; while it cannot be read, as it was the last time that it could."""
+    path = _path(place)
+    try:
+        return revisions.written(path)
+    except errors.ConfigError:
+        assert isinstance(place.written, live.Live), "it has a file"
+        if place.written.document is None:
+            raise
+        return place.written.document
 
 
 def _path(place: places.Place) -> Path | None:

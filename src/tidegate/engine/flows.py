@@ -51,6 +51,36 @@ def flows(file: config.Config) -> dict[str, Flow]:
     return {flow.name: flow for flow in found}
 
 
+class Disabled(errors.ConfigError):
+    """A flow that is configured, and is not to run."""
+
+
+def off(file: config.Config, name: str) -> str:
+    """The full name of the flow that is meant, where it is disabled; empty where none of this name is."""
+    kind, _, own = name.rpartition(":")
+    found = file.pipelines.get(own) if kind in ("", "pipeline") else None
+    if found is None or found.enabled or (not kind and (own in file.pulls or own in file.pushes)):
+        return ""
+    return f"pipeline:{own}"
+
+
+def disabled(name: str) -> Disabled:
+    """What to raise for a disabled flow, by its full name."""
+    return Disabled(
+        f"{name} is disabled; enable it first: on its page, or by `enabled: true` where it is written."
+    )
+
+
+def of(file: config.Config, name: str) -> Flow:
+    """The same as `named`, of a configuration; raises Disabled for a flow that is not to run, and ConfigError."""
+    try:
+        return named(flows(file), name)
+    except errors.ConfigError:
+        if whole := off(file, name):
+            raise disabled(whole) from None
+        raise
+
+
 def named(known: Mapping[str, Flow], name: str) -> Flow:
     """A flow by its full name, or by its own where one flow only has that; raises ConfigError."""
     if name in known:

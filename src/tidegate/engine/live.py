@@ -1,17 +1,19 @@
 """The configuration as it is now: read again when the file or the metadata database has another one.
 
 What cannot be read or is not valid changes nothing: the last valid configuration goes on, and `problem` says what
-is wrong. Runs keep the one with which they began.
+is wrong. A file that is gone is such a one, unless it is not missed: the last valid configuration had nothing of
+it. Runs keep the one with which they began.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from pathlib import Path
 
 from tidegate import config, errors
-from tidegate.config import merging
+from tidegate.config import document, merging
 from tidegate.engine import configuration
 from tidegate.store import database, objects
 
@@ -31,6 +33,8 @@ class Live:
         self._digest, self._generation = configuration.digest(path), -1
         self._was_there = self._digest is not None
         self._problem = ""
+        self._gone = False
+        self._document: document.Document | None = None
         self._shadowed: tuple[merging.Stored, ...] = ()
         try:
             loaded = configuration.load(path, store)
@@ -40,7 +44,7 @@ class Live:
             self._config, self._problem = config.Config(), str(error)
         else:
             self._config, self._generation = loaded.config, loaded.generation
-            self._shadowed = loaded.shadowed
+            self._shadowed, self._document = loaded.shadowed, loaded.document
 
     @property
     def config(self) -> config.Config:
@@ -51,6 +55,16 @@ class Live:
     def problem(self) -> str:
         """What is wrong with a newer one, in sentences; empty while there is none."""
         return self._problem
+
+    @property
+    def gone(self) -> bool:
+        """Is the file gone, and missed?"""
+        return self._gone
+
+    @property
+    def document(self) -> document.Document | None:
+        """The file as it was written when it was valid the last time; None where it never was."""
+        return self._document
 
     @property
     def shadowed(self) -> tuple[merging.Stored, ...]:
@@ -64,32 +78,40 @@ class Live:
             if (digest, generation) == (self._digest, self._generation):
                 return False
             file = self.path or Path(config.DEFAULT_FILE)
+            gone = digest is None and self._was_there and not file.exists()
             try:
-                if digest is None and self._was_there and not file.exists():
-                    raise errors.ConfigError(
-                        f"{file} is gone; bring it back, or start tidegate again without it."
-                    )
+                if gone:
+                    self._miss(file, store)
                 loaded = configuration.load(self.path, store)
             except errors.StoreUnreachable:
                 raise
             except errors.TidegateError as error:
-                self._seen(digest, generation, str(error))
+                self._seen(digest, generation, str(error), gone=gone)
                 return False
             # It is read after both were looked at: what changed in between is read once more.
             problem, fresh, kept = "", loaded.config, self._config.database
             if fresh.database != kept:
                 fresh = fresh.model_copy(update={"database": kept})
                 problem = f"{file}: `database` is another one now; start tidegate again to use it."
+            self._was_there = self._was_there and not gone
             self._seen(digest, generation, problem)
-            self._shadowed = loaded.shadowed
+            self._shadowed, self._document = loaded.shadowed, loaded.document
             if fresh == self._config:
                 return False
             self._config = fresh
             log.info("The configuration has changed; what begins from now on has the new one.")
             return True
 
-    def _seen(self, digest: str | None, generation: int, problem: str) -> None:
-        self._digest, self._generation = digest, generation
+    def _miss(self, file: Path, store: database.Database) -> None:
+        """Raises ConfigError where a file that is gone said something that counts."""
+        if self.path is None:
+            with contextlib.suppress(errors.ConfigError):
+                if configuration.load(None, store).config == self._config:
+                    return
+        raise errors.ConfigError(f"{file} is gone; bring it back, or start tidegate again without it.")
+
+    def _seen(self, digest: str | None, generation: int, problem: str, *, gone: bool = False) -> None:
+        self._digest, self._generation, self._gone = digest, generation, gone
         self._was_there = self._was_there or digest is not None
         if problem and problem != self._problem:
             log.warning("The configuration is not valid; the last valid one goes on. %s", problem)

@@ -134,7 +134,6 @@ def planned(
         if each.status == "sent":
             paused[each.key] = plan.Paused(plan.OPEN, "held", each.hash, each.version, is_due=False)
     targets.resolve(book, wanted, job.push, mirror, links.each(store, job.name), chosen)
-    acknowledged = pushed.count(store, job.name)
     told, guards, requests, seconds = judging.judge(
         book,
         wanted,
@@ -144,7 +143,6 @@ def planned(
         mirror,
         paused=paused,
         chosen=sides,
-        acknowledged=acknowledged,
         rate=rate(job),
         watch=loops.Watch(
             store, job.name, (account, livemode, job.of.name), job.of, wanted.fingerprint, _is_fed(job)

@@ -12,7 +12,7 @@ import logging
 import time
 
 from tidegate import errors
-from tidegate.engine import alerts, feed, matters, recorder, spread
+from tidegate.engine import alerts, feed, flows, matters, recorder, spread
 from tidegate.engine import place as places
 from tidegate.pull import continuous, held, report, run, settings
 from tidegate.store import positions, runs, slices
@@ -35,6 +35,8 @@ async def pull(place: places.Place, begun: runs.Run, record: recorder.Recorder) 
     """Do a run of a pull; raises what ended it before anything could be begun."""
     flow = place.flows.get(begun.flow)
     if flow is None:
+        if off := flows.off(place.file, begun.flow):
+            raise flows.disabled(off)
         raise errors.ConfigError(f"{begun.flow} is not in the configuration any more.")
     record.phase("connecting")
     job = spread.job(place, flow.own, begun)
@@ -136,10 +138,9 @@ def _look(place: places.Place, flow: str, job: settings.Job) -> None:
     if time.monotonic() - _looked.get(flow, -LOOKED) < LOOKED:
         return
     _looked[flow] = time.monotonic()
-    names = {stream: choice.table or stream for stream, choice in job.options.choices.items()}
     try:
         with contextlib.closing(job.open()) as warehouse:
-            found = held.held(warehouse, names)
+            found = held.of_pull(warehouse, job)
         positions.replace(place.store, flow, matters.noted(found))
         alerts.judge(place.store, place.file, flow)
     except errors.TidegateError as error:

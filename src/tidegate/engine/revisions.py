@@ -13,6 +13,8 @@ from tidegate.config import document, hidden, merging, problems
 from tidegate.engine import bounds, concealing, configuration
 from tidegate.store import database, objects, secrets
 
+Seen = int | Literal["*"] | None
+"""The version that somebody saw: of nothing None, `*` for whatever is there."""
 LARGEST = 500_000
 """Characters of a body."""
 DEEPEST = 50
@@ -54,7 +56,7 @@ class Edit:
     kind: str
     name: str
     body: Mapping[str, Any] | None
-    version: int | None
+    version: Seen
 
     @property
     def part(self) -> str:
@@ -67,6 +69,8 @@ class Step:
     """What is to be done for an edit; bodies `before` and `after` are as people may see them."""
 
     edit: Edit
+    old: objects.Object | None
+    """What it takes the place of."""
     action: Action
     before: Mapping[str, Any] | None
     after: Mapping[str, Any] | None
@@ -100,10 +104,12 @@ def planned(
     site: config.Site | None,
     *,
     admin: bool = False,
+    counts: bool = True,
 ) -> list[Step]:
     """What the edits come to in this state; raises StoreConflict, and ConfigError with every `Problem`.
 
-    `site` is what the file says of who writes it from elsewhere.
+    `site` is what the file says of who writes it from elsewhere. Where the edits are to count, raises ConfigStale
+    for a configuration that is not valid and in which they mend nothing.
     """
     doc, secret = written(path), configuration.opener(store)
     ground = bounds.Ground.of(path, store, site)
@@ -123,11 +129,14 @@ def planned(
     after = _after(state, drafts)
     fresh = {name: value for each in drafts if each.new for name, value in each.new.fresh.items()}
     told = {(each.part, each.place) for each in wrong}
-    for each in _judged(path, store, state, after, edits, fresh):
+    judged, left = _judged(path, store, state, after, edits, fresh)
+    for each in judged:
         if (each.part, each.place) not in told:
             wrong.append(each)
     if wrong:
         raise errors.ConfigError("\n".join(map(str, wrong)), wrong)
+    if left and counts:
+        raise errors.ConfigStale(f"The configuration is not valid, and nothing was changed: {left}")
     used = hidden.references(doc.data) | hidden.references([dict(each.body) for each in after])
     now = configuration.opener(store, fresh)
     return [_step(each, secret, now, used) for each in drafts]
@@ -141,11 +150,13 @@ def _seen(doc: document.Document, state: objects.State, edit: Edit) -> objects.O
     if merging.has(doc, edit.kind, edit.name) and (edit.body is not None or old is None):
         line = doc.position(merging.place(edit.kind, edit.name)).line
         raise errors.ConfigError(f"{edit.part} is written in {doc.source} (line {line}); change it there.")
+    if old is None and edit.version == "*":
+        raise errors.StoreConflict(f"There is no {edit.part}.")
     if old is None and edit.version is not None:
         raise errors.StoreConflict(f"{edit.part} was removed meanwhile; look at it again.")
     if old is not None and edit.version is None:
         raise errors.StoreConflict(f"There is {edit.part} already; choose another name, or change that one.")
-    if old is not None and old.version != edit.version:
+    if old is not None and edit.version not in ("*", old.version):
         raise errors.StoreConflict(
             f"{edit.part} was changed by {old.changed_by} since you looked at it; look at it again."
         )
@@ -209,23 +220,29 @@ def _judged(
     after: Sequence[merging.Stored],
     edits: Sequence[Edit],
     fresh: Mapping[str, str],
-) -> list[Problem]:
-    """What is wrong with the whole afterwards: everything inside of the edits, and elsewhere what is new."""
+) -> tuple[list[Problem], str]:
+    """What is wrong with the whole afterwards: everything inside of the edits, and elsewhere what is new.
+
+    And what was wrong before and stays so, in a sentence, unless something else of it is mended.
+    """
     doc, wrong = configuration.wrong(path, after, configuration.opener(store, fresh))
     if not wrong:
-        return []
+        return [], ""
     parts = {merging.place(each.kind, each.name): each.part for each in edits if each.body is not None}
     before, known = configuration.wrong(path, configuration.parts(state), configuration.opener(store))
     lines = set(problems.lines(before, known))
     found: list[Problem] = []
+    left: list[str] = []
     for place, what in wrong:
         own = doc.kept(place)
         if own in parts:
             assert own is not None, "it is among them"
             found.append(Problem(place[len(own) :], what, parts[own]))
-        elif problems.line(doc, (place, what)) not in lines:
-            found.append(Problem((), problems.line(doc, (place, what))))
-    return found
+        elif (line := problems.line(doc, (place, what))) not in lines:
+            found.append(Problem((), line))
+        else:
+            left.append(line)
+    return found, left[0] if left and len(left) == len(lines) else ""
 
 
 def _step(draft: _Draft, before: concealing.Secret, after: concealing.Secret, used: frozenset[str]) -> Step:
@@ -243,6 +260,7 @@ def _step(draft: _Draft, before: concealing.Secret, after: concealing.Secret, us
         action = "none"
     return Step(
         edit,
+        old,
         action,
         None if old is None else concealing.shown(edit.kind, old.body, before),
         None if new is None else concealing.shown(edit.kind, new.body, after),

@@ -27,6 +27,8 @@ COUNTED = 60.0
 """Seconds after which the schedules of a file count no more, when no scheduler that has it is left."""
 PRUNED = 600.0
 """Seconds between two cleanings of the metadata database."""
+STOPPED = 43_200.0
+"""Seconds for which a continuous flow rests whose run was cancelled, unless somebody starts it."""
 RESTED = (5.0, 15.0, 60.0, 300.0, 900.0)
 """Seconds before a continuous flow that ended by itself is begun again: the first time, the second, and so on."""
 
@@ -106,6 +108,13 @@ class Scheduler:
         return LONGEST
 
 
+def stopped_until(last: runs.Run) -> float | None:
+    """When a continuous flow is begun again whose last run was this one, if that was cancelled; in unix seconds."""
+    if last.cause != "continuous" or last.state != "cancelled" or last.finished_at is None:
+        return None
+    return last.finished_at + STOPPED
+
+
 def _digest(wanted: Mapping[str, str]) -> str:
     return hashlib.sha256(repr(sorted(wanted.items())).encode()).hexdigest()
 
@@ -119,9 +128,9 @@ def _rest(last: Sequence[runs.Run], now: float, since: float) -> float:
     """
     if not last or last[0].finished_at is None or last[0].cause != "continuous":
         return 0.0
+    if (until := stopped_until(last[0])) is not None:
+        return until - now
     ended = now - last[0].finished_at
-    if last[0].state == "cancelled":
-        return 43_200.0 - ended
     failures = 0
     for each in last:
         if each.state != "failed" or each.cause != "continuous" or (each.finished_at or 0.0) < since:

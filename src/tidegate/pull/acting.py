@@ -13,6 +13,11 @@ KEPT = 4 * accounts.CHUNK
 """Clients that are kept for the next time."""
 
 
+def mark(source: scope.Source) -> str:
+    """A short text that stands for a key and its Stripe: the state `key/MARK` is the account that the key is of."""
+    return cycle.fingerprint((source.api_key, source.api_base))
+
+
 class Acting:
     """The accounts of a pull; `own` is the key's own, once it is known, where that is one of them."""
 
@@ -22,8 +27,7 @@ class Acting:
         self._source, self._stripe, self._wanted, self._warehouse = source, stripe, wanted, warehouse
         self._clients: dict[str, client.Client] = {}
         self.own = ""
-        self.mark = cycle.fingerprint((source.api_key, source.api_base))
-        """A short text that stands for the key and its Stripe."""
+        self.mark = mark(source)
         self.found: dict[str, str | None] = {}
         """The state by which the next pull knows whose the key is, where it did not yet."""
 

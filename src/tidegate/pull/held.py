@@ -9,9 +9,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tidegate import catalog
-from tidegate.pull import backfill, reconcile, refresh, relist, report, sweep, tail
+from tidegate.pull import (
+    acting,
+    backfill,
+    reconcile,
+    refresh,
+    relist,
+    report,
+    scope,
+    settings,
+    sweep,
+    tail,
+)
 from tidegate.warehouse import base
 
+KEYS = "key/"
+"""Of the state that says whose a key is."""
 PREFIXES = ("backfill/", "dirty/", "held/", "relist/", "tail/", "turns/")
 
 
@@ -50,6 +63,31 @@ class Held:
         for name in ("error", "held", "listing"):
             found[name] = found[name] or None
         return found
+
+
+def of_pull(warehouse: base.Warehouse, job: settings.Job) -> list[Held]:
+    """What `held` tells of the streams that a pull takes, and of the accounts that it reads.
+
+    Other pulls may bring other streams, and those of other accounts, into the same tables.
+    """
+    wanted = frozenset(job.options.streams)
+    found = [each for each in held(warehouse, job.tables) if each.stream in wanted]
+    keys = warehouse.state(KEYS)
+    mine, others = _accounts(job.source, keys), [_accounts(each, keys) for each in job.beside]
+    if mine is not None:
+        return [each for each in found if each.account in mine]
+    theirs = frozenset[str]().union(*(each for each in others if each is not None))
+    return [each for each in found if each.account not in theirs]
+
+
+def _accounts(source: scope.Source, keys: Mapping[str, str]) -> frozenset[str] | None:
+    """The accounts whose objects come from a source; None where nobody can tell without asking Stripe."""
+    if source.accounts == "all":
+        return None
+    if source.accounts == "own":
+        own = source.account_id or keys.get(f"{KEYS}{acting.mark(source)}")
+        return frozenset((own,)) if own else None
+    return frozenset(path.rpartition("/")[2] for path in source.accounts)
 
 
 def held(warehouse: base.Warehouse, tables: dict[str, str]) -> list[Held]:

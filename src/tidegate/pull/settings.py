@@ -25,6 +25,13 @@ class Job:
     source: scope.Source
     options: scope.Options
     target: config.Warehouse
+    beside: tuple[scope.Source, ...] = ()
+    """What other connections bring into the same tables."""
+
+    @property
+    def tables(self) -> dict[str, str]:
+        """The names of its tables by stream."""
+        return {stream: choice.table or stream for stream, choice in self.options.choices.items()}
 
     def open(self) -> base.Warehouse:
         """The warehouse; the caller closes it."""
@@ -89,7 +96,19 @@ def _job(file: config.Config, name: str, full_refresh: bool, lookback_given: boo
         before_start=connection.before_start,
         retention=pull.retention,
     )
-    return Job(name, source(connection), options, file.warehouses[pull.warehouse])
+    target = file.warehouses[pull.warehouse]
+    return Job(name, source(connection), options, target, _beside(file, pull))
+
+
+def _beside(file: config.Config, pull: config.Pull) -> tuple[scope.Source, ...]:
+    """The sources of other connections whose pulls have the same warehouse."""
+    target = file.warehouses[pull.warehouse]
+    names = {
+        each.connection: None
+        for each in file.pulls.values()
+        if each.connection != pull.connection and file.warehouses[each.warehouse] == target
+    }
+    return tuple(source(file.stripe[name]) for name in names if file.stripe[name].key is not None)
 
 
 def derived_columns(

@@ -45,14 +45,13 @@ def judge(
     mirror: targets.Mirror,
     paused: Mapping[str, plan.Paused] | None = None,
     chosen: Mapping[str, plan.Side] | None = None,
-    acknowledged: int = 0,
     rate: float = 20.0,
     watch: loops.Watch | None = None,
 ) -> tuple[plan.Counts, tuple[str, ...], int, float]:
     """Judge every changed row into `planned`; returns counts, guards, requests and seconds.
 
     `resolved` stands in the workbook. `chosen` is whose value counts for rows that changed on both sides, as far as
-    a person said. `acknowledged` is how many rows were, before; `rate` the requests a second of one endpoint.
+    a person said; `rate` is the requests a second of one endpoint.
     """
     plan.begin(book)
     number = 1
@@ -83,7 +82,16 @@ def judge(
     replaced = book.count("SELECT count(*) FROM planned WHERE action = 'replace' AND verdict = 'update'")
     requests = 2 * (told.created + told.updated + told.removed) + FOLLOWING * replaced
     longest = max(told.created, told.updated + told.removed)
-    return told, plan.guards(told, push.guard, acknowledged), requests, longest / rate if rate else 0.0
+    acknowledged = book.count("SELECT count(*) FROM acknowledged")
+    changed = book.count(
+        "SELECT count(*) FROM planned JOIN acknowledged USING (key) WHERE verdict IN ('update', 'remove')"
+    )
+    return (
+        told,
+        plan.guards(told, push.guard, acknowledged, changed),
+        requests,
+        longest / rate if rate else 0.0,
+    )
 
 
 def _judged(

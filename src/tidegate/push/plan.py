@@ -140,10 +140,13 @@ def balance(counts: Counts, undone: int = 0) -> None:
     assert source == sum(parts.values()) + undone, f"{counts} does not add up: {source}, {undone}, {removed}."
 
 
-def guards(counts: Counts, guard: config.Guard, acknowledged: int) -> tuple[str, ...]:
-    """Why a plan waits for approval; nothing where it need not."""
+def guards(counts: Counts, guard: config.Guard, acknowledged: int, changed: int) -> tuple[str, ...]:
+    """Why a plan waits for approval; nothing where it need not.
+
+    `acknowledged` rows were sent before, of which `changed` would be sent again or removed: a row that never was is
+    no change of what was sent.
+    """
     found = []
-    changed = counts.updated + counts.removed
     if not counts.source and acknowledged:
         found.append(f"The model is empty, and {acknowledged:,} of its rows were sent before.")
     elif not counts.source:
@@ -159,8 +162,8 @@ def guards(counts: Counts, guard: config.Guard, acknowledged: int) -> tuple[str,
         )
     if changed >= FEW and acknowledged and changed > math.floor(acknowledged * guard.max_changed):
         found.append(
-            f"{changed:,} of {acknowledged:,} rows would be changed; {guard.max_changed:.0%} are allowed "
-            "(guard.max_changed)."
+            f"{changed:,} of {acknowledged:,} rows that were sent before would be changed; {guard.max_changed:.0%} "
+            "are allowed (guard.max_changed)."
         )
     if counts.removed > guard.max_removed:
         found.append(

@@ -76,9 +76,11 @@ class Caller:
 
     def _chosen(self, token: tokens.Token, name: str) -> flows.Flow:
         """The flow of an address; what a token is not for, it does not tell of either."""
+        file, why = self._now(), ""
+        if (off := flows.off(file, name)) and token.knows(off):
+            raise problems.Problem(409, str(flows.disabled(off)))
         try:
-            found: flows.Flow | None = flows.named(flows.flows(self._now()), name)
-            why = ""
+            found: flows.Flow | None = flows.of(file, name)
         except errors.ConfigError as error:
             found, why = None, str(error)
         if token.flows and (found is None or not token.knows(found.name)):

@@ -7,17 +7,19 @@ that next run, and so do ticks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import msgspec
 
 from tidegate import errors
-from tidegate.store import database, keyed, runs
+from tidegate.store import database, keyed, runs, trail
 
 TURNS = 10
 """Looks at a flow whose runs begin and end meanwhile."""
+Noting = Callable[[str], trail.Note]
+"""What the audit log is to say of the run with an id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +41,20 @@ class _Place:
 
 
 def begin(
-    store: database.Database, flow: str, cause: runs.Cause, *, options: Mapping[str, Any] | None = None
+    store: database.Database,
+    flow: str,
+    cause: runs.Cause,
+    *,
+    options: Mapping[str, Any] | None = None,
+    note: Noting | None = None,
 ) -> Call:
     """Have a flow run once more; in a call with a key that is made again, once: see `keyed`.
 
-    Raises StoreConflict for a flow that cannot be due again.
+    The `note` of a run that is queued for it stands in the audit log where the run does. Raises StoreConflict for
+    a flow that cannot be due again.
     """
     run_id = runs.new_id()
+    line = None if note is None else note(run_id)
     options = options or {}
 
     def work(session: database.Session) -> _Place:
@@ -54,6 +63,8 @@ def begin(
         if known is not None:
             return _Place(**known)
         place = _place(session, flow, cause, options, run_id, tick)
+        if place.new and line is not None:
+            line.write(session)
         keyed.tell(session, run_id, asdict(place))
         return place
 

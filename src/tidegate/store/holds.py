@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import msgspec
 
 from tidegate import errors
-from tidegate.store import database, fences, notes, pages
+from tidegate.store import database, fences, notes, pages, trail
 
 if TYPE_CHECKING:
     import pyarrow
@@ -196,22 +196,28 @@ def _next(push: str, wanted: Opening, there: database.Row | None, now: float) ->
     }
 
 
-def retry(store: database.Database, push: str, key: str) -> Hold:
-    """Have a row tried again at once, its failures forgotten; raises ConfigError where it is not held."""
-    return _decided(store, push, key, "waiting", "retried", "")
+def retry(store: database.Database, push: str, key: str, line: trail.Note | None = None) -> Hold:
+    """Have a row tried again at once, its failures forgotten; raises ConfigError where it is not held.
+
+    The `line` stands in the audit log where that does.
+    """
+    return _decided(store, push, key, "waiting", "retried", "", line)
 
 
-def skip(store: database.Database, push: str, key: str) -> Hold:
-    """Leave a row as it is until it or the mapping changes; raises ConfigError where it is not held."""
-    return _decided(store, push, key, "skipped", "skipped", "")
+def skip(store: database.Database, push: str, key: str, line: trail.Note | None = None) -> Hold:
+    """Leave a row as it is until it or the mapping changes, with a `line`; raises ConfigError as `retry`."""
+    return _decided(store, push, key, "skipped", "skipped", "", line)
 
 
-def choose(store: database.Database, push: str, key: str, choice: str) -> Hold:
+def choose(
+    store: database.Database, push: str, key: str, choice: str, line: trail.Note | None = None
+) -> Hold:
     """Have a row tried at once with what a person chose: an object's id, CREATE, or whose value is right.
 
-    Raises ConfigError where it is not held, or where that is nothing that can be chosen for it.
+    With a `line`, as `retry`. Raises ConfigError where it is not held, or where that is nothing that can be chosen
+    for it.
     """
-    return _decided(store, push, key, "chosen", "chosen", choice)
+    return _decided(store, push, key, "chosen", "chosen", choice, line)
 
 
 def refusal(hold: Hold, choice: str) -> str:
@@ -228,7 +234,15 @@ def refusal(hold: Hold, choice: str) -> str:
     return ""
 
 
-def _decided(store: database.Database, push: str, key: str, state: State, what: str, choice: str) -> Hold:
+def _decided(
+    store: database.Database,
+    push: str,
+    key: str,
+    state: State,
+    what: str,
+    choice: str,
+    line: trail.Note | None,
+) -> Hold:
     note = notes.new_id()
 
     def work(session: database.Session) -> Hold:
@@ -248,6 +262,8 @@ def _decided(store: database.Database, push: str, key: str, state: State, what: 
             {"push": push, "key": key, "state": state, "choice": choice},
         )
         notes.keep(session, [notes.Note(note, push, key, what, choice)])
+        if line is not None:
+            line.write(session)
         return _hold(row)
 
     return store.transact(work)

@@ -77,15 +77,16 @@ def advance(session: database.Session, seen: int) -> int:
 
 def put(
     session: database.Session, kind: str, name: str, body: Mapping[str, Any], version: int, who: str
-) -> None:
-    """Keep an object, in place of what was there."""
-    session.execute(
+) -> float:
+    """Keep an object, in place of what was there; when that was, in unix seconds."""
+    rows = session.execute(
         "INSERT INTO objects (kind, name, body, version, changed_at, changed_by) "
         "VALUES (:kind, :name, :body, :version, {now}, :who) ON CONFLICT (kind, name) DO UPDATE SET "
         "body = excluded.body, version = excluded.version, changed_at = excluded.changed_at, "
-        "changed_by = excluded.changed_by",
+        "changed_by = excluded.changed_by RETURNING changed_at",
         {"kind": kind, "name": name, "body": json.dumps(body), "version": version, "who": who},
     )
+    return float(rows[0]["changed_at"])
 
 
 def remove(session: database.Session, kind: str, name: str) -> None:

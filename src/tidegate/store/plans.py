@@ -68,7 +68,13 @@ def new_id() -> str:
 
 
 def begin(
-    store: database.Database, plan_id: str, push: str, kind: Kind, wish: Mapping[str, Any], by: str
+    store: database.Database,
+    plan_id: str,
+    push: str,
+    kind: Kind,
+    wish: Mapping[str, Any],
+    by: str,
+    note: trail.Note | None = None,
 ) -> Plan:
     """Note that a plan is being made; raises StoreConflict while another one is, or is being done.
 
@@ -83,6 +89,8 @@ def begin(
             "VALUES (:id, :push, :kind, 'making', :wish, :by, {now}, {now}) ON CONFLICT DO NOTHING RETURNING id",
             {"id": plan_id, "push": push, "kind": kind, "wish": _json(wish), "by": by},
         )
+        if made is not None and note is not None:
+            note.write(session)
         return made is not None or get(session, plan_id) is not None
 
     if not store.transact(work):
@@ -211,13 +219,20 @@ def applied(store: database.Database, plan_id: str, error: str = "") -> None:
     )
 
 
-def discard(store: database.Database, plan_id: str) -> None:
-    """Remove a plan that nobody approved."""
-    store.transact(
-        lambda session: _drop(
-            session, "id = :id AND state IN ('making', 'planned', 'failed')", {"id": plan_id}
-        )
-    )
+def discard(store: database.Database, plan_id: str, note: trail.Note | None = None) -> None:
+    """Remove a plan, with a line in the audit log; raises StoreConflict for one that somebody approved."""
+
+    def work(session: database.Session) -> None:
+        found = session.one("SELECT state FROM plans WHERE id = :id {lock}", {"id": plan_id})
+        if found is None:
+            return
+        if found["state"] not in ("making", "planned", "failed"):
+            raise errors.StoreConflict(f"This plan is {found['state']} already.")
+        _drop(session, "id = :id", {"id": plan_id})
+        if note is not None:
+            note.write(session)
+
+    store.transact(work)
 
 
 def get(store: database.Database | database.Session, plan_id: str) -> Plan | None:

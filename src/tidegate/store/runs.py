@@ -16,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from tidegate import errors
-from tidegate.store import database, keyed, logs
+from tidegate.store import database, keyed, logs, trail
 
 State = Literal["queued", "running", "ok", "partial", "failed", "cancelled", "interrupted"]
 STATES: tuple[State, ...] = ("queued", "running", "ok", "partial", "failed", "cancelled", "interrupted")
@@ -76,11 +76,18 @@ def queue(
     *,
     options: Mapping[str, Any] | None = None,
     due_at: float | None = None,
+    note: trail.Note | None = None,
 ) -> Run:
-    """Note a run that is to begin; raises StoreConflict where the flow has one that is queued or running."""
+    """Note a run that is to begin; raises StoreConflict where the flow has one that is queued or running.
+
+    The `note` stands in the audit log where the run does.
+    """
 
     def work(session: database.Session) -> Run | None:
-        return queued(session, run_id, flow, cause, options=options, due_at=due_at)
+        made = queued(session, run_id, flow, cause, options=options, due_at=due_at)
+        if made is not None and note is not None:
+            note.write(session)
+        return made
 
     found = store.transact(work)
     if found is None:
@@ -206,10 +213,14 @@ def end(
     return store.transact(work)
 
 
-def cancel(store: database.Database, run_id: str, by: str) -> Run:
-    """End a queued run, ask a running one to end; raises ConfigError for one that is not there or has ended."""
+def cancel(store: database.Database, run_id: str, by: str, note: trail.Note | None = None) -> Run:
+    """End a queued run, ask a running one to end; raises ConfigError for one that is not there or has ended.
+
+    The `note` stands in the audit log if nobody had asked it to end before.
+    """
 
     def work(session: database.Session) -> Run | None:
+        before = session.one("SELECT cancelled_by FROM runs WHERE id = :id {lock}", {"id": run_id})
         row = session.one(
             "UPDATE runs SET cancelled_by = :by, "
             "state = CASE WHEN state = 'queued' THEN 'cancelled' ELSE state END, "
@@ -218,6 +229,8 @@ def cancel(store: database.Database, run_id: str, by: str) -> Run:
             f"RETURNING {COLUMNS}",
             {"id": run_id, "by": by},
         )
+        if row is not None and note is not None and before is not None and not before["cancelled_by"]:
+            note.write(session)
         return None if row is None else of_row(row)
 
     found = store.transact(work)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tidegate.store import database, keyed
@@ -43,6 +43,25 @@ class Line:
 def new_id() -> str:
     """An id for a line, to be made before the transaction that writes it."""
     return keyed.new_id("line", 12)
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A line that is to be written with a change, in its transaction; done again, it is one line."""
+
+    who: str
+    action: str
+    what: str
+    before: object = None
+    after: object = None
+    via: str = ""
+    id: str = field(default_factory=new_id)
+
+    def write(self, session: database.Session) -> None:
+        """Write it."""
+        note(
+            session, self.who, self.action, self.what, self.before, self.after, via=self.via, line_id=self.id
+        )
 
 
 def note(

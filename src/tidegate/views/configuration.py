@@ -40,6 +40,11 @@ class Proposal:
     unpruned: tuple[str, ...]
     """Parts that the file does not have, and that stay."""
 
+    @property
+    def versions(self) -> dict[str, int | None]:
+        """The version of each part as it was when this was found out, None of one that was not there."""
+        return {each.part: each.version for each in self.edits if each.version != "*"}
+
 
 def troubles(place: places.Place) -> tuple[str, ...]:
     """What is wrong with a newer configuration, a sentence each, and that the last valid one goes on.
@@ -68,9 +73,20 @@ def proposed(place: places.Place, file: Path, *, prune: bool = False) -> Proposa
     return _proposed(place, document.read(file, as_written=True), prune=prune, admin=True)
 
 
-def proposed_text(place: places.Place, text: str, *, prune: bool = False, admin: bool = False) -> Proposal:
-    """The same for the text of one, from whoever may not read the server's environment unless an admin."""
-    return _proposed(place, document.parse(text, "the text", as_written=True), prune=prune, admin=admin)
+def proposed_text(
+    place: places.Place,
+    text: str,
+    *,
+    prune: bool = False,
+    admin: bool = False,
+    versions: Mapping[str, int | None] | None = None,
+) -> Proposal:
+    """The same for the text of one, from whoever may not read the server's environment unless an admin.
+
+    With the `versions` of a proposal that was shown before, raises StoreConflict where a part is another by now.
+    """
+    doc = document.parse(text, "the text", as_written=True)
+    return _proposed(place, doc, prune=prune, admin=admin, versions=versions)
 
 
 def take(place: places.Place, who: Who, found: Proposal, *, admin: bool = False) -> list[editing.Change]:
@@ -79,7 +95,14 @@ def take(place: places.Place, who: Who, found: Proposal, *, admin: bool = False)
     return [each for each in made if each.action != "none"]
 
 
-def _proposed(place: places.Place, doc: document.Document, *, prune: bool, admin: bool) -> Proposal:
+def _proposed(
+    place: places.Place,
+    doc: document.Document,
+    *,
+    prune: bool,
+    admin: bool,
+    versions: Mapping[str, int | None] | None = None,
+) -> Proposal:
     if not isinstance(doc.data, Mapping):
         raise errors.ConfigError(
             f"{doc.source}:1:1: the file must be a mapping: `stripe:`, `warehouses:`, `pulls:`"
@@ -87,6 +110,13 @@ def _proposed(place: places.Place, doc: document.Document, *, prune: bool, admin
     _known(doc, doc.data)
     state = objects.state(place.store)
     kept = {(each.kind, each.name): each.version for each in state.objects if each.kind in merging.KINDS}
+    if versions is not None:  # what was made since is not known to whoever was shown them
+        names = {problems.dotted(merging.place(*key)): key for key in kept}
+        kept = {
+            names[part]: version
+            for part, version in versions.items()
+            if part in names and version is not None
+        }
     parts = merging.parts(doc.data)
     edits = [
         editing.Edit(each.kind, each.name, each.body, kept.get((each.kind, each.name))) for each in parts

@@ -71,10 +71,9 @@ def decide(
         raise errors.ConfigError(
             f"{what} cannot be chosen for a row that is {hold.kind}. {ADVICE[hold.kind]}"
         )
-    found = decided(place.store, hold, decision, meant(hold, choice))
     said = {"key": key, "decision": decision, **({"choice": choice} if choice else {})}
-    trail.note(place.store, who.name, "decide", f"push:{push}", after=said, via=who.via)
-    return found
+    line = trail.Note(who.name, "decide", f"push:{push}", after=said, via=who.via)
+    return decided(place.store, hold, decision, meant(hold, choice), line)
 
 
 def decide_all(
@@ -157,12 +156,20 @@ def meant(hold: holds.Hold, choice: str) -> str:
     return choice if hold.kind in holds.CHOOSABLE else ""
 
 
-def decided(store: database.Database, hold: holds.Hold, decision: holds.State, choice: str) -> holds.Hold:
-    """Decide on a row; raises ConfigError where it was written meanwhile, or that cannot be chosen."""
+def decided(
+    store: database.Database,
+    hold: holds.Hold,
+    decision: holds.State,
+    choice: str,
+    line: trail.Note | None = None,
+) -> holds.Hold:
+    """Decide on a row, with a line in the audit log; raises ConfigError where it was written meanwhile, or that
+    cannot be chosen.
+    """
     match decision:
         case "waiting":
-            return holds.retry(store, hold.push, hold.key)
+            return holds.retry(store, hold.push, hold.key, line)
         case "skipped":
-            return holds.skip(store, hold.push, hold.key)
+            return holds.skip(store, hold.push, hold.key, line)
         case _:
-            return holds.choose(store, hold.push, hold.key, choice)
+            return holds.choose(store, hold.push, hold.key, choice, line)

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tidegate import catalog, errors, views
-from tidegate.engine import flows, refusals, schedules
+from tidegate.engine import flows, matters, refusals, scheduler, schedules
 from tidegate.engine import place as places
 from tidegate.store import calls, database, history, runs, trail
 from tidegate.views import standing
 
-State = Literal["fresh", "behind", "failed", "running", "off"]
-"""How a flow is: `running` the first time, `off` where it never ran."""
+State = Literal["fresh", "behind", "failed", "running", "stopped", "off"]
+"""How a flow is: `running` the first time, `stopped` where it is continuous and was cancelled, `off` where it never
+ran.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,17 @@ class Standing:
     """What `age` may be; None where nothing bounds it."""
     resting: str = ""
     """Why it does not run by itself, in sentences: Stripe refuses the key, or nobody is signed in."""
+    stopped_until: float | None = None
+    """When it is begun again by itself, of a flow that is stopped."""
+
+    @property
+    def stopped(self) -> str:
+        """Who stopped it until when, and what begins it again; empty where it is not stopped."""
+        if self.stopped_until is None or self.last is None:
+            return ""
+        by = f" by {self.last.cancelled_by}" if self.last.cancelled_by else ""
+        until = matters.moment(self.stopped_until)
+        return f"{self.name} is stopped{by} until {until}; `tidegate start {self.own}` begins it again."
 
 
 def listed(
@@ -68,11 +81,21 @@ def one(place: places.Place, name: str) -> Standing:
 
 
 def named(place: places.Place, name: str) -> flows.Flow:
-    """A flow by its full name, or by its own where one flow only has that; raises Unknown."""
+    """A flow by its full name, or by its own where one flow only has that; raises Unknown.
+
+    Raises Refused for one that is disabled.
+    """
     try:
-        return flows.named(place.flows, name)
+        return flows.of(place.file, name)
+    except flows.Disabled as error:
+        raise views.Refused(str(error)) from None
     except errors.ConfigError as error:
         raise views.Unknown(str(error)) from None
+
+
+def meant(place: places.Place, name: str) -> str:
+    """The full name of a flow, also of one that is disabled; raises Unknown."""
+    return flows.off(place.file, name) or named(place, name).name
 
 
 def begin(place: places.Place, who: views.Who, name: str, *, full_refresh: bool = False) -> runs.Run:
@@ -81,9 +104,8 @@ def begin(place: places.Place, who: views.Who, name: str, *, full_refresh: bool 
     if full_refresh:
         options = _full(flow)
     cause: runs.Cause = "continuous" if flow.continuous else "manual"
-    run = runs.queue(place.store, runs.new_id(), flow.name, cause, options=options)
-    _note(place.store, who, "start", run, options)
-    return run
+    run_id, line = runs.new_id(), _noting(who, "start", flow.name, options)
+    return runs.queue(place.store, run_id, flow.name, cause, options=options, note=line(run_id))
 
 
 def ask(
@@ -105,10 +127,8 @@ def ask(
     if accept_deletes:
         options |= {"accept_deletes": _taken(place, flow, accept_deletes)}
     why: runs.Cause = "continuous" if flow.continuous else cause
-    call = calls.begin(place.store, flow.name, why, options=options)
-    if call.new:
-        _note(place.store, who, "start", call.run, options)
-    return call
+    line = _noting(who, "start", flow.name, options)
+    return calls.begin(place.store, flow.name, why, options=options, note=line)
 
 
 def following(place: places.Place, run: runs.Run) -> runs.Run | None:
@@ -131,14 +151,15 @@ def again(place: places.Place, who: views.Who, run: runs.Run) -> runs.Run:
         raise views.Refused(f"{run.id} is {run.state}; `tidegate cancel` ends it.")
     flow = place.flows.get(run.flow)
     if flow is None:
+        if off := flows.off(place.file, run.flow):
+            raise views.Refused(str(flows.disabled(off)))
         raise views.Refused(f"{run.flow} is not in the configuration any more.")
     if flow.kind == "push" and run.options.get("by_hand") and flow.schedule == "manual":
         raise views.Refused(f"{run.id} was begun by hand; `tidegate push {flow.own}` plans it anew and asks.")
     cause: runs.Cause = "continuous" if run.cause == "continuous" else "retry"
     options = {name: value for name, value in run.options.items() if name != piping.APPROVE}
-    made = runs.queue(place.store, runs.new_id(), run.flow, cause, options=options)
-    _note(place.store, who, "retry", made, {"of": run.id, **options})
-    return made
+    run_id, line = runs.new_id(), _noting(who, "retry", run.flow, {"of": run.id, **options})
+    return runs.queue(place.store, run_id, run.flow, cause, options=options, note=line(run_id))
 
 
 def _full(flow: flows.Flow) -> dict[str, Any]:
@@ -165,10 +186,9 @@ def _taken(place: places.Place, flow: flows.Flow, streams: Sequence[str]) -> lis
     return sorted(set(streams))
 
 
-def _note(
-    store: database.Database, who: views.Who, action: str, run: runs.Run, said: Mapping[str, Any]
-) -> None:
-    trail.note(store, who.name, action, run.flow, after={"run": run.id, **said}, via=who.via)
+def _noting(who: views.Who, action: str, flow: str, said: Mapping[str, Any]) -> calls.Noting:
+    """The line in the audit log of a run that is queued."""
+    return lambda run_id: trail.Note(who.name, action, flow, after={"run": run_id, **said}, via=who.via)
 
 
 _Rows = tuple[dict[str, database.Row], dict[str, runs.Run], dict[str, runs.Run], dict[str, float], float]
@@ -229,6 +249,10 @@ def _standing(
     worst: standing.Table | None,
     now: float,
 ) -> Standing:
+    until = (
+        None if running is not None or last is None or not flow.continuous else scheduler.stopped_until(last)
+    )
+    until = until if until is not None and until > now else None
     due = [at for at in (tick["next_at"], tick["retry_at"]) if at is not None] if tick else []
     age = worst.age if worst is not None else None if well is None else max(0.0, now - well)
     return Standing(
@@ -238,13 +262,14 @@ def _standing(
         flow.connection,
         schedules.words(flow.schedule),
         flow.continuous,
-        _state(flow, running, last, worst),
+        "stopped" if until is not None else _state(flow, running, last, worst),
         "" if tick is None else tick["waiting"],
-        min(due, default=None),
+        min(due, default=until),
         running,
         last,
         age,
         None if worst is None else worst.bound,
+        stopped_until=until,
     )
 
 

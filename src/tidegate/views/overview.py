@@ -191,7 +191,7 @@ def _said(
     worst: Health = "ok"
     if any(each.state == "failed" for each in wrong):
         worst = "failed"
-    elif rows or others or unread or any(each.state == "behind" for each in wrong):
+    elif rows or others or unread or any(each.state in ("behind", "stopped") for each in wrong):
         worst = "warn"
     elif all(each.state == "off" for each in known):
         worst = "off"
@@ -207,6 +207,7 @@ def _troubles(wrong: Sequence[known_flows.Standing]) -> str:
     verbs: dict[known_flows.State, tuple[str, str]] = {
         "failed": ("failed", "failed"),
         "behind": ("is behind", "are behind"),
+        "stopped": ("is stopped", "are stopped"),
         "running": ("runs for the first time", "run for the first time"),
         "off": ("has not run yet", "have not run yet"),
     }
@@ -217,6 +218,9 @@ def _troubles(wrong: Sequence[known_flows.Standing]) -> str:
             parts.append(f"{' and '.join(names)} {one if len(names) == 1 else several}")
         elif names:
             parts.append(f"{len(names):,} {several}")
+    stopped = [each for each in wrong if each.stopped_until is not None]
+    if len(stopped) == 1:
+        parts.append(f"until {matters.moment(stopped[0].stopped_until or 0.0)} unless you start it")
     return ", ".join(parts)
 
 
@@ -398,11 +402,10 @@ def refresh(place: places.Place, names: Sequence[str] = ()) -> list[Refreshed]:
         if time.monotonic() > end:
             found.append(Refreshed(job.name, error="There was no time left to look; ask for it by its name."))
             continue
-        tables = {stream: choice.table or stream for stream, choice in job.options.choices.items()}
 
-        def stand(job: settings.Job = job, tables: dict[str, str] = tables) -> list[held.Held]:
+        def stand(job: settings.Job = job) -> list[held.Held]:
             with contextlib.closing(job.open()) as opened:
-                return held.held(opened, tables)
+                return held.of_pull(opened, job)
 
         try:
             there = outside.warehouse(place.file.pulls[job.name].warehouse, stand)

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tidegate import catalog, config, errors, views
-from tidegate.engine import editing, piping
+from tidegate import config, errors, views
+from tidegate.engine import editing, proving
 from tidegate.engine import place as places
-from tidegate.rows import decode
 from tidegate.views import drafts, outside, pipelines
 
 if TYPE_CHECKING:
@@ -88,14 +87,7 @@ def trial(
 
 def tried(place: places.Place, name: str, found: config.Pipeline) -> Trials:
     """What becomes of the saved cases; raises ConfigError for what can never work."""
-    from tidegate.customers import cases, shaping
-    from tidegate.shape import profile
-
-    file, own = _with(place, name, found)
-    stream = decode.schema(catalog.load().streams[found.stream])
-    of = profile.of(piping.model(file, own))
-    with shaping.opened(own, found, of, stream, dt.datetime.now(dt.UTC)) as shaper:
-        return Trials(tuple(cases.tried(found, shaper, stream)), shaper.printed)
+    return Trials(*proving.tried(*_with(place, name, found)))
 
 
 def called(
@@ -144,21 +136,6 @@ def keep(
 
     Raises ConfigError with its `problems`, of which those of cases have the place `cases[n]`; StoreConflict.
     """
-    if editing.check(
-        place, pipelines.KIND, name, body, admin=admin
-    ):  # it says what is wrong with whom, or with the version
-        return editing.change(place, who.name, pipelines.KIND, name, body, version, via=who.via, admin=admin)
-    found = draft(place, name, body, admin=admin)
-    came = tried(place, name, found)
-    wrong = [
-        editing.Problem(
-            ("cases", n), f"{each.name!r} comes out differently: {each.why}", f"{pipelines.KIND}.{name}"
-        )
-        for n, each in enumerate(came.each)
-        if not each.ok
-    ]
-    if wrong:
-        raise errors.ConfigError("\n".join(map(str, wrong)), wrong)
     made = editing.change(place, who.name, pipelines.KIND, name, body, version, via=who.via, admin=admin)
     place.look()
     return made

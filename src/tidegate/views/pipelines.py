@@ -207,10 +207,9 @@ def approve(place: places.Place, who: views.Who, name: str) -> runs.Run:
     if not line.held or not line.enabled:
         raise views.Refused(f"Nothing of {name} waits for approval: its guard did not hold the last run.")
     options = {piping.APPROVE: True}
-    run = runs.queue(place.store, runs.new_id(), f"pipeline:{name}", "manual", options=options)
-    after = {"run": run.id, **options}
-    trail.note(place.store, who.name, "approve", f"pipeline:{name}", after=after, via=who.via)
-    return run
+    run_id, flow = runs.new_id(), f"pipeline:{name}"
+    noted = trail.Note(who.name, "approve", flow, after={"run": run_id, **options}, via=who.via)
+    return runs.queue(place.store, run_id, flow, "manual", options=options, note=noted)
 
 
 def written(place: places.Place, name: str) -> editing.Object:

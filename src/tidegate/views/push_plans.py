@@ -66,9 +66,7 @@ class Rows:
 def make(place: places.Place, who: views.Who, name: str, *, repair: bool = False) -> plans.Plan:
     """Have a plan made; raises Unknown, ConfigError, and StoreConflict while one is made or done."""
     syncs.named(place, name)
-    made = approvals.make(place, who.name, name, "push", {"repair": repair})
-    trail.note(place.store, who.name, "plan", f"push:{name}", after={"plan": made.id}, via=who.via)
-    return made
+    return approvals.make(place, who.name, name, "push", {"repair": repair}, via=who.via)
 
 
 def make_undo(
@@ -88,10 +86,7 @@ def make_undo(
         raise errors.ConfigError("say what is to be undone: a run, or a row")
     found = None if run is None else written(place.store, name, run)
     wish = {"run": found, "keys": list(keys), "created": created}
-    made = approvals.make(place, who.name, name, "undo", wish)
-    said = {"plan": made.id, "undo": found or "rows"}
-    trail.note(place.store, who.name, "plan", f"push:{name}", after=said, via=who.via)
-    return made
+    return approvals.make(place, who.name, name, "undo", wish, via=who.via)
 
 
 def written(store: database.Database, push: str, name: str) -> str:
@@ -171,8 +166,8 @@ def discard(place: places.Place, who: views.Who, name: str, plan_id: str) -> Non
     found = plan_of(place, name, plan_id).plan
     if found.state in ("approved", "applied"):
         raise views.Refused(f"This plan is {found.state} already.")
-    plans.discard(place.store, plan_id)
-    trail.note(place.store, who.name, "discard", f"push:{name}", after={"plan": plan_id}, via=who.via)
+    line = trail.Note(who.name, "discard", f"push:{name}", after={"plan": plan_id}, via=who.via)
+    plans.discard(place.store, plan_id, line)
 
 
 def removals(place: places.Place, name: str) -> list[str]:

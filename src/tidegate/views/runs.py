@@ -125,12 +125,11 @@ def cancel(place: places.Place, who: views.Who, run: runs.Run) -> runs.Run:
     if not run.alive:
         raise views.Refused(f"{run.id} has ended already: {run.state}.")
     try:
-        found = runs.cancel(place.store, run.id, "the command line" if who.via == "cli" else who.name)
+        by = "the command line" if who.via == "cli" else who.name
+        line = trail.Note(who.name, "cancel", run.flow, after={"run": run.id}, via=who.via)
+        return runs.cancel(place.store, run.id, by, line)
     except errors.ConfigError as ended:  # meanwhile
         raise views.Refused(str(ended)) from None
-    if not run.cancelled_by:
-        trail.note(place.store, who.name, "cancel", run.flow, after={"run": run.id}, via=who.via)
-    return found
 
 
 def lines(

@@ -41,11 +41,8 @@ class Filled:
     wrong: Mapping[str, str] = field(default_factory=dict)
     said: str = ""
     """What is wrong with no input of it."""
-
-    @property
-    def status(self) -> int:
-        """Of the answer that shows it."""
-        return 422 if self.wrong or self.said else 200
+    status: int = 200
+    """Of the answer that shows it."""
 
     @property
     def groups(self) -> list[tuple[str, list[forms.Field], bool]]:
@@ -152,7 +149,8 @@ def refused(
         each.name: kept[each.name] if each.input in ("secret", "document") else sent.get(each.name, "")
         for each in fields
     }
-    return Filled(fields, shown, *wrong(error, [each.name for each in fields]))
+    by_name, said = wrong(error, [each.name for each in fields])
+    return Filled(fields, shown, by_name, said, status(error))
 
 
 def wrong(
@@ -192,9 +190,8 @@ def form(
 ) -> responses.Response:
     """The page of a form for a part, or for a new one; with an error what is wrong is said, by input."""
     by_name, said = wrong(error, inputs, below=below, inside=inside)
-    status = 200 if error is None else 422
     given = {"part": part, "locked": locked(part), "wrong": by_name, "said": said, **context}
-    return frame.page(request, asker, template, status=status, **given)
+    return frame.page(request, asker, template, status=status(error), **given)
 
 
 def tried(
@@ -215,6 +212,11 @@ def tried(
     if not htmx:
         return frame.page(request, asker, whole, **shown)
     return frame.partial(request, asker, piece, **shown)
+
+
+def status(error: errors.TidegateError | None) -> int:
+    """What a form is answered with that is shown again: 409 while no change counts, 422 for what is wrong in it."""
+    return 200 if error is None else 409 if isinstance(error, errors.ConfigStale) else 422
 
 
 def change(

@@ -254,7 +254,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
                 place, asker, of, identifiers, _most(most), configured.version(sent), admin=asker.may("admin")
             )
         except (errors.ConfigError, errors.StoreConflict) as error:
-            return _rules(request, asker, place, of, identifiers, most, str(error))
+            return _rules(request, asker, place, of, identifiers, most, error)
         return frame.done(
             request, f"{PATH}/-/rules", "The rules are kept; the next run of a pipeline goes by them."
         )
@@ -371,7 +371,7 @@ def _rules(
     of: config.CustomerModel,
     identifiers: list[str],
     most: str,
-    said: str = "",
+    error: errors.TidegateError | None = None,
     preview: str = "",
 ) -> responses.Response:
     from tidegate.shape import profile
@@ -381,14 +381,14 @@ def _rules(
         request,
         asker,
         "customers_rules.html",
-        status=422 if said else 200,
+        status=configured.status(error),
         of=of,
         part=part,
         locked=configured.locked(part),
         identifiers=identifiers,
         most=most,
         names=profile.of(of).names,
-        said=said,
+        said="" if error is None else str(error),
         preview=preview,
     )
 

@@ -112,12 +112,11 @@ def router(at: desk.Desk) -> fastapi.APIRouter:
     ) -> Answer:
         given = {"name": name, "scope": scope, "lasts": lasts, "flows": flow}
         try:
-            known = flows.flows(at.place.file)
             secret = tokens.create(
                 store,
                 name,
                 _scope(scope),
-                flows=[flows.named(known, each).name for each in flow],
+                flows=[flows.of(at.place.file, each).name for each in flow],
                 lasts=_days(lasts),
                 maker=asker.maker,
                 who=asker.name,

@@ -54,7 +54,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             configured.change(place, asker, "stripe", name, forms.body(FIELDS, given, {}), None)
         except (errors.ConfigError, errors.StoreConflict) as error:
             form = configured.refused(FIELDS, given, {}, error)
-            return _form(request, asker, desk, name, next, form, status=422)
+            return _form(request, asker, desk, name, next, form, status=configured.status(error))
         return frame.done(request, _consent(name, next), f"{name} is kept; now sign in with Stripe.")
 
     @made.get(BACK)

@@ -149,7 +149,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             pushes.draft(place, push, body, admin=asker.may("admin"))
             configured.change(place, asker, "pushes", push, body, configured.version(sent))
         except configured.REFUSED as error:
-            return _schedule(request, asker, place, push, typed, str(error))
+            return _schedule(request, asker, place, push, typed, error)
         return frame.done(request, f"{PATH}/{push}/schedule", f"{push} runs by its new schedule.")
 
     @made.post(f"{PATH}/{{push}}/remove")
@@ -169,7 +169,7 @@ def _schedule(
     place: places.Place,
     push: str,
     typed: str | None = None,
-    error: str = "",
+    error: errors.TidegateError | None = None,
 ) -> responses.Response:
     sync = pushes.one(place, push)
     told = pages.about(place, asker, sync, "/schedule")
@@ -185,10 +185,10 @@ def _schedule(
         request,
         asker,
         "sync_schedule.html",
-        status=422 if error else 200,
+        status=configured.status(error),
         **told,
         shown=shown,
-        error=error,
+        error="" if error is None else str(error),
         schedules=SCHEDULES,
         facts=[(label, value) for label, value in facts if value != ""],
     )

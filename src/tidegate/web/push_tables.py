@@ -22,12 +22,20 @@ BEHAVIORS = {
     "create_only": "Create only",
     "mirror": "Mirror",
 }
-STATES = {"fresh": "ok", "behind": "late", "failed": "failed", "running": "running", "off": "off"}
+STATES = {
+    "fresh": "ok",
+    "behind": "late",
+    "failed": "failed",
+    "running": "running",
+    "stopped": "held",
+    "off": "off",
+}
 STATE_WORDS = {
     "fresh": "OK",
     "behind": "Behind",
     "failed": "Failed",
     "running": "Running",
+    "stopped": "Stopped",
     "off": "Never ran",
 }
 COLUMNS = (

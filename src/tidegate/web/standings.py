@@ -15,6 +15,7 @@ CHIPS: Mapping[str, str] = {
     "unfinished": "waiting",
     "unbounded": "off",
     "running": "running",
+    "stopped": "held",
     "off": "off",
 }
 LABELS: Mapping[str, str] = {
@@ -24,6 +25,7 @@ LABELS: Mapping[str, str] = {
     "unfinished": "Not whole yet",
     "unbounded": "No bound",
     "running": "Running",
+    "stopped": "Stopped",
     "off": "Never ran",
 }
 

@@ -66,7 +66,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             if isinstance(error, errors.StoreError):
                 raise
             form = configured.refused(FIELDS, given, {}, error)
-            return _page(request, asker, desk, step="key", form=form, status=422)
+            return _page(request, asker, desk, step="key", form=form, status=configured.status(error))
         mode, count = found.mode.upper(), len(found.readable)
         lacks = (
             f" {len(found.missing)} permissions are missing; the page {name} lists them."
@@ -135,7 +135,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         try:
             views.begin(place, asker, now.connection, now.warehouse, chosen, admin=asker.may("admin"))
         except errors.ConfigError as error:
-            return _page(request, asker, desk, taken=chosen, said=str(error), status=422)
+            return _page(request, asker, desk, taken=chosen, said=str(error), status=configured.status(error))
         return frame.done(request, PATH)
 
     @made.post(f"{PATH}/run")
@@ -224,7 +224,9 @@ def _warehouse(
         )
     except errors.ConfigError as error:
         steps, form = [], configured.refused(kind.fields, given, {}, error)
-    return _page(request, asker, desk, step="warehouse", type=kind.type, form=form, steps=steps, status=422)
+    return _page(
+        request, asker, desk, step="warehouse", type=kind.type, form=form, steps=steps, status=form.status
+    )
 
 
 def _taken(sent: datastructures.FormData) -> list[str]:
