@@ -166,6 +166,10 @@ def names(run: runs.Run, path: str) -> dict[str, str]:
     }
 
 
+# The server's threads, in this process, use `random` while strategies are drawn.
+@pytest.mark.filterwarnings(
+    "ignore:Do not use the `random` module:hypothesis.errors.HypothesisDeprecationWarning"
+)
 @pytest.mark.usefixtures("_alone")
 def test_every_route_answers_as_the_description_says(
     place: places.Place, signed: Signed, tokened: Signed, document: dict[str, Any]

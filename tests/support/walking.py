@@ -177,10 +177,9 @@ class Walker:
         shown.tap() if self.narrow else shown.click()
 
     def choose(self, name: str) -> None:
-        """A row of a table, by how its first cell begins; its page has the title of that."""
-        link = (
-            self.main.get_by_role("table").get_by_role("link", name=re.compile(f"^{re.escape(name)}")).first
-        )
+        """A row of a table or a list, by how it begins; its page has the title of that."""
+        places = self.main.get_by_role("table").or_(self.main.get_by_role("list"))
+        link = places.get_by_role("link", name=re.compile(f"^{re.escape(name)}")).first
         link.tap() if self.narrow else link.click()
         expect(self.heading(name)).to_be_visible()
 

@@ -27,7 +27,7 @@ def account(
     yes: bool = False,
     config_file: Annotated[Path | None, Parameter(name=["--config", "-c"])] = None,
 ) -> int:
-    """Sign in with Stripe, for a connection with `oauth`, or take that back.
+    """Sign in with Stripe for a connection with `oauth`, or out.
 
     `sign-in` prints the address at Stripe where the owner of the account agrees, and
     waits for the address that the browser is sent back to; the account's key is kept
