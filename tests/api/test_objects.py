@@ -168,7 +168,7 @@ class TestParts:
             assert "pulls.everything.to" in answer.json["detail"]
         found = editor.get("/api/v1/overview").json
         assert found["health"] != "ok"
-        assert found["sentence"].startswith("What is configured is not valid")
+        assert found["sentence"].startswith("A newer configuration does not count. ")
         file.write_text(valid)
         assert put(editor, f"{PULLS}/another", PULL).status == 201
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tidegate.store import calls, database, retention, ticks
+from tidegate.store import database, keyed, retention, ticks
 
 Opened = Callable[[], database.Database]
 LONG = 400 * 86_400.0
@@ -18,20 +18,20 @@ HELD = {
     "leases": "INSERT INTO leases (name, holder, until) VALUES ('it', 'me', {now} - :long)",
     "alerts": "INSERT INTO alerts (matter, kind, flow, text, opened_at, seen_at, resolved_at) "
     "VALUES ('it', 'failed', 'pull:a', 't', 1, 1, {now} - :long)",
-    "calls": "INSERT INTO calls (token, key, asked, run, waits, at) "
-    "VALUES ('it', 'k', 'a', 'run_1', 0, {now} - :long)",
+    "keyed": "INSERT INTO keyed (asker, key, asked, seed, state, at, seen_at) "
+    "VALUES ('it', 'k', 'a', 's', 'done', {now} - :long, {now} - :long)",
 }
 RENEWED = {
     "leases": "UPDATE leases SET until = {now} + 30",
     "alerts": "UPDATE alerts SET resolved_at = NULL",
-    "calls": "UPDATE calls SET at = {now}",
+    "keyed": "UPDATE keyed SET at = {now}",
 }
 
 
 def clean(store: database.Database) -> None:
     """Remove whatever is over."""
     retention.clean(store)
-    calls.begin(store, "pull:a", "api", key=calls.Key("other", "k"))
+    keyed.claim(store, keyed.Key("other", "k"), "a")
 
 
 def meanwhile(opened: Opened, first: str, second: Callable[[database.Database], None]) -> None:
@@ -83,4 +83,4 @@ def test_what_was_not_goes(store: database.Database, table: str) -> None:
 
 
 def named(table: str) -> str:
-    return {"leases": "name", "alerts": "matter", "calls": "token"}[table]
+    return {"leases": "name", "alerts": "matter", "keyed": "asker"}[table]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "init": "Write a commented tidegate.yaml to start from.",
     "check": "Test keys, permissions, warehouses and models beforehand.",
-    "account": "Sign in with Stripe, for a connection with `oauth`, or take that back.",
+    "account": "Sign in with Stripe for a connection with `oauth`, or out.",
     "streams": "List every Stripe stream, its path and the permission it needs.",
     "pull": "Bring Stripe objects into a warehouse.",
     "pipelines": "List pipelines: what they read, and how their last runs were.",
