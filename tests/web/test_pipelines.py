@@ -285,6 +285,8 @@ def test_versions_differ_and_come_back(place: places.Place, editor: Client) -> N
     assert "tidegate pipeline restore filed" in editor.get("/pipelines/filed/versions").text
     lines = editor.get("/pipelines/new/versions?format=csv").text.splitlines()
     assert len(lines) == 3
+    lines = editor.get("/pipelines/new/versions?format=csv&search=first").text.splitlines()
+    assert [line.partition(",")[0] for line in lines[1:]] == ["1"]
 
 
 def test_a_held_run_is_approved_by_typing_its_name(

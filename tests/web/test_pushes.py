@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -110,6 +112,27 @@ def test_a_plan_is_made_shown_approved_and_done_once(
     assert "This plan was done." in operator.get("/syncs/people/plan").text
     [line] = [each for each in trail.listed(place.store) if each.action == "approve"]
     assert (line.who, line.after["run"]) == (operator.member, run.id)
+
+
+def test_files_have_the_rows_that_are_looked_for(
+    place: places.Place, signed: Signed, some: list[dict[str, str]]
+) -> None:
+    operator = signed(place, "operator")
+
+    def keys(page: str, query: str) -> list[str]:
+        text = operator.get(f"/syncs/people/{page}?format=csv&{query}").text
+        return sorted({row["key"] for row in csv.DictReader(io.StringIO(text))})
+
+    first, second, third = (each["id"] for each in some)
+    operator.post("/syncs/people/plan")
+    made = writing_back.planned(place)
+    assert keys("plan", "") == sorted([first, second, third])
+    assert keys("plan", f"search={second}") == [second]
+    assert keys("plan", f"kind=create&search={third}") == []
+    operator.post("/syncs/people/plan/approve", {"plan": made.id, "digest": made.digest})
+    writing_back.ran(place)
+    assert keys("records", "") == sorted([first, second, third])
+    assert keys("records", f"search={first}") == [first]
 
 
 def test_another_plan_than_the_one_that_was_shown_is_not_approved(

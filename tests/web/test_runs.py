@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import csv
+import html
 import io
 import re
 import urllib.request
@@ -283,6 +284,15 @@ class TestLog:
         assert rows[0] == ["at", "level", "stream", "account", "text"]
         assert [row[-1] for row in rows[1:]] == ["'=1+1", "two"]
 
+    def test_a_file_has_the_lines_that_the_page_shows(self, place: places.Place, ann: Client) -> None:
+        run = running.ended(place.store)
+        for number, level in enumerate(("info", "warning", "error")):
+            running.said(place.store, run, [f"This is {level}."], first=number, level=level)
+        page = ann.get(f"/runs/{run.id}/log?level=errors").text
+        [link] = re.findall(r'href="([^"]+format=csv[^"]*)"', page)
+        rows = list(csv.DictReader(io.StringIO(ann.get(html.unescape(link)).text)))
+        assert [row["text"] for row in rows] == ["This is error."]
+
 
 class TestReport:
     def test_page_by_page_with_what_was_looked_for(self, place: places.Place, ann: Client) -> None:
@@ -299,6 +309,24 @@ class TestReport:
         rows = list(csv.DictReader(io.StringIO(ann.get(f"/runs/{run.id}/report?format=csv").text)))
         assert [row["stream"] for row in rows] == names
         assert rows[0]["bytes"] == "12345"
+
+    @pytest.mark.parametrize(
+        ("query", "found"),
+        [
+            ("search=arg", ["charges"]),
+            ("account=acct_2", ["payouts"]),
+            ("wrong=yes", ["payouts"]),
+            ("search=z", []),
+        ],
+    )
+    def test_a_file_has_what_was_looked_for(
+        self, place: places.Place, ann: Client, query: str, found: list[str]
+    ) -> None:
+        run = running.ended(place.store)
+        failed = {"stream": "payouts", "account": "acct_2", "status": "failed", "error": "It is away."}
+        running.got(place.store, run, {"stream": "charges"}, failed)
+        text = ann.get(f"/runs/{run.id}/report?format=csv&{query}").text
+        assert [row["stream"] for row in csv.DictReader(io.StringIO(text))] == found
 
     def test_each_kind_has_its_own_figures(self, place: places.Place, ann: Client) -> None:
         pushed, piped = (running.ended(place.store, flow) for flow in ("push:accounts", "pipeline:people"))

@@ -295,10 +295,12 @@ def rows(
     return [(row["number"], row["entry"]) for row in found]
 
 
-def each(store: database.Database, plan_id: str, verdicts: Sequence[str] = ()) -> Iterator[str]:
-    """All rows of a plan, read page by page."""
+def each(
+    store: database.Database, plan_id: str, verdicts: Sequence[str] = (), *, search: str = ""
+) -> Iterator[str]:
+    """All rows of a plan that `rows` finds, read page by page."""
     after = 0
-    while some := rows(store, plan_id, verdicts=verdicts, after=after, limit=STEP):
+    while some := rows(store, plan_id, verdicts=verdicts, search=search, after=after, limit=STEP):
         yield from (entry for _, entry in some)
         after = some[-1][0]
 

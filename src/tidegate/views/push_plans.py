@@ -136,9 +136,11 @@ def rows(
     return Rows(shown, shown[-1][0] if len(some) > limit else None)
 
 
-def each_row(place: places.Place, found: plans.Plan, kind: str = "") -> Iterator[plan.Entry]:
-    """All rows of a plan, for a file."""
-    for text in plans.each(place.store, found.id, KINDS.get(kind, ())):
+def each_row(
+    place: places.Place, found: plans.Plan, kind: str = "", search: str = ""
+) -> Iterator[plan.Entry]:
+    """All rows of a plan that `rows` has page by page, for a file."""
+    for text in plans.each(place.store, found.id, KINDS.get(kind, ()), search=search):
         yield plan.loaded(json.loads(text))
 
 

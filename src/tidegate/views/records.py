@@ -147,11 +147,11 @@ def _leaves(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, st
             yield f"{above}{name}", compare.text(each)
 
 
-def each(store: database.Database, push: str) -> Iterator[Row]:
-    """All rows of a push by key, for a file."""
+def each(store: database.Database, push: str, *, search: str = "") -> Iterator[Row]:
+    """All rows of a push by key, or those that are searched for, for a file."""
     after = ""
     while True:
-        page = listed(store, push, after=after, limit=500)
+        page = listed(store, push, search=search, after=after, limit=500)
         yield from page.items
         if page.next is None:
             return

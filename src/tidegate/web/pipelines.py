@@ -218,9 +218,11 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         ]
         wanted = [row for row in rows if asked.search.lower() in str(row.cells["changed"]).lower()]
         if asked.format == "csv":
+            shown = {row.cells["number"] for row in wanted}
             lines = (
                 (each.number, frame.iso(each.first_at), _changed(known.get(str(each.number - 1)), each))
                 for each in found
+                if each.number in shown
             )
             return tables.csv(request, f"{name}-versions", ("version", "first_at", "changed"), lines)
         table = tables.Table(

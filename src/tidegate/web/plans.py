@@ -34,7 +34,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         asked = tables.asked(request, filters=("kind",))
         found = push_plans.planned(place, push)
         if asked.format == "csv" and found is not None:
-            entries = push_plans.each_row(place, found.plan, asked.filters["kind"])
+            entries = push_plans.each_row(place, found.plan, asked.filters["kind"], asked.search)
             return tables.csv(
                 request, f"{push}-plan", push_tables.PLAN_HEADINGS, push_tables.plan_lines(entries)
             )

@@ -180,7 +180,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
                     each.hold.kind if each.hold else "written",
                     each.hold.text if each.hold else None,
                 )
-                for each in records.each(place.store, push)
+                for each in records.each(place.store, push, search=asked.search)
             )
             return tables.csv(request, f"{push}-records", ("key", "object", "state", "why"), lines)
         after = base.Asked(SIZE, asked.after or None).place(str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -176,19 +177,30 @@ def figures(run: stored.Run, found: Sequence[Mapping[str, Any]]) -> list[tuple[s
     return [(name, label) for name, label in known if not found or any(name in each for each in found)]
 
 
-def report_rows(place: places.Place, run_id: str, names: Sequence[str]) -> Iterator[list[Any]]:
-    """A loading report for a file."""
+def report_rows(
+    place: places.Place,
+    run_id: str,
+    names: Sequence[str],
+    *,
+    stream: str = "",
+    account: str = "",
+    wrong: bool = False,
+) -> Iterator[list[Any]]:
+    """A loading report for a file, of what `reports.page` finds."""
+    of = functools.partial(
+        reports.page, place.store, run_id, limit=500, stream=stream, account=account, wrong=wrong
+    )
     after = None
-    while found := reports.page(place.store, run_id, limit=500, after=after):
+    while found := of(after=after):
         yield from ([each.get(name) for name in names] for each in found)
         after = (found[-1]["stream"], found[-1]["account"])
 
 
-def lines(place: places.Place, run_id: str) -> Iterator[tuple[Any, ...]]:
-    """A log for a file."""
+def lines(place: places.Place, run_id: str, levels: Sequence[str] = ()) -> Iterator[tuple[Any, ...]]:
+    """A log for a file, or its lines of these levels."""
     after, more = "", True
     while more:
-        found = views.lines(place.store, run_id, after=after, limit=1_000)
+        found = views.lines(place.store, run_id, after=after, limit=1_000, levels=levels)
         for line in found.lines:
             yield frame.iso(line.at), line.level, line.stream, line.account, line.text
         after, more = found.place, found.more

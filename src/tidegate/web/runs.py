@@ -95,22 +95,18 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     def report(request: requests.Request, asker: asking.Reader, run: str) -> responses.Response:
         it = views.get(place, run)
         asked = tables.asked(request, filters=("account", "wrong"))
+        only: dict[str, Any] = {
+            "stream": asked.search,
+            "account": asked.filters["account"],
+            "wrong": asked.filters["wrong"] == "yes",
+        }
         if asked.format == "csv":
             figures = run_tables.figures(it, reports.page(place.store, it.id, limit=1))
             headings = ["stream", "account", "status", *(name for name, _ in figures), "error"]
-            return tables.csv(
-                request, f"{it.id}-report", headings, run_tables.report_rows(place, it.id, headings)
-            )
+            lines = run_tables.report_rows(place, it.id, headings, **only)
+            return tables.csv(request, f"{it.id}-report", headings, lines)
         after = base.Asked(SIZE, asked.after or None).place(str, str)
-        found = reports.page(
-            place.store,
-            it.id,
-            limit=SIZE + 1,
-            after=after,
-            stream=asked.search,
-            account=asked.filters["account"],
-            wrong=asked.filters["wrong"] == "yes",
-        )
+        found = reports.page(place.store, it.id, limit=SIZE + 1, after=after, **only)
         more = len(found) > SIZE
         last = found[SIZE - 1] if more else None
         table = run_tables.report(
@@ -132,10 +128,12 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         format: str = "",
     ) -> responses.Response:
         it = views.get(place, run)
+        shown = level if level in LEVELS else ""
         if format == "csv":
             headings = ("at", "level", "stream", "account", "text")
-            return tables.csv(request, f"{it.id}-log", headings, run_tables.lines(place, it.id))
-        shown = level if level in LEVELS else ""
+            return tables.csv(
+                request, f"{it.id}-log", headings, run_tables.lines(place, it.id, LEVELS[shown])
+            )
         found = views.tail(place.store, it.id, before=before, limit=LINES, levels=LEVELS[shown])
         whole = views.whole(place.store, it)
         return frame.page(
