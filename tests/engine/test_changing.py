@@ -221,6 +221,12 @@ class TestFile:
     def test_its_secrets_are_shown_as_marks(self, place: places.Place) -> None:
         assert shown(place, "stripe", "acme") == {"api_key": {"secret": True, "last4": "6789"}}
 
+    def test_of_an_address_no_character_is_told(self, place: places.Place) -> None:
+        url = "postgresql://ann@db.example/shop?password=PASSW0RD2"
+        editing.change(place, "ann", "warehouses", "far", {"type": "postgres", "url": url}, None, admin=True)
+        assert shown(place, "warehouses", "far")["url"]["last4"] == ""
+        assert "0RD2" not in str([(each.before, each.after) for each in trail.listed(place.store)])
+
     def test_its_parts_and_those_of_the_metadata_database_refer_to_each_other(
         self, place: places.Place
     ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -163,6 +164,37 @@ def test_all_rows_of_a_filter_are_decided_on_and_noted(place: places.Place) -> N
     assert [each.what for each in notes.listed(place.store, "accounts", "a1")] == ["held", "chosen"]
     line = trail.listed(place.store)[0]
     assert (line.who, line.action, line.after["decided"]) == (ANN.name, "decide", 3)
+
+
+@pytest.mark.parametrize(
+    "key", ["17", "user_4711", "cus_NffrFeUfNV2Hib", "0b5f3f0e-8f3a-4a0e-9b3e-3c1d6a1f2b11"]
+)
+def test_the_audit_log_names_a_row_by_its_id(place: places.Place, key: str) -> None:
+    held(place, "accounts", opening(key))
+    deciding.decide(place, ANN, "accounts", key, "skipped")
+    assert trail.listed(place.store)[0].after == {"key": key, "decision": "skipped"}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "jane.doe@private.example",
+        "Jane Doe",
+        "+15551234567",
+        "5551234567",
+        "jane",
+        "jane1980",
+        "jane_doesmith",
+    ],
+)
+def test_the_audit_log_keeps_no_address_and_no_name(place: places.Place, key: str) -> None:
+    held(place, "accounts", opening(key))
+    deciding.decide(place, ANN, "accounts", key, "skipped")
+    deciding.decide_all(place, ANN, issues.Only("refused", search=key), "waiting")
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    both, one = trail.listed(place.store)
+    assert one.after == {"key": f"sha256:{digest}", "decision": "skipped"}
+    assert both.after["search"] == f"sha256:{digest}"
 
 
 def test_what_cannot_be_chosen_is_refused_with_what_can_be_done(place: places.Place) -> None:

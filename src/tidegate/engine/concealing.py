@@ -107,8 +107,10 @@ def shown(kind: str, body: Mapping[str, Any], secret: Secret | None = None) -> d
 
 
 def last4(value: str) -> str:
-    """The last four characters of a secret; none of a short one, of which they would tell too much."""
-    return value[-4:] if len(value) >= LEAST else ""
+    """The last four characters of a secret; none where they would tell too much: of a short one, and of an address,
+    which may end with a password.
+    """
+    return "" if len(value) < LEAST or "://" in value else value[-4:]
 
 
 def _last(name: str, secret: Secret | None) -> str:
