@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
+import json
 import logging
 from typing import Any
 
 import pytest
+import running
 import signing
 
 from tidegate.engine import place as places
@@ -58,6 +60,45 @@ class TestStart:
         answer = tokened(place, "run").ask("POST", "/api/v1/flows/everything/runs", body=body)
         assert answer.status == 202
         assert runs.listed(place.store)[0].options == options
+
+    @both
+    def test_a_push_may_be_told_to_write_some_rows_only(self, place: places.Place, tokened: Signed) -> None:
+        program, path = tokened(place, "run"), "/api/v1/flows/push:accounts/runs"
+        assert program.post(path, json={"limit": 10}).status == 202
+        assert program.post(path, json={"limit": 25}).status == 200
+        assert [run.options for run in runs.listed(place.store)] == [{"limit": 25}]
+        assert program.post(path).status == 200  # who gives none wants all of them
+        assert [run.options for run in runs.listed(place.store)] == [{}]
+        assert program.post(path, json={"limit": 5}).status == 200
+        assert [run.options for run in runs.listed(place.store)] == [{}]
+
+    @both
+    def test_the_run_after_one_that_goes_on_keeps_to_a_limit_of_all(
+        self, place: places.Place, tokened: Signed
+    ) -> None:
+        running.begun(place.store, "push:accounts")
+        program, path = tokened(place, "run"), "/api/v1/flows/push:accounts/runs"
+
+        def due() -> Any:
+            [row] = place.store.execute("SELECT options FROM ticks WHERE flow = 'push:accounts'")
+            return json.loads(row["options"])
+
+        assert program.post(path, json={"limit": 10}).status == 202
+        assert due() == {"limit": 10}
+        program.post(path, json={"limit": 7})
+        assert due() == {"limit": 10}
+        program.post(path)
+        assert due() == {}
+
+    @pytest.mark.parametrize("limit", [0, -1, 1.5, "10", True, 2**31])
+    def test_a_limit_is_a_number_of_rows_of_a_push(
+        self, place: places.Place, tokened: Signed, limit: object
+    ) -> None:
+        program = tokened(place, "run")
+        assert program.post("/api/v1/flows/push:accounts/runs", json={"limit": limit}).status == 422
+        refused = program.post(EVERYTHING, json={"limit": 10})
+        assert (refused.status, "is no push" in refused.json["detail"]) == (422, True)
+        assert runs.listed(place.store) == []
 
     def test_whatever_the_content_type_says_a_body_is_json(
         self, place: places.Place, tokened: Signed

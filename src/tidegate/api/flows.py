@@ -54,9 +54,10 @@ class Flow(base.Model):
 
 
 class Order(base.Model):
-    """What a run is to do: `full_refresh` is for pulls and pipelines, `accept_deletes` for pulls.
+    """What a run is to do: `full_refresh` of pulls and pipelines, `accept_deletes` of pulls, `limit` of pushes.
 
-    Of the streams of `accept_deletes` even very many rows may go that Stripe no longer lists.
+    Of the streams of `accept_deletes` even very many rows may go that Stripe no longer lists; a push writes `limit`
+    rows at most, where all who share the run gave a limit.
     """
 
     full_refresh: Annotated[bool, fastapi.Body(strict=True, examples=[True])] = False
@@ -64,6 +65,7 @@ class Order(base.Model):
         list[Annotated[str, pydantic.Field(max_length=100)]],
         pydantic.Field(max_length=500, default_factory=list, examples=[["customers"]]),
     ]
+    limit: Annotated[int | None, pydantic.Field(ge=1, le=2**31 - 1, strict=True, examples=[100])] = None
 
 
 class Queued(base.Model):
@@ -125,6 +127,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             name,
             full_refresh=bool(order and order.full_refresh),
             accept_deletes=order.accept_deletes if order else (),
+            limit=order.limit if order else None,
         )
         found: stored.Run | None = call.run
         if call.waits:

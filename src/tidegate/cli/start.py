@@ -19,6 +19,7 @@ def start(
     *,
     config_file: Annotated[Path | None, Parameter(name=["--config", "-c"])] = None,
     full_refresh: bool = False,
+    limit: int | None = None,
     json: bool = False,
 ) -> int:
     """Have a flow run now.
@@ -34,13 +35,15 @@ def start(
         The configuration; tidegate.yaml by default.
     full_refresh
         Of a pull: read everything again, and remove what Stripe no longer has; of a pipeline: read every row again.
+    limit
+        Of a push: write so many rows at most, to see a few at Stripe first.
     json
         Print a JSON object, last on stdout.
     """
     file = connect.configuration(config_file)
     with contextlib.closing(connect.store(file)) as store:
         place = places.Place(file, store)
-        run = flows.begin(place, views.person(), flow, full_refresh=full_refresh)
+        run = flows.begin(place, views.person(), flow, full_refresh=full_refresh, limit=limit)
     if json:
         output.print_json({"run_id": run.id, "flow": run.flow, "state": run.state})
     else:

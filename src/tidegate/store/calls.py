@@ -18,6 +18,8 @@ from tidegate.store import database, keyed, runs, trail
 
 TURNS = 10
 """Looks at a flow whose runs begin and end meanwhile."""
+LIMIT = "limit"
+"""The option of a push that writes so many rows at most."""
 Noting = Callable[[str], trail.Note]
 """What the audit log is to say of the run with an id."""
 
@@ -58,7 +60,9 @@ def begin(
     options = options or {}
 
     def work(session: database.Session) -> _Place:
-        tick = session.one("SELECT flow, options FROM ticks WHERE flow = :flow {lock}", {"flow": flow})
+        tick = session.one(
+            "SELECT flow, options, waiting FROM ticks WHERE flow = :flow {lock}", {"flow": flow}
+        )
         known = keyed.told(session, run_id)
         if known is not None:
             return _Place(**known)
@@ -128,15 +132,25 @@ def _place(
             raise errors.StoreConflict(
                 f"{flow} has a run already ({there['id']}); wait until it is done, or `tidegate cancel` it."
             )
+        own = msgspec.json.encode({**msgspec.json.decode(tick["options"]), **options}).decode()
         session.execute(
             "UPDATE ticks SET options = :options, waiting = CASE WHEN waiting = '' THEN :cause ELSE waiting END "
             "WHERE flow = :flow",
-            {"flow": flow, "cause": cause, "options": _with(tick["options"], options)},
+            {
+                "flow": flow,
+                "cause": cause,
+                "options": _with(tick["options"], options) if tick["waiting"] else own,
+            },
         )
         return _Place(there["id"], waits=True)
     raise errors.StoreUnreachable(f"Runs of {flow} come and go too fast to ask for one; try again.")
 
 
 def _with(written: str, options: Mapping[str, Any]) -> str:
-    """Options as they are kept, with more."""
-    return msgspec.json.encode({**msgspec.json.decode(written), **options}).decode()
+    """Options as they are kept, with more: a run that is shared has a limit where all who share it gave one."""
+    there: dict[str, Any] = msgspec.json.decode(written)
+    both = {**there, **options}
+    if LIMIT in both:
+        given = [each[LIMIT] for each in (there, options) if LIMIT in each]
+        both[LIMIT] = max(given) if len(given) > 1 else None
+    return msgspec.json.encode({name: each for name, each in both.items() if each is not None}).decode()

@@ -98,11 +98,17 @@ def meant(place: places.Place, name: str) -> str:
     return flows.off(place.file, name) or named(place, name).name
 
 
-def begin(place: places.Place, who: views.Who, name: str, *, full_refresh: bool = False) -> runs.Run:
+def begin(
+    place: places.Place,
+    who: views.Who,
+    name: str,
+    *,
+    full_refresh: bool = False,
+    limit: int | None = None,
+) -> runs.Run:
     """Queue a run of a flow by hand; raises StoreConflict where it has one that is queued or running."""
-    flow, options = named(place, name), dict[str, Any]()
-    if full_refresh:
-        options = _full(flow)
+    flow = named(place, name)
+    options = {**(_full(flow) if full_refresh else {}), **_limited(flow, limit)}
     cause: runs.Cause = "continuous" if flow.continuous else "manual"
     run_id, line = runs.new_id(), _noting(who, "start", flow.name, options)
     return runs.queue(place.store, run_id, flow.name, cause, options=options, note=line(run_id))
@@ -115,17 +121,19 @@ def ask(
     *,
     full_refresh: bool = False,
     accept_deletes: Sequence[str] = (),
+    limit: int | None = None,
     cause: runs.Cause = "api",
 ) -> calls.Call:
     """Have a flow run once more, together with whoever asks meanwhile: see `store.calls`.
 
-    Of the streams of `accept_deletes` even very many rows may go. Raises StoreConflict for a flow that cannot be
-    due again, ConfigError for options that it does not have.
+    Of the streams of `accept_deletes` even very many rows may go; a push writes `limit` rows at most. Raises
+    StoreConflict for a flow that cannot be due again, ConfigError for options that it does not have.
     """
     flow = named(place, name)
     options = _full(flow) if full_refresh else {}
     if accept_deletes:
         options |= {"accept_deletes": _taken(place, flow, accept_deletes)}
+    options |= _limited(flow, limit)
     why: runs.Cause = "continuous" if flow.continuous else cause
     line = _noting(who, "start", flow.name, options)
     return calls.begin(place.store, flow.name, why, options=options, note=line)
@@ -168,6 +176,16 @@ def _full(flow: flows.Flow) -> dict[str, Any]:
             f"{flow.name} reads its whole model each time; a full refresh is for pulls and pipelines."
         )
     return {"full_refresh": True}
+
+
+def _limited(flow: flows.Flow, limit: int | None) -> dict[str, Any]:
+    if limit is None:
+        return {}
+    if flow.kind != "push":
+        raise errors.ConfigError(f"limit: {flow.name} is no push; a limit is for the rows that one writes.")
+    if limit < 1:
+        raise errors.ConfigError("limit is how many rows are written at most; give 1 or more.")
+    return {calls.LIMIT: limit}
 
 
 def _taken(place: places.Place, flow: flows.Flow, streams: Sequence[str]) -> list[str]:
