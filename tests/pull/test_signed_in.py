@@ -53,7 +53,7 @@ def test_its_key_reads_its_own_account_and_nothing_once_it_is_disconnected(
 
 def test_before_anybody_signed_in_it_says_where_to_do_so() -> None:
     with pytest.raises(
-        errors.ConfigError, match="nobody has signed in yet; do so on the page Stripe accounts"
+        errors.ConfigError, match="nobody has signed in yet; do so with `tidegate account sign-in`"
     ):
         settings.source(connection("https://api.stripe.com"))
 
