@@ -236,7 +236,8 @@ def test_a_wrong_key_is_a_failed_run(opened: Opened, tmp_path: Path) -> None:
     run = performed(bad)
     assert run.state == "failed"
     assert "123456789" not in run.error
-    assert list(told(place)) == ["failed"]
+    assert [name.rpartition("/")[0] for name in told(place)] == ["key/acme", ""]
+    assert list(told(place))[-1] == "failed"
     assert performed(place).state == "ok"
     assert told(place) == {}
 
