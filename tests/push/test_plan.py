@@ -318,6 +318,19 @@ class TestGuards:
         assert self.guards(0, {"max_creates": 9}, source=10, created=10) == ["max_creates"]
         assert self.guards(0, {"max_creates": 10}, source=10, created=10) == []
 
+    @pytest.mark.parametrize(("created", "said"), [(1, "1 object would"), (2_000, "2,000 objects would")])
+    def test_how_many_would_be_created(self, created: int, said: str) -> None:
+        push = {
+            "model": "m",
+            "to": "a",
+            "object": "customer",
+            "match": {"email": "e"},
+            "fields": {"name": "n"},
+        }
+        guard = config.Push.model_validate({**push, "guard": {"max_creates": 0}}).guard
+        [found] = plan.guards(plan.Counts(source=3_000, created=created), guard, 0, 0)
+        assert found == f"{said} be created; 0 are allowed (guard.max_creates)."
+
     def test_any_removal(self) -> None:
         assert self.guards(100, source=100, removed=1) == ["max_removed"]
         assert self.guards(100, {"max_removed": 1}, source=100, removed=1) == []

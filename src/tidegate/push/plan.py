@@ -157,8 +157,9 @@ def guards(counts: Counts, guard: config.Guard, acknowledged: int, changed: int)
             f"{guard.rows_down:.0%} less is allowed (guard.rows_down)."
         )
     if guard.max_creates is not None and counts.created > guard.max_creates:
+        what = "object" if counts.created == 1 else "objects"
         found.append(
-            f"{counts.created:,} objects would be created; {guard.max_creates:,} are allowed (guard.max_creates)."
+            f"{counts.created:,} {what} would be created; {guard.max_creates:,} are allowed (guard.max_creates)."
         )
     if changed >= FEW and acknowledged and changed > math.floor(acknowledged * guard.max_changed):
         found.append(
