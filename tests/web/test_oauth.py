@@ -35,7 +35,7 @@ HOOK = "whsec_0123456789abcdef"
 
 @pytest.fixture(scope="module")
 def stripe() -> Iterator[pulling.Stripe]:
-    with sandbox.process(objects=60, accounts=4) as url:
+    with sandbox.process(objects=60, accounts=6) as url:
         yield pulling.Stripe(url)
 
 
