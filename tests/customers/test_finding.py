@@ -72,6 +72,8 @@ def test_one_record_alone_is_told_with_what_it_is_recognised_by(place: piped.Pla
     assert told == [("customer_id", "cus_1", ("eu/acct_1/cus_1",), "alone")]
     assert [len(each.records) for each in finding.customer(job.model, "cus_2").identifiers] == [1, 1, 2]
     assert found(job.model, "élan") == found(job.model, "Éla") == found(job.model, "Lan") == ["cus_1"]
+    assert found(job.model, "é") == ["cus_1"]
+    assert found(job.model, "blan") == found(job.model, "élanx") == found(job.model, "èlan") == []
 
 
 @pytest.mark.parametrize(
@@ -88,6 +90,9 @@ def test_one_record_alone_is_told_with_what_it_is_recognised_by(place: piped.Pla
         ("pers%", 0),
         ("[p]erson", 0),
         ("person\\", 0),
+        ("%", 1),
+        ("neill%50%", 0),  # its longest part is there, and the whole is not
+        ("neill_50_", 0),
         ("person", 2),
         ("people.test", 3),
         ("nobody", 0),

@@ -118,6 +118,29 @@ def test_a_transaction_that_fails_changes_nothing_and_state_goes_with_the_rows(
     assert warehouse.state() == {"step": "2"}
 
 
+def test_rows_are_found_by_their_keys_where_they_were_just_written(warehouse: base.Warehouse) -> None:
+    keys = pa.table({"id": ["b", "nobody", "it's"]})
+    wanted = [base.Wanted(NOTES, keys, ["amount"]), base.Wanted(elsewhere(), keys, [])]
+
+    def work(script: scripts.Script) -> list[pa.Table]:
+        script.create(NOTES)
+        with script.transaction():
+            script.append(script.name(NOTES.name), notes(("a", 1), ("b", None), ("it's", 3)))
+        return script.find_all(wanted)
+
+    found, nothing = scripted(warehouse).scripted(work)
+    assert found.select(["id", "amount", "_stored"]).to_pylist() == [
+        {"id": "b", "amount": None, "_stored": True},
+        {"id": "it's", "amount": 3, "_stored": True},
+    ]
+    assert nothing.num_rows == 0
+    assert warehouse.find_all(wanted) == [found, nothing]
+
+
+def elsewhere() -> base.Table:
+    return base.Table("elsewhere", NOTES.schema, ("id",))
+
+
 def test_who_was_shut_out_changes_nothing(warehouse: base.Warehouse) -> None:
     def work(script: scripts.Script) -> None:
         with script.transaction(fence):

@@ -185,12 +185,12 @@ class Postgres(remote.Remote):
         ]
         return super().load(bare, state, fence)
 
-    def find_all(self, wanted: Sequence[base.Wanted]) -> list[pa.Table]:
-        """What is stored or buried under the keys of several tables."""
+    def found(self, wanted: Sequence[base.Wanted]) -> list[pa.Table]:
+        """What is stored or buried under the keys of several tables, once connected."""
         bare = [
             dataclasses.replace(each, keys=postgres_copy.bare(each.keys, each.table.key)) for each in wanted
         ]
-        return super().find_all(bare)
+        return super().found(bare)
 
     def execute(self, text: str, parameters: Sequence[object] = ()) -> None:
         """Run a statement."""

@@ -15,6 +15,9 @@ from tidegate.customers.names import Names
 from tidegate.customers.parties import Party
 from tidegate.warehouse import base, ddl, scripts
 
+FEW = 50
+"""Records whose values are told by their keys."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -144,13 +147,13 @@ def values_of(
 ) -> list[tuple[str, str, str]]:
     """Live values (record, kind, value) of members (m); `members` are the records of all of them, where known.
 
-    One record alone is told by its key, for which DuckDB reads that column and no other whole.
+    Few records are told by their keys, for which DuckDB reads that column and no other whole.
     """
     values = f"SELECT i.record, i.kind, i.value FROM {script.name(names.identifiers.name)} AS i"
     live = "i._deleted_at IS NULL AND i.value IS NOT NULL"
-    if len(members) == 1:
-        [record] = members
-        rows = script.rows(f"{values} WHERE i.record = {ddl.literal(record)} AND {live}")
+    if 0 < len(members) <= FEW:
+        told = ", ".join(ddl.literal(each) for each in sorted(members))
+        rows = script.rows(f"{values} WHERE i.record IN ({told}) AND {live}")
     else:
         rows = script.rows(
             f"{values} JOIN {script.name(names.members.name)} AS m ON m.record = i.record "

@@ -163,9 +163,7 @@ class DuckDB:
         if not self._file.exists():
             return [lookup.nothing(each.table, each.columns) for each in wanted]
         with self._file.reading() as session:
-            there = ddl.existing(session.connection, session.database, self.schema)
-            place = self._place(session, there)
-            return [lookup.find(place, each.table, each.keys, each.columns) for each in wanted]
+            return self._find(session, wanted)
 
     def state(self, *prefixes: str) -> dict[str, str]:
         """The committed state under any of `prefixes`, what waits in the spool included."""
@@ -221,7 +219,9 @@ class DuckDB:
             with duckdb_file.transaction(session):
                 self._ready(session)
             where = f"the schema {self.schema} of {self.path}"
-            return work(duckdb_script.Script(session, self.schema, where))
+            return work(
+                duckdb_script.Script(session, self.schema, where, lambda some: self._find(session, some))
+            )
 
         return self._file.write(do)
 
@@ -270,6 +270,10 @@ class DuckDB:
             done = [modes.apply(place, one) for one in staged]
             ledger.put(session.connection, self._name(session, base.STATE), state)
         return done
+
+    def _find(self, session: duckdb_file.Session, wanted: Sequence[base.Wanted]) -> list[pa.Table]:
+        place = self._place(session, ddl.existing(session.connection, session.database, self.schema))
+        return [lookup.find(place, each.table, each.keys, each.columns) for each in wanted]
 
     def _place(self, session: duckdb_file.Session, there: dict[str, ddl.Columns]) -> staging.Place:
         buried = set()

@@ -6,7 +6,7 @@ Work tables are temporary: they grow no file, spill to disk beside it, and are g
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -15,10 +15,19 @@ from tidegate.warehouse import base, ddl, duckdb_file, ledger, staging
 
 
 class Script:
-    """A session of the file in which statements of ours run; `where` is what a lost fence is told of."""
+    """A session of the file in which statements of ours run.
 
-    def __init__(self, session: duckdb_file.Session, schema: str, where: str) -> None:
-        self._session, self._schema, self._where = session, schema, where
+    `where` is what a lost fence is told of, `find` finds rows by their keys in the session.
+    """
+
+    def __init__(
+        self,
+        session: duckdb_file.Session,
+        schema: str,
+        where: str,
+        find: Callable[[Sequence[base.Wanted]], list[pa.Table]],
+    ) -> None:
+        self._session, self._schema, self._where, self._find = session, schema, where, find
 
     def name(self, table: str) -> str:
         """A table of the schema."""
@@ -72,6 +81,10 @@ class Script:
         relation = self._session.connection.sql(text)
         assert relation is not None, "A query has rows."
         return relation.fetchall()
+
+    def find_all(self, wanted: Sequence[base.Wanted]) -> list[pa.Table]:
+        """What is stored or buried under keys."""
+        return self._find(wanted)
 
     @contextlib.contextmanager
     def transaction(self, fence: base.Fence | None = None) -> Iterator[None]:

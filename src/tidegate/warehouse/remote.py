@@ -155,14 +155,14 @@ class Remote(wire.Wire, abc.ABC):
 
     def find_all(self, wanted: Sequence[base.Wanted]) -> list[pa.Table]:
         """The same for several tables."""
+        return self._do(lambda: self.found(wanted))
 
-        def find() -> list[pa.Table]:
-            there = self._there()
-            if base.STATE not in there:
-                return [lookup.nothing(each.table, each.columns) for each in wanted]
-            return desk.found(wanted, there, self._buried(), self)
-
-        return self._do(find)
+    def found(self, wanted: Sequence[base.Wanted]) -> list[pa.Table]:
+        """The same, once connected."""
+        there = self._there()
+        if base.STATE not in there:
+            return [lookup.nothing(each.table, each.columns) for each in wanted]
+        return desk.found(wanted, there, self._buried(), self)
 
     def state(self, *prefixes: str) -> dict[str, str]:
         """The committed state under any of `prefixes`."""

@@ -77,6 +77,10 @@ class Script:
         """The rows of a query."""
         return self._remote._rows(sql.translated(text, self._remote.dialect))
 
+    def find_all(self, wanted: Sequence[base.Wanted]) -> list[pa.Table]:
+        """What is stored or buried under keys."""
+        return self._remote.found(wanted)
+
     @contextlib.contextmanager
     def transaction(self, fence: base.Fence | None = None) -> Iterator[None]:
         """All of the block is committed, or nothing, where the warehouse can do that."""

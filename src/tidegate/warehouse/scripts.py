@@ -61,6 +61,10 @@ class Script(Protocol):
         """The rows of a query that has few."""
         ...
 
+    def find_all(self, wanted: Sequence[base.Wanted]) -> list[pa.Table]:
+        """What is stored or buried under keys; see `Warehouse.find`."""
+        ...
+
     def transaction(self, fence: base.Fence | None = None) -> contextlib.AbstractContextManager[None]:
         """All changes to rows in the block are committed, or none, where the warehouse has transactions.
 
