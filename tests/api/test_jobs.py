@@ -10,6 +10,7 @@ from typing import Any
 
 import audited
 import pytest
+from listening import events
 from signing import Client, Signed
 
 from tidegate.engine import jobs as doing
@@ -157,7 +158,9 @@ def test_one_that_goes_on_is_cancelled_and_nobody_begins_the_same_meanwhile(
         time.sleep(0.05)
     told = program.get(at).json
     assert (told["state"], told["cancelled_by"].startswith("test-")) == ("cancelled", True)
-    assert program.get(f"{at}/events").status == 200
+    [last] = events(program, f"{at}/events")
+    assert (last.name, last.data) == ("end", told)
+    assert program.get(f"{at}/events", Last_Event_ID=last.id).status == 204, "and a browser comes no more"
     assert [each.action for each in trail.listed(place.store)] == ["cancel", "audit"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +70,7 @@ def test_rows_per_hour_are_a_chart(place: places.Place, reader: Client) -> None:
     seen.ran(place, "pull:everything", began=7_200, written=12)
     found = reader.get("/api/v1/overview/hours?count=24").json
     assert len(found["times"]) == 24
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:00:00\.000Z", each) for each in found["times"])
     assert [(each["label"], sum(each["values"])) for each in found["series"]] == [("Pulled", 12)]
     assert reader.get("/api/v1/overview/hours?count=0").status == 422
 

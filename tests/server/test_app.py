@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import queue
 import socket
 import threading
 import urllib.error
@@ -132,7 +133,7 @@ def test_an_idle_connection_does_not_keep_it_from_ending(tmp_path: Path) -> None
             pass
 
 
-def fronted(tmp_path: Path, prepare: Callable[[], None]) -> tuple[config.Config, app.Front]:
+def fronted(tmp_path: Path, prepare: Callable[[fastapi.FastAPI], None]) -> tuple[config.Config, app.Front]:
     """A configuration, and a front of nothing that has something made."""
     file = delivering.loaded(tmp_path, f"sqlite:///{tmp_path}/tidegate.db")
     with contextlib.closing(database.open_database(file.database.get_secret_value())) as store:
@@ -144,17 +145,17 @@ def test_what_is_made_once_is_made_beside_what_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app, "SOON", 0.0)
-    made = threading.Event()
-    file, front = fronted(tmp_path, made.set)
+    made = queue.SimpleQueue[fastapi.FastAPI]()
+    file, front = fronted(tmp_path, made.put)
     with app.serving(file, feed.Arrivals(), front=front) as url:
-        assert made.wait(60)
+        assert made.get(timeout=60).state.desk == front.desk
         assert get(f"{url}/health") == (200, b"alive\n")
 
 
 def test_a_server_that_stops_at_once_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "SOON", 3_600.0)
     made = threading.Event()
-    file, front = fronted(tmp_path, made.set)
+    file, front = fronted(tmp_path, lambda _: made.set())
     before = set(threading.enumerate())
     with app.serving(file, feed.Arrivals(), front=front):
         [waiting] = [each for each in threading.enumerate() if isinstance(each, threading.Timer)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+
 import pytest
 
 from tidegate import errors
@@ -23,9 +25,9 @@ def test_a_job_goes_on_is_told_of_and_ends(store: database.Database) -> None:
     )
     assert jobs.beat(store, "job_1", {"phase": "charges", "rows": 3})
     assert begun(store).shown == {"phase": "charges", "rows": 3}, "by the same id it is the same job"
-    assert jobs.add(store, "job_1", [(True, {"n": 1}), (False, {"n": 2}), (True, {"n": 3})]) == 3
-    assert jobs.finish(store, "job_1", "partial", {"missing": 1})
-    assert not jobs.finish(store, "job_1", "ok", {})
+    lines = [(True, {"n": 1}), (False, {"n": 2}), (True, {"n": 3})]
+    assert jobs.finish(store, "job_1", "partial", {"missing": 1}, rows=lines)
+    assert not jobs.finish(store, "job_1", "ok", {}, rows=[(True, {"n": 4})])
     job = begun(store)
     assert (job.state, job.result, job.alive) == ("partial", {"missing": 1}, False)
     assert jobs.rows(store, "job_1", limit=2) == [(1, {"n": 1}), (2, {"n": 2})]
@@ -51,20 +53,90 @@ def test_whoever_does_it_hears_that_it_is_not_wanted_any_more(store: database.Da
     assert not jobs.beat(store, "job_1", {})
 
 
-def test_a_job_ends_with_who_does_it(store: database.Database) -> None:
-    begun(store)
+def silent(store: database.Database) -> None:
+    """Nothing was heard for long of whoever does jobs."""
     store.execute("UPDATE jobs SET seen_at = seen_at - :ago", {"ago": jobs.SILENT + 1})
+
+
+def test_a_job_whose_worker_fell_silent_is_taken_up_by_one_other(store: database.Database) -> None:
+    jobs.begin(store, "job_1", "audit", "pull:a", {"pull": "a"}, "ann", "here:1")
+    jobs.beat(store, "job_1", {"rows": 3}, "here:1")
+    assert jobs.take(store, "there:2") is None, "it lives"
+    silent(store)
+    taken = jobs.take(store, "there:2")
+    assert taken is not None
+    assert (taken.id, taken.attempts, taken.shown, taken.wish) == ("job_1", 2, {}, {"pull": "a"})
+    assert jobs.take(store, "third:3") is None
+    assert not jobs.beat(store, "job_1", {"rows": 4}, "here:1"), (
+        "it woke, and the job is not its own any more"
+    )
+    assert not jobs.finish(store, "job_1", "failed", None, rows=[(True, {"n": 0})], worker="here:1")
+    assert jobs.finish(store, "job_1", "ok", {"n": 1}, rows=[(False, {"n": 1})], worker="there:2")
     job = jobs.get(store, "job_1")
     assert job is not None
-    assert (job.state, job.error) == ("failed", "The process that did it is gone; begin it again.")
+    assert (job.state, job.result, jobs.rows(store, "job_1")) == ("ok", {"n": 1}, [(1, {"n": 1})])
+    silent(store)
+    assert jobs.take(store, "third:3") is None, "it has ended"
+
+
+def test_of_many_servers_one_takes_a_job_up(store: database.Database) -> None:
+    begun(store)
+    silent(store)
+    with concurrent.futures.ThreadPoolExecutor(8) as servers:
+        taken = list(servers.map(lambda n: jobs.take(store, f"w:{n}"), range(8)))
+    [one] = [each for each in taken if each is not None]
+    assert (one.id, one.attempts) == ("job_1", 2)
+
+
+def test_a_job_that_ends_its_worker_again_and_again_has_failed(store: database.Database) -> None:
+    begun(store)
+    for attempt in range(2, jobs.ATTEMPTS + 1):
+        silent(store)
+        taken = jobs.take(store, f"w:{attempt}")
+        assert taken is not None
+        assert taken.attempts == attempt
+    silent(store)
+    assert jobs.take(store, "w:9") is None
+    job = jobs.get(store, "job_1")
+    assert job is not None
+    assert (job.state, job.error) == (
+        "failed",
+        "The process that did it ended before it 3 times; look into its log, then begin it again.",
+    )
     assert begun(store, "job_2").alive
+
+
+def test_a_worker_that_ends_leaves_its_job_to_others_at_once(store: database.Database) -> None:
+    jobs.begin(store, "job_1", "audit", "pull:a", {}, "ann", "w:1")
+    for n in range(2, 9):
+        jobs.leave(store, "job_1", f"w:{n}")
+        assert jobs.take(store, f"w:{n}") is None, "it was another one's"
+        jobs.leave(store, "job_1", f"w:{n - 1}")
+        taken = jobs.take(store, f"w:{n}")
+        assert taken is not None
+        assert taken.attempts == 1, "an end in order is no attempt"
+
+
+def test_nobody_takes_up_what_nobody_wants(store: database.Database) -> None:
+    begun(store)
+    jobs.stop(store, "job_1", "bob")
+    silent(store)
+    assert jobs.take(store, "w:2") is None
+    job = jobs.get(store, "job_1")
+    assert job is not None
+    assert (job.state, job.stop) == ("cancelled", "bob")
+
+
+def test_a_clock_that_was_set_back_keeps_no_job_from_being_taken_up(store: database.Database) -> None:
+    begun(store)
+    store.execute("UPDATE jobs SET seen_at = seen_at + 86400")
+    assert jobs.take(store, "w:2") is not None
 
 
 def test_they_are_listed_newest_first_page_by_page_and_go_after_a_while(store: database.Database) -> None:
     for n in range(3):
         begun(store, f"job_{n}", f"pull:{n}")
-        jobs.add(store, f"job_{n}", [(False, {})])
-        jobs.finish(store, f"job_{n}", "ok", {})
+        jobs.finish(store, f"job_{n}", "ok", {}, rows=[(False, {})])
         store.execute("UPDATE jobs SET begun_at = begun_at - 10, ended_at = ended_at - 10")
     first = jobs.listed(store, limit=2)
     assert [each.id for each in first] == ["job_2", "job_1"]

@@ -24,6 +24,8 @@ from tidegate.views import jobs as views
 JobId = Annotated[
     str, fastapi.Path(description="The job's id.", max_length=100, examples=["job_5d0c1b7e9a3f4268"])
 ]
+OVER = "end"
+"""The id of the last event of a job."""
 Name = Annotated[str, pydantic.Field(min_length=1, max_length=63)]
 Streams = Annotated[list[Annotated[str, pydantic.Field(max_length=100)]], pydantic.Field(max_length=500)]
 
@@ -49,6 +51,8 @@ class Job(base.Model):
     begun_at: base.Moment
     ended_at: base.Moment | None
     cancelled_by: str
+    attempts: int
+    """How often it was begun: more than once where a server that did it is gone."""
     progress: JobProgress
     result: findings.Result | None
     error: str
@@ -211,12 +215,20 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             200: {
                 "content": {streaming.MEDIA: {"schema": streaming.EVENT}},
                 "description": "Server-sent events.",
-            }
+            },
+            204: {"description": "What Last-Event-ID names was the end."},
         },
     )
-    async def follow(request: requests.Request, job: JobId, asker: asking.Reader) -> fastapi.Response:
+    async def follow(
+        request: requests.Request,
+        job: JobId,
+        asker: asking.Reader,
+        last_event_id: Annotated[str, fastapi.Header(max_length=4000)] = "",
+    ) -> fastapi.Response:
         """Events: `progress` whenever the job is further, `end` when it has ended. Their data is the job."""
         it = await fastapi.concurrency.run_in_threadpool(views.one, place, job, asker.scope)
+        if last_event_id == OVER:
+            return fastapi.Response(status_code=204)  # which tells a browser to come no more
         return streaming.response(request, _events(streaming.follower(request), place, it.id))
 
     @made.post("/jobs/{job}/cancel", operation_id="cancelJob", summary="End a job; what it did stays")
@@ -240,7 +252,7 @@ async def _events(hub: following.Follower, place: places.Place, job_id: str) -> 
             return
         state = _job(job).model_dump_json()
         if not job.alive:
-            yield streaming.event("end", state)
+            yield streaming.event("end", state, OVER)
             return
         if state != told:
             told = state
@@ -268,6 +280,7 @@ def _job(it: stored.Job) -> Job:
         begun_at=it.begun_at,
         ended_at=it.ended_at,
         cancelled_by=it.stop,
+        attempts=it.attempts,
         progress=JobProgress.model_validate(it.shown),
         result=findings.result(it.kind, it.result) if it.result else None,
         error=it.error,

@@ -7,13 +7,16 @@ import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
 
+import fastapi
+
 from tidegate import api, errors, views, web
+from tidegate.api import description
 from tidegate.cli import demos
 from tidegate.engine import place as places
 from tidegate.server import app, limits, metrics
 from tidegate.server import desk as desks
 from tidegate.store import database
-from tidegate.views import start
+from tidegate.views import resuming, start
 from tidegate.web import frame, troubles
 
 log = logging.getLogger(__name__)
@@ -44,9 +47,12 @@ def serving(
         desk = desks.Desk(own, host, tuple(proxies), limit or limits.Limits(), demo=demo.start)
         _resume(own, demo)
         counted = metrics.router(place.store)
-        with app.serving(
-            place.file, place.arrivals, host=host, port=port, more=[counted], front=front(desk)
-        ) as address:
+        with (
+            app.serving(
+                place.file, place.arrivals, host=host, port=port, more=[counted], front=front(desk)
+            ) as address,
+            resuming.keeping(own),
+        ):
             yield address, desk
 
 
@@ -61,4 +67,10 @@ def _resume(place: places.Place, demo: demos.Demo) -> None:
 def front(desk: desks.Desk) -> app.Front:
     """All that stands on a desk."""
     made = [router(desk) for router in (*web.ROUTERS, *api.ROUTERS)]
-    return app.Front(desk, made, troubles.failed, frame.prepare)
+    return app.Front(desk, made, troubles.failed, _prepare)
+
+
+def _prepare(application: fastapi.FastAPI) -> None:
+    """Make the pages' templates and the API's description, so that no first reader waits for them."""
+    frame.prepare()
+    description.of(application)

@@ -1,7 +1,8 @@
 """Jobs that people and programs ask for, each done by a thread of this process, told of in the metadata database.
 
-The thread says again and again that the job lives and how far it is, and ends it when it is not wanted any more, or
-the process is to end. Killed anywhere, nobody goes on with it: what it does is begun again by whoever wants it.
+The thread says again and again that the job lives and how far it is, and ends it when it is not wanted any more.
+Where the process is to end, or was killed, another one takes the same job up from its beginning (`keeping`), and
+one worker alone notes its end.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+import time
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +22,11 @@ from tidegate.pull import report
 from tidegate.store import jobs
 
 log = logging.getLogger(__name__)
+
+LOOKED = 2.0
+"""Seconds between two looks for jobs whose process is gone."""
+LEAVING = 10.0
+"""Seconds that jobs have to end in where their process is to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,8 @@ class Screen(report.Silent):
 
 Doing = Callable[[places.Place, Screen], Coroutine[Any, Any, Done]]
 """What a job does, at a place whose configuration stays as it was when the job began."""
+Work = Callable[[jobs.Job], Doing]
+"""What a job does, by its kind and what was asked for; raises ConfigError for one that is not to be taken up."""
 
 
 def begin(
@@ -69,10 +78,66 @@ def begin(
     Raises StoreConflict while the same is being done, or too much else.
     """
     still = place.still()
-    begun, new = jobs.begin(place.store, jobs.new_id(), kind, what, wish, by)
+    begun, new = jobs.begin(place.store, jobs.new_id(), kind, what, wish, by, place.worker)
     if new:
-        threading.Thread(target=_do, args=(still, begun, doing), name=f"{kind} {what}", daemon=True).start()
+        _start(still, begun, doing)
     return begun, new
+
+
+@contextlib.contextmanager
+def keeping(place: places.Place, work: Work) -> Iterator[None]:
+    """Take up jobs whose process is gone, from a thread, for as long as the block takes.
+
+    Where the process is to end then, those that it does are left to others before.
+    """
+    over = threading.Event()
+    thread = threading.Thread(target=_keeping, args=(place, work, over), name="jobs", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        if place.stopping.is_set():
+            _leave(place)
+
+
+def _leave(place: places.Place) -> None:
+    """Wait until nothing is done here any more, `LEAVING` seconds at the most."""
+    until = time.monotonic() + LEAVING
+    with contextlib.suppress(errors.StoreError):
+        while time.monotonic() < until and any(
+            each.worker == place.worker for each in jobs.listed(place.store, state="running")
+        ):
+            time.sleep(0.05)
+
+
+def _keeping(place: places.Place, work: Work, over: threading.Event) -> None:
+    while not (over.is_set() or place.stopping.is_set()):
+        with contextlib.suppress(errors.StoreError):  # it is away, and asked in the next turn
+            while take(place, work) is not None:
+                pass
+        over.wait(LOOKED)
+
+
+def take(place: places.Place, work: Work) -> jobs.Job | None:
+    """Take up one job whose process is gone, and do it in the background; None where there is none."""
+    found = jobs.take(place.store, place.worker)
+    if found is None:
+        return None
+    log.warning("The job %s is taken up again, for whoever did it is gone.", found.id)
+    try:
+        doing = work(found)
+    except errors.ConfigError as error:
+        jobs.finish(place.store, found.id, "failed", None, str(error), worker=place.worker)
+    else:
+        _start(place.still(), found, doing)
+    return found
+
+
+def _start(place: places.Place, begun: jobs.Job, doing: Doing) -> None:
+    name = f"{begun.kind} {begun.what}"
+    threading.Thread(target=_do, args=(place, begun, doing), name=name, daemon=True).start()
 
 
 def _do(place: places.Place, begun: jobs.Job, doing: Doing) -> None:
@@ -87,13 +152,22 @@ def _do(place: places.Place, begun: jobs.Job, doing: Doing) -> None:
                 log.error("The job %s failed with an internal error.", begun.id, exc_info=error)
             said = str(known) if known else f"internal error: {type(error).__name__}; please report it"
             done = Done("failed", {}, error=said)
-        jobs.add(place.store, begun.id, done.rows)
-        jobs.finish(place.store, begun.id, done.state, done.result, done.error)
+        if done is None:
+            jobs.leave(place.store, begun.id, place.worker)
+        else:
+            jobs.finish(
+                *(place.store, begun.id, done.state, done.result, done.error, done.rows), worker=place.worker
+            )
     except Exception as error:  # the metadata database is away, or closed with the process
-        log.warning("How the job %s ended is not noted: %s.", begun.id, type(error).__name__)
+        log.warning(
+            "How the job %s ended is not noted, so that it is taken up again: %s.",
+            begun.id,
+            type(error).__name__,
+        )
 
 
-async def _done(place: places.Place, begun: jobs.Job, doing: Doing) -> Done:
+async def _done(place: places.Place, begun: jobs.Job, doing: Doing) -> Done | None:
+    """What a job came to; None where the process is to end before."""
     screen = Screen()
     work = asyncio.create_task(doing(place, screen))
     keeper = asyncio.create_task(_keep(place, begun, screen, work))
@@ -101,7 +175,7 @@ async def _done(place: places.Place, begun: jobs.Job, doing: Doing) -> Done:
         return await work
     except asyncio.CancelledError:
         if place.stopping.is_set():
-            return Done("failed", {}, error="It was stopped with its process; begin it again.")
+            return None
         return Done("cancelled", {}, error="It was cancelled; what it had done until then stays.")
     finally:
         keeper.cancel()
@@ -114,7 +188,7 @@ async def _keep(place: places.Place, begun: jobs.Job, screen: Screen, work: asyn
     while True:
         wanted = True
         with contextlib.suppress(errors.StoreError):
-            wanted = await asyncio.to_thread(jobs.beat, place.store, begun.id, screen.shown())
+            wanted = await asyncio.to_thread(jobs.beat, place.store, begun.id, screen.shown(), place.worker)
         if place.stopping.is_set() or not wanted:
             work.cancel()
             return

@@ -52,7 +52,7 @@ class Front:
     desk: desks.Desk
     routers: Sequence[fastapi.APIRouter]
     failed: Failed
-    prepare: Callable[[], None] | None = None
+    prepare: Callable[[fastapi.FastAPI], None] | None = None
 
 
 def make(
@@ -171,17 +171,17 @@ def serving(
         triggers.routes(_now(file, front)) as called,
     ):
         application = make(file, store, arrivals, [called, *more], front)
-        with serve(application, host, port) as url, _prepared(front):
+        with serve(application, host, port) as url, _prepared(front, application):
             yield url
 
 
 @contextlib.contextmanager
-def _prepared(front: Front | None) -> Iterator[None]:
+def _prepared(front: Front | None, application: fastapi.FastAPI) -> Iterator[None]:
     """Have what a front wants to be ready made in a thread, unless the block is over before."""
     if front is None or front.prepare is None:
         yield
         return
-    waiting = threading.Timer(SOON, front.prepare)
+    waiting = threading.Timer(SOON, front.prepare, [application])
     waiting.daemon = True
     waiting.start()
     try:

@@ -1,17 +1,18 @@
 """Jobs: what is done once in the background, such as an audit; how far each is, and what came of it.
 
     running --finish--> ok, or what it says of itself
-       |--fail--------> failed
        |--stop--------> cancelled, as soon as it notices
-       '--(silence)---> failed
+       |--leave-------> running, and to be taken up
+       |--(silence)---> running, and to be taken up; failed after `ATTEMPTS`
+       '--take--------> running, by somebody else
 
-The same thing is done by one job at a time, which a partial unique index holds. Whoever does it says again and
-again that they live; where they fell silent, the job is `failed`, and nothing of it goes on.
+The same thing is done by one job at a time, which a partial unique index holds. Whoever does it, its worker, says
+again and again that they live; where they fell silent, another one takes it up from its beginning. A worker that
+wakes after that hears that the job is not its own any more, and what it found is not noted.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,15 +27,22 @@ KINDS: tuple[Kind, ...] = ("audit", "estimate", "forget", "rehearsal", "verifica
 State = Literal["running", "ok", "partial", "failed", "cancelled"]
 STATES: tuple[State, ...] = ("running", "ok", "partial", "failed", "cancelled")
 
-SILENT = 60.0
+SILENT = 30.0
 """Seconds without a sign of life after which whoever does a job is taken for gone."""
+ATTEMPTS = 3
+"""How often a job is begun, where whoever does it is gone before its end."""
 KEPT = 90 * 86_400.0
 """Seconds for which a job is kept that has ended."""
 MOST = 4
 """Jobs that go on at the same time: each may read as much as a pull."""
 STEP = 500
 
-_COLUMNS = "id, kind, what, state, wish, result, shown, error, made_by, stop, begun_at, seen_at, ended_at"
+_COLUMNS = (
+    "id, kind, what, state, wish, result, shown, error, made_by, stop, begun_at, seen_at, ended_at, worker, "
+    "attempts"
+)
+_SILENT = "(seen_at < {now} - :silent OR seen_at > {now} + :silent)"
+"""Is nothing heard of who does it? Later than now is a moment from before the clock was set back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,10 @@ class Job:
     begun_at: float
     seen_at: float
     ended_at: float | None
+    worker: str = ""
+    """Who does it, or did."""
+    attempts: int = 1
+    """How many began to do it, each from its beginning."""
 
     @property
     def alive(self) -> bool:
@@ -72,9 +84,15 @@ def new_id() -> str:
 
 
 def begin(
-    store: database.Database, job_id: str, kind: Kind, what: str, wish: Mapping[str, Any], by: str
+    store: database.Database,
+    job_id: str,
+    kind: Kind,
+    what: str,
+    wish: Mapping[str, Any],
+    by: str,
+    worker: str = "",
 ) -> tuple[Job, bool]:
-    """Note that a job begins; and is it new, or was it noted by this id before?
+    """Note that a worker begins a job; and is it new, or was it noted by this id before?
 
     Raises StoreConflict while the same is being done, or too much else.
     """
@@ -87,9 +105,9 @@ def begin(
         if row is not None and row["n"] >= MOST:
             return None
         made = session.one(
-            "INSERT INTO jobs (id, kind, what, state, wish, made_by, begun_at, seen_at) "
-            "VALUES (:id, :kind, :what, 'running', :wish, :by, {now}, {now}) ON CONFLICT DO NOTHING RETURNING id",
-            {"id": job_id, "kind": kind, "what": what, "wish": _json(wish), "by": by},
+            "INSERT INTO jobs (id, kind, what, state, wish, made_by, worker, begun_at, seen_at) VALUES "
+            "(:id, :kind, :what, 'running', :wish, :by, :worker, {now}, {now}) ON CONFLICT DO NOTHING RETURNING id",
+            {"id": job_id, "kind": kind, "what": what, "wish": _json(wish), "by": by, "worker": worker},
         )
         return None if made is None else True
 
@@ -106,43 +124,76 @@ def begin(
     return found, new
 
 
-def beat(store: database.Database, job_id: str, shown: Mapping[str, Any]) -> bool:
-    """Say that a job goes on and how far it is; False where it is not wanted any more."""
+def take(store: database.Database, worker: str) -> Job | None:
+    """A job whose worker is gone, to be done from its beginning by this one; None where there is none."""
+    given = {"worker": worker, "silent": SILENT}
+    if store.one(f"SELECT id FROM jobs WHERE state = 'running' AND {_SILENT} LIMIT 1", given) is None:
+        return None  # which costs no write
+
+    def work(session: database.Session) -> Job | None:
+        _settle(session)
+        row = session.one(
+            "UPDATE jobs SET worker = :worker, attempts = attempts + 1, seen_at = {now}, shown = '{}' WHERE id IN "
+            f"(SELECT id FROM jobs WHERE state = 'running' AND {_SILENT} ORDER BY begun_at LIMIT 1) "
+            f"AND state = 'running' AND {_SILENT} RETURNING id",
+            given,
+        )
+        return None if row is None else _get(session, row["id"])
+
+    return store.transact(work)
+
+
+def leave(store: database.Database, job_id: str, worker: str) -> None:
+    """Have another worker take a job up now, since this one is to end; that counts as no attempt."""
+    store.execute(
+        "UPDATE jobs SET worker = '', seen_at = 0, attempts = attempts - 1 "
+        "WHERE id = :id AND state = 'running' AND worker = :worker",
+        {"id": job_id, "worker": worker},
+    )
+
+
+def beat(store: database.Database, job_id: str, shown: Mapping[str, Any], worker: str = "") -> bool:
+    """Say that a job goes on and how far it is; False where it is not wanted any more, or another worker's."""
     row = store.one(
-        "UPDATE jobs SET seen_at = {now}, shown = :shown WHERE id = :id AND state = 'running' RETURNING stop",
-        {"id": job_id, "shown": _json(shown)},
+        "UPDATE jobs SET seen_at = {now}, shown = :shown "
+        "WHERE id = :id AND state = 'running' AND worker = :worker RETURNING stop",
+        {"id": job_id, "shown": _json(shown), "worker": worker},
     )
     return row is not None and row["stop"] == ""
 
 
-def add(store: database.Database, job_id: str, rows: Iterable[tuple[bool, Mapping[str, Any]]]) -> int:
-    """Keep what a job found, line by line, each with whether something is wrong there; says how many."""
-    number, rest = 0, iter(rows)
-    while some := list(itertools.islice(rest, STEP)):
-        numbered: list[database.Parameters] = []
-        for wrong, entry in some:
-            number += 1
-            numbered.append({"job": job_id, "number": number, "wrong": int(wrong), "entry": _json(entry)})
+def finish(
+    store: database.Database,
+    job_id: str,
+    state: State,
+    result: object,
+    error: str = "",
+    rows: Iterable[tuple[bool, Mapping[str, Any]]] = (),
+    worker: str = "",
+) -> bool:
+    """Note how a job ended and what it found, line by line, each with whether something is wrong there.
 
-        def work(session: database.Session, rows: Sequence[database.Parameters] = numbered) -> None:
+    All of it or nothing: False where it had ended before, or is another worker's by now.
+    """
+    lines: list[database.Parameters] = [
+        {"job": job_id, "number": number, "wrong": int(wrong), "entry": _json(entry)}
+        for number, (wrong, entry) in enumerate(rows, 1)
+    ]
+
+    def work(session: database.Session) -> bool:
+        row = session.one(
+            "UPDATE jobs SET state = :state, result = :result, error = :error, ended_at = {now} "
+            "WHERE id = :id AND state = 'running' AND worker = :worker RETURNING id",
+            {"id": job_id, "state": state, "result": _json(result), "error": error, "worker": worker},
+        )
+        if row is not None and lines:
             session.each(
-                "INSERT INTO job_rows (job, number, wrong, entry) VALUES (:job, :number, :wrong, :entry) "
-                "ON CONFLICT (job, number) DO NOTHING",
-                rows,
+                "INSERT INTO job_rows (job, number, wrong, entry) VALUES (:job, :number, :wrong, :entry)",
+                lines,
             )
+        return row is not None
 
-        store.transact(work)
-    return number
-
-
-def finish(store: database.Database, job_id: str, state: State, result: object, error: str = "") -> bool:
-    """Note how a job ended, its lines being there; False where it had ended before."""
-    row = store.one(
-        "UPDATE jobs SET state = :state, result = :result, error = :error, ended_at = {now} "
-        "WHERE id = :id AND state = 'running' RETURNING id",
-        {"id": job_id, "state": state, "result": _json(result), "error": error},
-    )
-    return row is not None
+    return store.transact(work)
 
 
 def stop(store: database.Database, job_id: str, by: str) -> None:
@@ -227,12 +278,18 @@ def prune(store: database.Database, older: float = KEPT) -> int:
 
 
 def _settle(session: database.Session) -> None:
-    """End the jobs of those who fell silent."""
+    """End the jobs of those who fell silent that nobody wants any more, or that came to no end too often."""
     session.execute(
         "UPDATE jobs SET state = CASE WHEN stop = '' THEN 'failed' ELSE 'cancelled' END, ended_at = {now}, "
-        "error = 'The process that did it is gone; begin it again.' "
-        "WHERE state = 'running' AND seen_at < {now} - :silent",
-        {"silent": SILENT},
+        "error = CASE WHEN stop = '' THEN :failed ELSE :cancelled END "
+        f"WHERE state = 'running' AND (stop <> '' OR attempts >= :attempts) AND {_SILENT}",
+        {
+            "silent": SILENT,
+            "attempts": ATTEMPTS,
+            "failed": f"The process that did it ended before it {ATTEMPTS} times; look into its log, then begin it "
+            "again.",
+            "cancelled": "It was cancelled; what it had done until then stays.",
+        },
     )
 
 

@@ -54,16 +54,23 @@ def begin(
     """Have a pull audited in the background; raises Unknown, ConfigError, and StoreConflict while one goes on."""
     if pull not in place.file.pulls:
         raise views.Unknown(f"There is no pull {pull!r}{values.suggestion(pull, place.file.pulls) or '.'}")
-    at = moment(since) if since else None
+    if since:
+        moment(since)
     chosen(settings.jobs(place.file, [pull]), streams)
+    wish = {"pull": pull, "streams": list(streams), "since": since, "repair": repair}
+    return known.begin(place, who, "audit", f"pull:{pull}", wish, work(wish))
+
+
+def work(wish: Mapping[str, Any]) -> doing.Doing:
+    """What an audit does, by what was asked for; taken up again, it repairs what is left."""
 
     async def audit(still: places.Place, screen: doing.Screen) -> doing.Done:
-        [job] = chosen(settings.jobs(still.file, [pull]), streams)
+        [job] = chosen(settings.jobs(still.file, [wish["pull"]]), wish["streams"])
         job = dataclasses.replace(job, source=dataclasses.replace(job.source, purse=still.purse))
-        return _done(await run(job, screen, since=at, repair=repair))
+        since = moment(wish["since"]) if wish["since"] else None
+        return _done(await run(job, screen, since=since, repair=wish["repair"]))
 
-    wish = {"pull": pull, "streams": list(streams), "since": since, "repair": repair}
-    return known.begin(place, who, "audit", f"pull:{pull}", wish, audit)
+    return audit
 
 
 async def run(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tidegate import errors, views
 from tidegate.config import values
@@ -19,9 +20,15 @@ def begin(place: places.Place, who: views.Who, pull: str, *, streams: Sequence[s
     if pull not in place.file.pulls:
         raise views.Unknown(f"There is no pull {pull!r}{values.suggestion(pull, place.file.pulls) or '.'}")
     _job(place, pull, streams)
+    wish = {"pull": pull, "streams": list(streams)}
+    return known.begin(place, who, "estimate", f"pull:{pull}", wish, work(wish))
+
+
+def work(wish: Mapping[str, Any]) -> doing.Doing:
+    """What an estimate does, by what was asked for."""
 
     async def look(still: places.Place, screen: doing.Screen) -> doing.Done:
-        job = _job(still, pull, streams)
+        job = _job(still, wish["pull"], wish["streams"])
         screen.phase("asking each list for its newest page")
         found = await estimate.forecast(job.source, job.options)
         refused = [each for each in found.estimates if each.status in ("no_permission", "failed")]
@@ -32,7 +39,7 @@ def begin(place: places.Place, who: views.Who, pull: str, *, streams: Sequence[s
             ((each in refused, each.as_json()) for each in rows),
         )
 
-    return known.begin(place, who, "estimate", f"pull:{pull}", {"pull": pull, "streams": list(streams)}, look)
+    return look
 
 
 def _job(place: places.Place, pull: str, streams: Sequence[str]) -> settings.Job:

@@ -167,15 +167,23 @@ def begin(
             f"confirm: this erases for good; give the word {WORD} and the number of customers, {len(chosen)}"
         )
 
-    async def work(still: places.Place, screen: doing.Screen) -> doing.Done:
+    wish = {"customers": chosen, "account": account, "dry_run": dry_run}
+    return known.begin(place, who, "forget", "customers", wish, work(wish))
+
+
+def work(wish: Mapping[str, Any]) -> doing.Doing:
+    """What forgetting does, by what was asked for; taken up again, it erases what is left."""
+
+    async def erased(still: places.Place, screen: doing.Screen) -> doing.Done:
+        customers: list[str] = wish["customers"]
         going = steps(
             targets(still.file, still.folder),
-            chosen,
-            account,
+            customers,
+            wish["account"],
             file=still.file,
             store=still.store,
             folder=still.folder,
-            dry_run=dry_run,
+            dry_run=wish["dry_run"],
         )
         while True:  # what is under way in a thread is not dropped: a place is done whole
             phase, done = await asyncio.shield(asyncio.to_thread(next, going))
@@ -183,10 +191,10 @@ def begin(
                 break
             screen.phase(phase)
         state: jobs.State = "partial" if done.undecided else "ok"
-        return doing.Done(state, {**done.as_json(), "rows": done.rows, "customers": chosen}, (), _left(done))
+        told = {**done.as_json(), "rows": done.rows, "customers": customers}
+        return doing.Done(state, told, (), _left(done))
 
-    wish = {"customers": chosen, "account": account, "dry_run": dry_run}
-    return known.begin(place, who, "forget", "customers", wish, work)
+    return erased
 
 
 def _left(done: Report) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 from tidegate import errors, views
@@ -29,10 +30,16 @@ def begin(
     preparing.job(file, push)
     if connection:
         _check(place, push, connection)
-    run_id = runs.new_id()
+    wish = {"push": push, "connection": connection, "limit": limit}
+    return known.begin(place, who, "rehearsal", f"push:{push}", wish, work(wish))
+
+
+def work(wish: Mapping[str, Any]) -> doing.Doing:
+    """What a rehearsal does, by what was asked for."""
+    connection: str = wish["connection"]
 
     async def rehearse(still: places.Place, screen: doing.Screen) -> doing.Done:
-        job = preparing.job(still.file, push, still.purse)
+        job = preparing.job(still.file, wish["push"], still.purse)
         with contextlib.ExitStack() as opened:
             if connection:
                 staged: Any = rehearsals.over(job, connection, still.folder)
@@ -40,15 +47,14 @@ def begin(
                 staged = rehearsals.in_sandbox(job, still.store, still.folder, shown=screen.phase)
             # In a thread: making a sandbox asks Stripe by an event loop of its own.
             stage = await asyncio.to_thread(opened.enter_context, staged)
-            result = await rehearsals.run(stage, run_id, limit=limit, shown=screen.phase)
+            result = await rehearsals.run(stage, runs.new_id(), limit=wish["limit"], shown=screen.phase)
         told = result.document()
         refused = told.pop("refused")
         state: jobs.State = "ok" if result.push.status == "ok" else "partial"
         rows = ((True, {**each, "first": list(map(str, each["first"]))}) for each in refused)
         return doing.Done(state, {**told, "doubt": stage.doubt}, rows, result.push.error)
 
-    wish = {"push": push, "connection": connection, "limit": limit}
-    return known.begin(place, who, "rehearsal", f"push:{push}", wish, rehearse)
+    return rehearse
 
 
 def _check(place: places.Place, push: str, connection: str) -> None:

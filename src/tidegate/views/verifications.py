@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 from tidegate import views
@@ -27,7 +28,12 @@ def begin(place: places.Place, who: views.Who, push: str) -> jobs.Job:
     if push not in file.pushes:
         raise views.Unknown(f"There is no push {push!r}{values.suggestion(push, file.pushes) or '.'}")
     preparing.job(file, push)
-    run_id = runs.new_id()
+    wish = {"push": push}
+    return known.begin(place, who, "verification", f"push:{push}", wish, work(wish))
+
+
+def work(wish: Mapping[str, Any]) -> doing.Doing:
+    """What a verification does, by what was asked for."""
 
     async def verify(still: places.Place, screen: doing.Screen) -> doing.Done:
         found: list[dict[str, Any]] = []
@@ -37,9 +43,10 @@ def begin(place: places.Place, who: views.Who, push: str) -> jobs.Job:
             for each in itertools.islice(rows(), TOLD):
                 found.append({"key": each.key, "target": each.target, "kind": each.kind, "field": each.field})
 
-        job = preparing.job(still.file, push, still.purse)
+        job = preparing.job(still.file, wish["push"], still.purse)
+        run_id = runs.new_id()
         result = await drifts.run(job, still.store, still.folder, run_id, shown=screen.phase, seen=seen)
         state: jobs.State = "partial" if result.counts.drifted else "ok"
         return doing.Done(state, result.document(), ((True, each) for each in found))
 
-    return known.begin(place, who, "verification", f"push:{push}", {"push": push}, verify)
+    return verify

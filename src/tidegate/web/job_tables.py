@@ -141,6 +141,8 @@ def facts(it: jobs.Job) -> list[tuple[str, Any]]:
     requests = (it.result or {}).get("requests", it.shown.get("requests"))
     if requests:
         found.append(("Requests", parts.number(requests)))
+    if it.attempts > 1:
+        found.append(("Begun anew", "once" if it.attempts == 2 else f"{it.attempts - 1} times"))
     if it.alive:
         found.append(("Rows so far", parts.number(it.shown.get("rows", 0))))
     for name, label in (("streams", "Only"), ("since", "Since"), ("connection", "Over")):
