@@ -136,6 +136,21 @@ class TestDocument:
         for name in ("Run", "Whole", "Flow", "Waiting", "Queued", "Progress"):
             assert schemas[name]["additionalProperties"] is False, name
 
+    def test_what_may_be_left_out_is_never_null(self, document: dict[str, Any]) -> None:
+        """A generated client would send `null` or `None` for it."""
+        for method, path, operation in operations(document):
+            bodies = operation.get("requestBody", {}).get("content", {}).values()
+            for each in (*operation.get("parameters", ()), *bodies):
+                assert {"type": "null"} not in each["schema"].get("anyOf", ()), f"{method} {path}"
+
+    def test_headers_are_described_with_the_answers_that_have_them(self, document: dict[str, Any]) -> None:
+        paths = document["paths"]
+        begun = paths["/api/v1/audits"]["post"]["responses"]["202"]["headers"]
+        assert begun.keys() == {"Location", "Idempotent-Replayed"}
+        put = paths["/api/v1/configuration/{kind}/{name}"]["put"]["responses"]
+        assert put["200"]["headers"].keys() == put["201"]["headers"].keys() == {"ETag"}
+        assert "headers" not in paths["/api/v1/runs"]["get"]["responses"]["200"]
+
     def test_what_there_is_no_route_for(self, place: places.Place, tokened: Signed, stranger: Signed) -> None:
         program = tokened(place, "admin")
         nothing = program.get("/api/v1/runz")
@@ -146,6 +161,8 @@ class TestDocument:
         options = program.ask("OPTIONS", "/api/v1/runs/run_1/cancel")
         assert (options.status, options.headers["allow"], options.body) == (204, "POST", b"")
         assert stranger(place).get("/api/v1/runz").status == 401
+        bare = program.get("/api/v1")
+        assert (bare.status, bare.headers["content-type"]) == (404, "application/problem+json")
 
     def test_refusals_are_all_explained(self) -> None:
         used = {*description.ALWAYS, *description.CHANGING, *description.BODY, 404, 422}

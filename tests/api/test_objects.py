@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import pytest
 from managing import CONNECTION, KEY, PULL, WAREHOUSE
 from signing import Client, Signed
 
+from tidegate import errors
 from tidegate.engine import editing, proving
 from tidegate.engine import place as places
-from tidegate.store import secrets, trail
+from tidegate.store import keyed, secrets, trail
 
 PULLS = "/api/v1/configuration/pulls"
 STRIPE = "/api/v1/configuration/stripe"
@@ -278,6 +280,23 @@ class TestSecrets:
         assert editor.get("/api/v1/changes").status == 403
 
 
+class TestWrong:
+    def test_of_several_mistakes_the_first_is_a_sentence_and_all_have_their_places(
+        self, editor: Client
+    ) -> None:
+        answer = put(editor, f"{PULLS}/none", {"schedule": "every now and then"})
+        told = [each["path"] for each in answer.json["errors"]]
+        assert (answer.status, {"from", "to"} <= set(told)) == (422, True)
+        assert answer.json["detail"].endswith(f"(and {len(told) - 1} more)")
+        assert "\n" not in answer.json["detail"]
+
+    def test_a_part_without_a_name_has_no_other_name(self, editor: Client) -> None:
+        part = "/api/v1/configuration/customer_model"
+        assert put(editor, part, {"warehouse": "one"}).status == 201
+        unseen = put(editor, part, {"warehouse": "one", "table": "people"})
+        assert (unseen.status, "another name" in unseen.json["detail"]) == (428, False)
+
+
 class TestWhole:
     TEXT = "stripe: {other: {api_key: sk_test_geheim123456789}}\npulls: {more: {from: other, to: one}}\n"
 
@@ -318,6 +337,13 @@ def test_the_audit_log_is_read_page_by_page(editor: Client, admin: Client) -> No
     put(editor, f"{PULLS}/more", PULL)
     put(editor, f"{PULLS}/more", {**PULL, "lookback": "3d"}, 2)
     first = admin.get("/api/v1/changes?limit=2&search=pulls").json
+    moment = urllib.parse.quote(first["items"][1]["at"])
+    since = admin.get(f"/api/v1/changes?since={moment}&limit=500").json["items"]
+    until = admin.get(f"/api/v1/changes?until={moment}&limit=500").json["items"]
+    whole = admin.get("/api/v1/changes?limit=500").json["items"]
+    assert since + until == whole
+    assert since[:2] == first["items"][:2]
+    assert admin.get("/api/v1/changes?since=7d").status == 422
     assert [(each["action"], each["what"], each["via"]) for each in first["items"]] == [
         ("change", "pulls.more", "token"),
         ("create", "pulls.more", "token"),
@@ -417,3 +443,29 @@ class TestApply:
         put(editor, f"{PULLS}/third", PULL)
         late = {"yaml": "pulls: {third: {from: acme, to: one}}", "versions": {"pulls.third": None}}
         assert editor.post("/api/v1/apply", json=late).status == 409
+
+    def test_one_whose_answer_was_lost_is_answered_as_it_was_the_first_time(
+        self, editor: Client, place: places.Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The server is killed between the change and the answer; somebody else changes something meanwhile."""
+        sheet = {"yaml": "pulls: {new: {from: acme, to: one}}"}
+        shown = editor.post("/api/v1/apply", json={**sheet, "dry_run": True}).json
+        wanted = {**sheet, "versions": shown["versions"]}
+        with monkeypatch.context() as killed:
+            killed.setattr(keyed, "answer", _unreachable)
+            first = editor.post("/api/v1/apply", json=wanted, Idempotency_Key="k")
+        assert (first.status, first.json["changed"]) == (200, True)
+        put(editor, f"{PULLS}/new", {**PULL, "lookback": "9d"}, first.json["changes"][0]["version"])
+        place.store.execute("UPDATE keyed SET seen_at = seen_at - :ago", {"ago": keyed.SILENT + 1})
+        again = editor.post("/api/v1/apply", json=wanted, Idempotency_Key="k")
+        assert (again.status, again.json) == (200, first.json)
+        assert editor.get(f"{PULLS}/new").json["body"]["lookback"] == "9d", "nothing is applied twice"
+        replayed = editor.post("/api/v1/apply", json=wanted, Idempotency_Key="k")
+        assert (replayed.json, replayed.headers["idempotent-replayed"]) == (first.json, "true")
+        [kept] = place.store.execute("SELECT made FROM keyed WHERE key = 'k'")
+        assert kept["made"] == "{}", "it is kept once, with the answer"
+        assert editor.post("/api/v1/apply", json=wanted, Idempotency_Key="other").status == 409
+
+
+def _unreachable(*_: object) -> None:
+    raise errors.StoreUnreachable("It was killed.")

@@ -99,12 +99,33 @@ def test_what_is_told_once_is_kept_nowhere(place: places.Place, tokened: Signed)
     made = admin.post("/api/v1/tokens", json={"name": "dbt"}, Idempotency_Key="k")
     again = admin.post("/api/v1/tokens", json={"name": "dbt"}, Idempotency_Key="k")
     assert (made.status, again.status) == (201, 409)
-    assert again.json["detail"].startswith("This call was made, and its secret was told then")
+    assert again.json["detail"] == (
+        "This call was made, and its secret was told then and is kept nowhere; if that answer was lost, revoke the "
+        "token (DELETE /api/v1/tokens/NAME) and make it anew, with another Idempotency-Key."
+    )
     assert admin.post("/api/v1/tokens", json={"name": "other"}, Idempotency_Key="k").status == 422
     secret = made.json["token"]
+    assert tokens.find(place.store, secret) is not None
     for row in place.store.execute("SELECT * FROM keyed"):
         assert secret not in str(row)
-    assert tokens.find(place.store, secret) is not None
+    assert admin.ask("DELETE", "/api/v1/tokens/dbt").status == 204
+    assert admin.post("/api/v1/tokens", json={"name": "dbt"}, Idempotency_Key="anew").status == 201
+
+
+def test_a_link_that_was_lost_is_made_anew(place: places.Place, tokened: Signed) -> None:
+    admin, order = tokened(place, "admin"), {"name": "Ann@Example.com", "role": "viewer"}
+    made = admin.post("/api/v1/members", json=order, Idempotency_Key="k")
+    assert admin.get(made.headers["location"]).json["name"] == "ann@example.com"
+    lost = admin.post("/api/v1/members", json=order, Idempotency_Key="k")
+    other = admin.post("/api/v1/members", json=order, Idempotency_Key="other")
+    for refused in (lost, other):
+        assert (refused.status, "POST /api/v1/members/NAME/link" in refused.json["detail"]) == (409, True)
+    anew = admin.post("/api/v1/members/ann@example.com/link", Idempotency_Key="k2")
+    assert (anew.status, anew.json["url"] != made.json["url"]) == (201, True)
+    assert (
+        "with another key"
+        in admin.post("/api/v1/members/ann@example.com/link", Idempotency_Key="k2").json["detail"]
+    )
 
 
 def test_what_was_refused_may_be_made_again(place: places.Place, tokened: Signed) -> None:

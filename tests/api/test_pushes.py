@@ -123,6 +123,8 @@ def test_a_plan_is_made_once_for_a_key(place: places.Place, tokened: Signed) -> 
     program = tokened(place, "run")
     made = [program.post(f"{AT}/plans", json={}, Idempotency_Key="k") for _ in "12"]
     assert [each.status for each in made] == [202, 202]
+    assert {each.headers["location"] for each in made} == {made[0].json["url"]}
+    assert program.get(made[0].json["url"]).json["id"] == made[0].json["id"]
     assert made[0].json == made[1].json
     writing_back.planned(place)
     assert program.post(f"{AT}/plans", json={"repair": True}, Idempotency_Key="k").status == 422

@@ -18,6 +18,7 @@ import fastapi
 from tidegate.api import (
     accounts,
     alerts,
+    changes,
     checks,
     customers,
     description,
@@ -31,7 +32,9 @@ from tidegate.api import (
     pipelines,
     pushes,
     runs,
+    secrets,
     settings,
+    sheets,
     streams,
     warehouses,
 )
@@ -42,6 +45,9 @@ ROUTERS: tuple[Callable[[desks.Desk], fastapi.APIRouter], ...] = (
     runs.router,
     members.router,
     objects.router,
+    sheets.router,
+    secrets.router,
+    changes.router,
     overview.router,
     accounts.router,
     warehouses.router,

@@ -19,6 +19,7 @@ import asyncio
 import base64
 import binascii
 import datetime as dt
+import json
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -81,6 +82,13 @@ Moment = Annotated[
 ]
 """A time in an answer: unix seconds as they are kept, told as RFC 3339 in UTC."""
 
+Instant = Annotated[
+    dt.datetime,
+    pydantic.PlainSerializer(lambda at: _rfc3339(at.timestamp()), return_type=str),
+    pydantic.WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
+]
+"""A time in an answer that is kept as such, with its zone: told as a `Moment` is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -142,13 +150,14 @@ def _match(
     if_match: Annotated[
         str | None,
         fastapi.Header(
-            pattern=r'^(\*|"[0-9]{1,18}")$',
+            pattern=r'^(\*|(W/)?"[0-9]{1,18}")$',
             description='The ETag of what is changed, such as "3"; where it is not the latest, 412. With `*` it is '
             "whatever is there; where nothing is, 412.",
         ),
     ] = None,
 ) -> int | Literal["*"] | None:
-    return None if if_match is None else "*" if if_match == "*" else int(if_match.strip('"'))
+    # A proxy that compresses answers makes their ETags weak ones; the version is the same.
+    return None if if_match is None else "*" if if_match == "*" else int(if_match.strip('W/"'))
 
 
 Match = int | Literal["*"] | None
@@ -277,6 +286,10 @@ def _decoded(body: bytes) -> Any:
     """A body of JSON; stricter than Python's reader: no NaN, no halves of characters."""
     try:
         found = msgspec.json.decode(body)
+        twice = _twice(body)
+        if twice is not None:
+            called = f" {twice}" if faults.NAME.fullmatch(twice) else ""
+            raise faults.invalid([faults.Fault("body", f"has a field{called} twice")])
         # No database takes this character; a text may end in one that is written out.
         if b"\\u0000" in body and any("\0" in text for text in _texts(found)):
             raise faults.invalid([faults.Fault("body", "has a text with the character U+0000")])
@@ -285,6 +298,21 @@ def _decoded(body: bytes) -> Any:
     except RecursionError:
         raise faults.invalid([faults.Fault("body", "is nested too deeply")]) from None
     return found
+
+
+def _twice(body: bytes) -> str | None:
+    """A name that an object of a body has twice, of which readers take one or the other; None where none has."""
+    found: list[str] = []
+
+    def seen(pairs: list[tuple[str, object]]) -> None:
+        names = set[str]()
+        for name, _ in pairs:
+            if name in names:
+                found.append(name)
+            names.add(name)
+
+    json.loads(body, object_pairs_hook=seen)
+    return found[0] if found else None
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -32,7 +32,7 @@ class Found(base.Model):
     known: dict[str, Any]
     records: int
     accounts: int
-    updated_at: dt.datetime | None
+    updated_at: base.Instant | None
 
 
 class CustomerRecord(base.Model):
@@ -43,7 +43,7 @@ class CustomerRecord(base.Model):
     account: str
     source_id: str
     home: str
-    since: dt.datetime | None
+    since: base.Instant | None
     properties: dict[str, Any]
 
 
@@ -63,12 +63,12 @@ class CustomersDecision(base.Model):
     kind: Literal["together", "apart", "alone"]
     record: str
     other: str
-    decided_at: dt.datetime
+    decided_at: base.Instant
     decided_by: str
     note: str
-    withdrawn_at: dt.datetime | None
+    withdrawn_at: base.Instant | None
     withdrawn_by: str | None
-    resolved_at: dt.datetime | None
+    resolved_at: base.Instant | None
 
 
 class Customer(base.Model):
@@ -82,8 +82,8 @@ class Customer(base.Model):
     sources: dict[str, list[str]]
     count: int
     accounts: int
-    first_seen_at: dt.datetime | None
-    updated_at: dt.datetime | None
+    first_seen_at: base.Instant | None
+    updated_at: base.Instant | None
     records: list[CustomerRecord]
     identifiers: list[Identifier]
     aliases: list[str]

@@ -17,7 +17,7 @@ from fastapi.openapi import utils
 from starlette import requests
 
 import tidegate
-from tidegate.api import base, examples, faults
+from tidegate.api import base, examples, faults, once
 from tidegate.server import asking, problems
 from tidegate.server import desk as desks
 
@@ -43,6 +43,12 @@ REFUSALS: Mapping[int, str] = {
     503: "Something that is needed is away; try again after Retry-After seconds.",
 }
 """What may be answered with problem details, by status."""
+HEADERS: Mapping[str, str] = {
+    "Location": "Where to ask how it is.",
+    "ETag": 'The version, such as "3", to be given back as If-Match.',
+    once.REPLAYED: "`true` where the same call with this key was answered before.",
+}
+"""What headers of answers say."""
 ALWAYS = (401, 403, 429, 502, 503)
 CHANGING = (409, 412, 428)
 BODY = (400, 408, 413)
@@ -97,7 +103,8 @@ def router(_: desks.Desk) -> fastapi.APIRouter:
             return fastapi.Response(status_code=204, headers={**headers, "Cache-Control": "no-store"})
         return faults.problem(405, f"This address takes {headers['Allow']} only.", headers=headers).response()
 
-    made.add_route(f"{base.PREFIX}/{{rest:path}}", nothing, methods=[], include_in_schema=False)
+    for path in (base.PREFIX, f"{base.PREFIX}/{{rest:path}}"):
+        made.add_route(path, nothing, methods=[], include_in_schema=False)
     return made
 
 
@@ -131,6 +138,8 @@ def document(application: fastapi.FastAPI) -> dict[str, Any]:
     for operations in made["paths"].values():
         operations.pop("head", None)
         for method, operation in operations.items():
+            _narrow(operation)
+            _head(operation)
             for status in _refusals(operation, method):
                 operation["responses"][str(status)] = _refusal(status)
             operation["responses"] = dict(sorted(operation["responses"].items()))
@@ -144,6 +153,35 @@ def _contexts(application: fastapi.FastAPI) -> Iterator[routing.RouteContext]:
             each.original_route, routing.APIRoute
         ):
             yield each
+
+
+def _narrow(operation: Mapping[str, Any]) -> None:
+    """A parameter, or a body, that may be left out is not null either: generated clients would send that."""
+    holders = list(operation.get("parameters", ()))
+    body = operation.get("requestBody", {})
+    if not body.get("required"):
+        holders += body.get("content", {}).values()
+    for each in holders:
+        schema = each["schema"]
+        left = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
+        if len(left) == 1:
+            each["schema"] = {**{name: said for name, said in schema.items() if name != "anyOf"}, **left[0]}
+
+
+def _head(operation: Mapping[str, Any]) -> None:
+    """Say which headers the answers have, besides those of each answer."""
+    keyed = any(each["name"] == once.HEADER.lower() for each in operation.get("parameters", ()))
+    for status, answer in operation["responses"].items():
+        ref = answer.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref", "")
+        names = [
+            *(["Location"] if status == "202" else []),
+            *(["ETag"] if ref.endswith("/Part") else []),
+            *([once.REPLAYED] if keyed and status < "300" else []),
+        ]
+        if names:
+            answer["headers"] = {
+                name: {"schema": {"type": "string"}, "description": HEADERS[name]} for name in names
+            }
 
 
 def _refusals(operation: Mapping[str, Any], method: str) -> list[int]:

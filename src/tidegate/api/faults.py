@@ -32,6 +32,19 @@ MEDIA = "application/problem+json"
 NAME = re.compile(r"[a-z_]{1,30}")
 """What of a name that nobody knows may be repeated: it is no key or token that was put into the wrong place."""
 
+WORDS: Mapping[str, str] = {
+    "missing": "is missing",
+    "model_attributes_type": "should be an object",
+    "dict_type": "should be an object",
+    "list_type": "should be a list",
+}
+"""What is said of a kind of fault, where pydantic speaks as Python does."""
+FORMS: Mapping[str, str] = {
+    "header.if-match": 'is an ETag such as "3", or *',
+    "header.idempotency-key": "has 1 to 255 visible ASCII characters, and no blank",
+}
+"""What is said of a header that has another form."""
+
 log = logging.getLogger(__name__)
 _store = problems.Rarely(log)
 
@@ -107,7 +120,7 @@ def made(error: BaseException) -> problems.Problem:
         case views.Refused() | errors.StoreConflict() | errors.ConfigStale():
             return problem(409, str(error))
         case errors.ConfigError():
-            return problem(422, str(error), _places(error))
+            return problem(422, _first(error), _places(error))
         case errors.StoreError() | TimeoutError():
             _store.warn(f"{str(error) or 'The metadata database is slow.'} Whoever asked is to ask again.")
             # Where the database is, and what it says, is not for those who ask.
@@ -143,7 +156,8 @@ def _faults(found: Iterable[Mapping[str, object]]) -> Iterable[Fault]:
         if each["type"] == "extra_forbidden":
             yield _unknown(own)
             continue
-        text = str(each["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+        text = WORDS.get(str(each["type"])) or FORMS.get(_dotted(own)) or str(each["msg"])
+        text = text.removeprefix("Value error, ").removeprefix("Input ")
         yield Fault(_dotted(own), f"{text[:1].lower()}{text[1:]}".rstrip("."))
 
 
@@ -161,6 +175,12 @@ def _dotted(place: Sequence[object]) -> str:
     for part in place:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
     return text
+
+
+def _first(error: errors.ConfigError) -> str:
+    """Its first sentence, where all of them stand among its places."""
+    first, *rest = str(error).splitlines() or [""]
+    return f"{first} (and {len(rest)} more)" if rest and len(error.problems) > len(rest) else str(error)
 
 
 def _places(error: errors.ConfigError) -> list[Fault]:

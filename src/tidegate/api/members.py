@@ -5,6 +5,7 @@ Links and tokens are told once, in the answer to the call that makes them.
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Sequence
 from typing import Annotated, TypeVar
 
@@ -21,6 +22,7 @@ Kept = TypeVar("Kept", people.Member, tokens.Token)
 
 LONGEST = 3650 * 86_400
 """Seconds that a token which expires may last."""
+ANOTHER_LINK = "ask for another one (POST /api/v1/members/NAME/link)"
 Name = Annotated[str, fastapi.Path(description="The member's name: an e-mail address.", max_length=300)]
 TokenName = Annotated[str, fastapi.Path(description="The token's name.", max_length=300)]
 
@@ -106,11 +108,17 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         return base.Page(items=[Member.model_validate(each) for each in shown], next=rest)
 
     @made.post("/members", operation_id="inviteMember", status_code=201, summary="Invite a member")
-    @base.told_once
-    def invite(asker: asking.Admin, new: NewMember, request: fastapi.Request) -> Link:
+    @base.told_once(ANOTHER_LINK)
+    def invite(
+        asker: asking.Admin, new: NewMember, request: fastapi.Request, response: fastapi.Response
+    ) -> Link:
         """The new member, with a link that signs in once, within 7 days."""
+        if people.find(store, new.name) is not None:
+            raise base.problem(409, f"There is a member of this name already; for a link, {ANOTHER_LINK}.")
         membership.add(store, _by(asker), new.name, new.role)
-        return _link(request, asker, new.name)
+        link = _link(request, asker, new.name)
+        response.headers["Location"] = f"{base.PREFIX}/members/{urllib.parse.quote(link.name, safe='@')}"
+        return link
 
     @made.get("/members/{name}", operation_id="getMember", summary="A member")
     def get(asker: asking.Admin, name: Name) -> Member:
@@ -138,7 +146,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     @made.post(
         "/members/{name}/link", operation_id="linkMember", status_code=201, summary="Make a member a link"
     )
-    @base.told_once
+    @base.told_once("ask for one more, with another key")
     def link(asker: asking.Admin, name: Name, request: fastapi.Request) -> Link:
         """A link that signs in once, to choose a password; links that were made before do not work any more."""
         return _link(request, asker, _found(name).name)
@@ -150,7 +158,9 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         return base.Page(items=[_token(each) for each in shown], next=rest)
 
     @made.post("/tokens", operation_id="createToken", status_code=201, summary="Make a token")
-    @base.told_once
+    @base.told_once(
+        "revoke the token (DELETE /api/v1/tokens/NAME) and make it anew, with another Idempotency-Key"
+    )
     def create(asker: asking.Admin, new: NewToken) -> MadeToken:
         """A new token; only its SHA-256 is kept. It ends with the member who makes it."""
         chosen = [flows.of(desk.place.file, each).name for each in new.flows]

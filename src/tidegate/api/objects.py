@@ -1,4 +1,4 @@
-"""The configuration over HTTP: its parts one by one, the whole as YAML, secrets, and who changed what."""
+"""The configuration over HTTP, part by part: listed, looked at, checked, changed and removed."""
 
 from __future__ import annotations
 
@@ -7,22 +7,18 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import fastapi
-import pydantic
-from fastapi import responses
 
-from tidegate import config, errors, views
+from tidegate import errors, views
 from tidegate.api import base
 from tidegate.engine import editing
 from tidegate.server import asking
 from tidegate.server import desk as desks
-from tidegate.store import trail
-from tidegate.views import configuration, vault
+from tidegate.views import configuration
 
 Kind = Literal["stripe", "warehouses", "pulls", "customer_model", "pipelines", "models", "pushes", "alerts"]
 Named = Literal["stripe", "warehouses", "pulls", "pipelines", "models", "pushes"]
 Single = Literal["customer_model", "alerts"]
 Name = Annotated[str, fastapi.Path(description="Its name.", max_length=63)]
-Action = Literal["create", "change", "delete", "none"]
 
 BODY = (
     "What would be written in the file under its name. A secret that is given is kept encrypted; the mark that is "
@@ -75,79 +71,6 @@ class Verdict(base.Model):
     problems: list[Fault]
 
 
-class Made(base.Model):
-    """A change of a part: what was and what became of it, as people may see it."""
-
-    kind: Kind
-    name: str
-    action: Action
-    version: int
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
-
-
-_Seen = Annotated[int, pydantic.Field(ge=0, le=base.EXACT, strict=True)]
-
-
-class Sheet(base.Model):
-    """A configuration as YAML to be taken in; with `prune`, what it does not have is removed.
-
-    With the `versions` that a `dry_run` answered, all of it is refused where somebody changed a part since.
-    """
-
-    yaml: Annotated[str, fastapi.Body(max_length=500_000)]
-    prune: Annotated[bool, fastapi.Body(strict=True)] = False
-    dry_run: Annotated[bool, fastapi.Body(strict=True)] = False
-    versions: Annotated[dict[str, _Seen | None] | None, fastapi.Body(max_length=10_000)] = None
-
-
-class Taken(base.Model):
-    """What taking it in changed, or would have; `left_out` are sections that belong to the file alone.
-
-    `versions` are those of its parts as they were, null where there was none.
-    """
-
-    changed: bool
-    changes: list[Made]
-    unchanged: int
-    left_out: list[str]
-    unpruned: list[str]
-    versions: dict[str, int | None]
-
-
-class Secret(base.Model):
-    """A secret that is kept, and what names it."""
-
-    name: str
-    changed_at: base.Moment
-    used_by: list[str]
-
-
-class Value(base.Model):
-    """The value of a secret."""
-
-    value: Annotated[str, fastapi.Body(min_length=1, max_length=vault.LONGEST)]
-
-
-class ChangeLine(base.Model):
-    """A line of the audit log: who changed what, and how it was before."""
-
-    number: int
-    at: base.Moment
-    who: str
-    via: str
-    action: str
-    what: str
-    before: Any
-    after: Any
-
-
-class Rotated(base.Model):
-    """How many secrets are encrypted with the newest key now."""
-
-    secrets: int
-
-
 def router(desk: desks.Desk) -> fastapi.APIRouter:
     """The routes."""
     made, place = base.router("configuration"), desk.place
@@ -192,7 +115,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     ) -> Part:
         _ours(place, kind, name)
         if wish.version is None and match is None and kept(kind, name) is not None:
-            raise _unseen(kind, name, "; or choose another name")
+            raise _unseen(kind, name, "; or choose another name" if name else "")
         done = changed(asker, kind, name, wish.body, wish.version, match)
         response.status_code = 201 if done.action == "create" else 200
         response.headers["ETag"] = base.etag(done.version)
@@ -325,101 +248,6 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     def check_named(kind: Named, name: Name, draft: PartDraft, asker: asking.Editor) -> Verdict:
         return check(asker, kind, name, draft)
 
-    @made.get("/schema", operation_id="getConfigurationSchema", summary="The JSON Schema of tidegate.yaml")
-    def schema(asker: asking.Reader) -> dict[str, pydantic.JsonValue]:
-        """For editors, which complete and check what is typed by it."""
-        del asker
-        return config.json_schema()
-
-    @made.get(
-        "/export",
-        operation_id="exportConfiguration",
-        summary="What the metadata database keeps of the configuration, as YAML",
-        response_class=responses.PlainTextResponse,
-        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "YAML."}},
-    )
-    def export(asker: asking.Admin) -> str:
-        del asker
-        return configuration.exported(place)
-
-    @made.post("/apply", operation_id="applyConfiguration", summary="Take a configuration in from YAML")
-    def apply(sheet: Sheet, asker: asking.Editor) -> Taken:
-        """All of it or nothing; with `dry_run` it is only said what would change."""
-        admin = asker.may("admin")
-        found = configuration.proposed_text(
-            place, sheet.yaml, prune=sheet.prune, admin=admin, versions=sheet.versions
-        )
-        changes = list(found.changes)
-        if changes and not sheet.dry_run:
-            changes = configuration.take(place, asker, found, admin=admin)
-        return Taken(
-            changed=bool(changes) and not sheet.dry_run,
-            changes=[Made.model_validate(each) for each in changes],
-            unchanged=found.unchanged,
-            left_out=list(found.left_out),
-            unpruned=list(found.unpruned),
-            versions=found.versions,
-        )
-
-    @made.get("/secrets", operation_id="listSecrets", summary="List secrets by name, never their values")
-    def secrets(asker: asking.Admin, paging: base.Paging) -> base.Page[Secret]:
-        del asker
-        after = paging.place(str)
-        found = [each for each in vault.listed(place) if after is None or each.name > after[0]]
-        page = found[: paging.limit]
-        more = base.cursor(page[-1].name) if len(found) > len(page) else None
-        return base.Page(items=[Secret.model_validate(each) for each in page], next=more)
-
-    @made.put(
-        "/secrets/{name:path}",
-        operation_id="putSecret",
-        status_code=204,
-        summary="Keep a secret, which the configuration may name as ${secret:NAME}",
-    )
-    def put_secret(name: _SecretName, value: Value, asker: asking.Admin) -> None:
-        vault.keep(place, asker, name, value.value)
-
-    @made.delete(
-        "/secrets/{name:path}", operation_id="deleteSecret", status_code=204, summary="Forget a secret"
-    )
-    def delete_secret(name: _SecretName, asker: asking.Admin) -> None:
-        vault.forget(place, asker, name)
-
-    @made.post(
-        "/secrets/rotate", operation_id="rotateSecrets", summary="Encrypt all secrets with the newest key"
-    )
-    def rotate(asker: asking.Admin) -> Rotated:
-        """For where TIDEGATE_SECRET_KEY has a new key before the old one, which may leave it afterwards."""
-        return Rotated(secrets=vault.rotate(place.store, asker))
-
-    @made.get("/changes", operation_id="listChanges", summary="The audit log, the newest first")
-    def changes(
-        asker: asking.Admin,
-        paging: base.Paging,
-        who: Annotated[str, fastapi.Query(max_length=200)] = "",
-        action: Annotated[str, fastapi.Query(max_length=200)] = "",
-        what: Annotated[
-            str, fastapi.Query(max_length=200, description="Such as pulls.everything, or all of pulls.")
-        ] = "",
-        search: Annotated[
-            str, fastapi.Query(max_length=200, description="A part of who, action or what.")
-        ] = "",
-    ) -> base.Page[ChangeLine]:
-        del asker
-        after = paging.place(int)
-        found = trail.listed(
-            place.store,
-            who=who,
-            action=action,
-            what=what,
-            search=search,
-            before=None if after is None else min(after[0], base.EXACT),
-            limit=paging.limit + 1,
-        )
-        page = found[: paging.limit]
-        more = base.cursor(page[-1].number) if len(found) > len(page) else None
-        return base.Page(items=[_line(each) for each in page], next=more)
-
     return made
 
 
@@ -427,7 +255,6 @@ _Version = Annotated[
     int | None,
     fastapi.Query(ge=0, le=base.EXACT, description="The version that was seen; If-Match says the same."),
 ]
-_SecretName = Annotated[str, fastapi.Path(description="Its name.", max_length=128)]
 
 
 def _unseen(kind: str, name: str, otherwise: str = "") -> base.Problem:
@@ -477,11 +304,4 @@ def _made(done: editing.Change) -> Part:
         changed_at=done.changed_at,
         changed_by=done.changed_by,
         shadowed=False,
-    )
-
-
-def _line(line: trail.Line) -> ChangeLine:
-    fields = {name: getattr(line, name) for name in ChangeLine.model_fields}
-    return ChangeLine.model_validate(
-        {**fields, "before": base.exact(line.before), "after": base.exact(line.after)}
     )

@@ -50,10 +50,14 @@ def looks(endpoint: Function) -> Function:
     return endpoint
 
 
-def told_once(endpoint: Function) -> Function:
-    """Mark a POST whose answer is told once and kept nowhere."""
-    setattr(endpoint, _TOLD_ONCE, True)
-    return endpoint
+def told_once(otherwise: str) -> Callable[[Function], Function]:
+    """Mark a POST whose answer is told once and kept nowhere; `otherwise` says what to do where it was lost."""
+
+    def mark(endpoint: Function) -> Function:
+        setattr(endpoint, _TOLD_ONCE, otherwise)
+        return endpoint
+
+    return mark
 
 
 def takes(endpoint: Callable[..., Any], methods: object) -> bool:
@@ -95,9 +99,9 @@ async def answered(
     await asking.guarded(request)
     key = keyed.Key(f"{asker.via}:{asker.name}", text)
     found = await _claimed(store, key, _digest(request, asker))
-    secret = getattr(endpoint, _TOLD_ONCE, False)
+    secret: str = getattr(endpoint, _TOLD_ONCE, "")
     if isinstance(found, keyed.Answer):
-        return _again(found, secret=secret)
+        return _again(found, secret)
     beating = asyncio.create_task(_beating(store, found))
     try:
         # The ids of what is told once follow from nothing: what was lost of it is made anew, or is there already.
@@ -155,11 +159,13 @@ async def _noted(note: Callable[..., None], store: database.Database, *what: obj
         log.warning("%s What a call with a key was answered is not kept.", error)
 
 
-def _again(found: keyed.Answer, *, secret: bool) -> fastapi.Response:
-    """What was answered before."""
+def _again(found: keyed.Answer, secret: str) -> fastapi.Response:
+    """What was answered before; of a secret, what to do where that answer was lost."""
     if found.body is None and secret:
         raise faults.problem(
-            409, "This call was made, and its secret was told then; it is kept nowhere. Make another one."
+            409,
+            "This call was made, and its secret was told then and is kept nowhere; if that answer was lost, "
+            f"{secret}.",
         )
     if found.body is None:
         raise faults.problem(409, "This call was made, and its answer is not kept any more.")

@@ -112,9 +112,9 @@ class Series(base.Model):
 
 
 class Hours(base.Model):
-    """Rows that changed hour by hour; `times` are the beginnings of hours, in unix seconds."""
+    """Rows that changed hour by hour; `times` are the beginnings of hours."""
 
-    times: list[int]
+    times: list[base.Moment]
     series: list[Series]
 
 

@@ -60,6 +60,7 @@ class Plan(base.Model):
     """A plan; what it comes to is known once its state is `planned`. Approving it takes its `digest`."""
 
     id: str
+    url: str
     push: str
     kind: Literal["push", "undo"]
     state: Literal["making", "planned", "failed", "approved", "applied"]
@@ -191,10 +192,12 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         status_code=202,
         summary="Have a plan made: what would be written, and nothing is",
     )
-    def make(push: Name, asker: asking.Operator, wish: PlanWish | None = None) -> Plan:
+    def make(
+        push: Name, asker: asking.Operator, response: fastapi.Response, wish: PlanWish | None = None
+    ) -> Plan:
         """The plan is made in the background; ask for it again until its state is not `making`."""
         found = push_plans.make(place, asker, push, repair=wish is not None and wish.repair)
-        return _plan(place, push, found.id)
+        return _begun(_plan(place, push, found.id), response)
 
     @made.post(
         "/pushes/{push}/undo",
@@ -202,9 +205,9 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         status_code=202,
         summary="Have the undo of a run, or of single rows, planned",
     )
-    def undo(push: Name, asker: asking.Operator, wish: UndoWish) -> Plan:
+    def undo(push: Name, asker: asking.Operator, response: fastapi.Response, wish: UndoWish) -> Plan:
         found = push_plans.make_undo(place, asker, push, run=wish.run, keys=wish.keys, created=wish.created)
-        return _plan(place, push, found.id)
+        return _begun(_plan(place, push, found.id), response)
 
     @made.get("/pushes/{push}/plan", operation_id="getNewestPlan", summary="The newest plan of a push")
     def newest(push: Name, asker: asking.Reader) -> Plan:
@@ -363,11 +366,17 @@ def _plan(place: places.Place, push: str, plan_id: str) -> Plan:
     return _shown(push_plans.plan_of(place, push, plan_id))
 
 
+def _begun(made: Plan, response: fastapi.Response) -> Plan:
+    response.headers["Location"] = made.url
+    return made
+
+
 def _shown(found: push_plans.Planned) -> Plan:
     it: plans.Plan = found.plan
     told: dict[str, Any] = dict(found.counts)
     return Plan(
         id=it.id,
+        url=f"{base.PREFIX}/pushes/{it.push}/plans/{it.id}",
         push=it.push,
         kind=it.kind,
         state=it.state,

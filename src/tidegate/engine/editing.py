@@ -78,6 +78,10 @@ class Change:
     changed_by: str = ""
 
 
+Beside = Callable[[database.Session, list[Change]], None]
+"""Notes something in the transaction of changes."""
+
+
 def objects(place: places.Place) -> list[Object]:
     """All parts of the configuration, in the order in which one may refer to another."""
     if not isinstance(place.written, live.Live):
@@ -181,9 +185,18 @@ def planned(place: places.Place, edits: Sequence[Edit], *, admin: bool = False) 
 
 
 def changes(
-    place: places.Place, who: str, edits: Sequence[Edit], *, via: str = "", admin: bool = False
+    place: places.Place,
+    who: str,
+    edits: Sequence[Edit],
+    *,
+    via: str = "",
+    admin: bool = False,
+    beside: Beside | None = None,
 ) -> list[Change]:
-    """The same for several parts, checked together: all changes are made, or none."""
+    """The same for several parts, checked together: all changes are made, or none.
+
+    `beside` is called in their transaction, with what they make.
+    """
     path, lines = _counting(place), [trail.new_id() for _ in edits]
     for attempt in range(TRIES):
         state = stored.state(place.store)
@@ -192,7 +205,7 @@ def changes(
             return [_made(step, _Done(0, 0.0), who) for step in plan]
         if attempt == 0:
             proving.prove(path, place.store, state, plan)
-        work = _Work(place.store, state.generation, plan, lines, who, via)
+        work = _Work(place.store, state.generation, plan, lines, who, via, beside)
         try:
             done = place.store.transact(work)
         except errors.StoreConflict:
@@ -221,6 +234,7 @@ class _Work:
     lines: Sequence[str]
     who: str
     via: str
+    beside: Beside | None
 
     def __call__(self, session: database.Session) -> _Done:
         todo = [each for each in zip(self.lines, self.plan, strict=True) if each[1].action != "none"]
@@ -242,7 +256,10 @@ class _Work:
             trail.note(
                 session, self.who, step.action, edit.part, step.before, step.after, via=self.via, line_id=line
             )
-        return _Done(number, at)
+        done = _Done(number, at)
+        if self.beside is not None:
+            self.beside(session, [_made(step, done, self.who) for step in self.plan])
+        return done
 
 
 def _made(step: revisions.Step, done: _Done, who: str) -> Change:

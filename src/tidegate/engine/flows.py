@@ -92,7 +92,8 @@ def named(known: Mapping[str, Flow], name: str) -> Flow:
         raise errors.ConfigError(
             f"Several flows are called {name}: {', '.join(each.name for each in found)}."
         )
-    raise errors.ConfigError(f"There is no flow {name!r} in the configuration; it has {', '.join(known)}.")
+    has = ", ".join(known) or "none yet"
+    raise errors.ConfigError(f"There is no flow {name!r} in the configuration; it has {has}.")
 
 
 def definition(file: config.Config, name: str) -> tuple[object, ...]:

@@ -124,9 +124,10 @@ def beat(store: database.Database, claim: Claim) -> None:
 
 
 def answer(store: database.Database, claim: Claim, given: Answer) -> None:
-    """Note what a call was answered, for those who make it again."""
+    """Note what a call was answered, for those who make it again; what its steps came to is of no use any more."""
     store.execute(
-        f"UPDATE keyed SET state = 'done', status = :status, headers = :headers, answer = :answer WHERE {_MINE}",
+        "UPDATE keyed SET state = 'done', made = '{}', status = :status, headers = :headers, answer = :answer "
+        f"WHERE {_MINE}",
         {
             **claim._named,
             "status": given.status,

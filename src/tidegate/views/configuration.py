@@ -11,7 +11,7 @@ from tidegate import errors
 from tidegate.config import document, merging, problems, values, writing
 from tidegate.engine import configuration, editing, revisions
 from tidegate.engine import place as places
-from tidegate.store import objects
+from tidegate.store import database, objects
 from tidegate.views import Who
 
 HEAD = """\
@@ -89,9 +89,27 @@ def proposed_text(
     return _proposed(place, doc, prune=prune, admin=admin, versions=versions)
 
 
-def take(place: places.Place, who: Who, found: Proposal, *, admin: bool = False) -> list[editing.Change]:
-    """Make the changes of a proposal, all of them or none; raises StoreConflict where others came before."""
-    made = editing.changes(place, who.name, found.edits, via=who.via, admin=admin)
+def take(
+    place: places.Place,
+    who: Who,
+    found: Proposal,
+    *,
+    admin: bool = False,
+    beside: editing.Beside | None = None,
+) -> list[editing.Change]:
+    """Make the changes of a proposal, all of them or none; raises StoreConflict where others came before.
+
+    `beside` is called in their transaction, with what is changed.
+    """
+
+    def noted(session: database.Session, made: list[editing.Change]) -> None:
+        if beside is not None:
+            beside(session, _changed(made))
+
+    return _changed(editing.changes(place, who.name, found.edits, via=who.via, admin=admin, beside=noted))
+
+
+def _changed(made: Sequence[editing.Change]) -> list[editing.Change]:
     return [each for each in made if each.action != "none"]
 
 
