@@ -49,6 +49,50 @@ def holder(system: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
         process.communicate()
 
 
+SPILLER = """
+import os, sys
+from tidegate import temporary
+found = temporary.spilling()
+assert found == temporary.spilling()
+(found / "rows").write_text("somebody's data")
+if os.fork() == 0:
+    assert temporary.spilling() != found
+    sys.exit()
+os.wait()
+assert (found / "rows").exists()
+print(found, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_a_process_spilled_goes_with_it(system: Path, killed: bool) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SPILLER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(system)},
+    ) as process:
+        assert process.stdout is not None
+        found = Path(process.stdout.readline().strip())
+        assert (found / "rows").exists()
+        if killed:
+            process.kill()
+        process.communicate()
+    assert found.exists() is killed
+    temporary.sweep()
+    assert list(system.iterdir()) == []
+
+
+def test_a_folder_for_what_is_spilled_that_somebody_took_away_is_made_anew() -> None:
+    first = temporary.spilling()
+    first.rmdir()
+    second = temporary.spilling()
+    assert second.exists()
+    assert second == temporary.spilling() != first
+
+
 def test_a_folder_is_its_owners_alone_and_goes_with_what_is_in_it(system: Path) -> None:
     with temporary.folder("work") as found:
         assert found.parent == system

@@ -7,8 +7,10 @@ What cleans temporary folders by their age, such as systemd-tmpfiles, leaves loc
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
+import functools
 import os
 import shutil
 import tempfile
@@ -35,12 +37,35 @@ def folder(purpose: str) -> Iterator[Path]:
         os.close(handle)
 
 
+def spilling() -> Path:
+    """A folder of this process's own, until it ends, for what it has no room for in memory."""
+    found = _spilling(os.getpid())
+    if not found.exists():  # somebody cleaned up who looks at no locks
+        _spilling.cache_clear()
+        found = _spilling(os.getpid())
+    return found
+
+
 def sweep() -> None:
     """Remove the folders of this user that nobody holds any more."""
     with contextlib.suppress(OSError), os.scandir(tempfile.gettempdir()) as found:
         for entry in found:
             if entry.name.startswith(PREFIX) and entry.name.endswith(SUFFIX):
                 _remove_unheld(entry.path)
+
+
+@functools.cache
+def _spilling(process: int) -> Path:
+    """Each process, also a forked one, has its own; what holds it is closed by the system."""
+    sweep()
+    path, _ = _made("spill")
+    atexit.register(_spilled, path, process)
+    return path
+
+
+def _spilled(path: Path, process: int) -> None:
+    if os.getpid() == process:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _made(purpose: str) -> tuple[Path, int]:

@@ -67,7 +67,7 @@ def held(warehouse: DuckDB, path: Path) -> Iterator[Callable[[], None]]:
         def let_go() -> None:
             if process.stdin is not None and not process.stdin.closed:
                 process.stdin.close()
-            process.wait(30)
+            process.wait(60)
 
         yield let_go
         let_go()

@@ -6,7 +6,6 @@ A query sees the tables as views, as they stood when it began, and opens no file
 from __future__ import annotations
 
 import os
-import tempfile
 import uuid
 from collections.abc import Sequence
 
@@ -14,6 +13,7 @@ import duckdb
 import sqlglot
 from sqlglot import exp
 
+from tidegate import temporary
 from tidegate.adapters import lake_files, storage
 from tidegate.warehouse import base, ddl
 
@@ -30,9 +30,7 @@ def opened(place: storage.Storage) -> duckdb.DuckDBPyConnection:
         config={
             "memory_limit": f"{MEMORY}B",
             "threads": THREADS,
-            "temp_directory": os.path.join(
-                tempfile.gettempdir(), f"tidegate-{os.getpid()}-{uuid.uuid4().hex}"
-            ),
+            "temp_directory": str(temporary.spilling() / uuid.uuid4().hex),
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
             "python_enable_replacements": False,

@@ -11,7 +11,6 @@ import contextlib
 import csv
 import os
 import re
-import tempfile
 import uuid
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import PurePath
@@ -19,7 +18,7 @@ from pathlib import PurePath
 import duckdb
 import pyarrow as pa
 
-from tidegate import errors
+from tidegate import errors, temporary
 from tidegate.sources import arrow, base
 from tidegate.warehouse import base as warehouses
 from tidegate.warehouse import ddl, faults
@@ -113,7 +112,7 @@ class File:
             config={
                 "memory_limit": f"{MEMORY}B",
                 "threads": 2,
-                "temp_directory": os.path.join(tempfile.gettempdir(), f"tidegate-{uuid.uuid4().hex}"),
+                "temp_directory": str(temporary.spilling() / uuid.uuid4().hex),
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
                 "python_enable_replacements": False,

@@ -11,8 +11,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import os
-import tempfile
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tidegate import temporary
 from tidegate.warehouse import base, ddl, duckdb_file, gate, lookup, merge, modes, staging, tombstones
 
 BEFORE = "_tidegate_before"
@@ -140,7 +139,7 @@ def _duckdb() -> duckdb.DuckDBPyConnection:
         config={
             "memory_limit": f"{MEMORY}B",
             "threads": 1,
-            "temp_directory": os.path.join(tempfile.gettempdir(), f"tidegate-{uuid.uuid4().hex}"),
+            "temp_directory": str(temporary.spilling() / uuid.uuid4().hex),
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
             "python_enable_replacements": False,

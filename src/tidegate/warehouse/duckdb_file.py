@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import glob
 import logging
 import os
 import random
+import re
+import secrets
 import shutil
 import stat
 import threading
@@ -50,8 +53,21 @@ VACUUM_TASKS = 4
 RENEWED = 200
 """Calls after which another engine is started: each leaves some 10 kB behind in it (measured with DuckDB 2.0.0)."""
 
+WHOSE = re.compile(r"\d+(-[0-9a-f]{8})?")
+"""How a folder that DuckDB spills into is called after the file."""
+
 CHECKPOINT = "1MB"
 """A larger commit goes straight into the file instead of through the write-ahead log first."""
+
+
+def _own() -> str:
+    """What this process calls what it spills: in a container the next process has the same number."""
+    return _named(os.getpid())
+
+
+@functools.cache
+def _named(process: int) -> str:
+    return f"{process}-{secrets.token_hex(4)}"
 
 
 @dataclass(slots=True)
@@ -215,7 +231,7 @@ class File:
             config={
                 "memory_limit": f"{self.memory_limit}B",
                 "threads": self.threads,
-                "temp_directory": f"{self.path}.{os.getpid()}.tmp",
+                "temp_directory": f"{self.path}.{_own()}.tmp",
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
                 "allow_persistent_secrets": False,
@@ -302,10 +318,10 @@ class File:
     def _sweep_temporary(self) -> None:
         """Remove what killed processes left; whoever holds the file for writing is alone with it."""
         name = os.path.basename(self.path)
-        own = f"{name}.{os.getpid()}.tmp"
         folder = Path(os.path.dirname(self.path))
         for spilled in folder.glob(f"{glob.escape(name)}.*.tmp"):
-            if spilled.name != own and spilled.name[len(name) + 1 : -4].isdigit():
+            whose = spilled.name[len(name) + 1 : -4]
+            if whose != _own() and WHOSE.fullmatch(whose):
                 shutil.rmtree(spilled, ignore_errors=True)
         for draft in folder.glob(f"{glob.escape(name)}.*-*.new*"):
             pid = draft.name[len(name) + 1 :].partition("-")[0]
