@@ -7,6 +7,7 @@ import resource
 import threading
 from collections.abc import Callable, Iterator
 
+import offspring
 import psutil
 import pyarrow as pa
 import pytest
@@ -30,14 +31,10 @@ Started = Callable[[], list[psutil.Process]]
 def started() -> Iterator[Started]:
     """The processes that a test has started; after it there is none."""
     gc.collect()  # of what other tests left
-    before = set(psutil.Process().children(recursive=True))
-
-    def since() -> list[psutil.Process]:
-        return [each for each in psutil.Process().children(recursive=True) if each not in before]
-
-    yield since
+    before = offspring.now()
+    yield lambda: offspring.since(before)
     gc.collect()
-    assert since() == []
+    assert offspring.since(before) == []
 
 
 def rows(count: int, note: str | None = "ab") -> pa.Table:

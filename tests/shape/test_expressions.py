@@ -159,3 +159,8 @@ def test_the_engine_reaches_nothing(
 def test_times_are_in_utc(session: duckdb.DuckDBPyConnection) -> None:
     sql = "SELECT strftime('2024-07-01T12:00:00+02:00'::TIMESTAMPTZ, '%H:%M')"
     assert session.execute(sql).fetchall() == [("10:00",)]
+
+
+def test_no_thread_wants_memory_while_an_expression_has_all_of_it(session: duckdb.DuckDBPyConnection) -> None:
+    threads = "SELECT current_setting('threads') + current_setting('async_threads')"
+    assert session.sql(threads).fetchall() == [(1,)]

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import offspring
 import psutil
 import pytest
 
@@ -48,9 +49,9 @@ MEMORY = "took more than 256 MB of memory"
 def _nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """After each test there is no process and no file that was not there before."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    before = set(psutil.Process().children(recursive=True))
+    before = offspring.now()
     yield
-    assert set(psutil.Process().children(recursive=True)) <= before
+    assert offspring.since(before) == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -469,6 +470,35 @@ def test_an_answer_for_another_record_cannot_be_forged(kind: str, count: int, bo
     assert second(code) == Failed(PIPE, PIPE, None, "garbled")
 
 
+def test_garbage_is_laid_to_the_record_that_wrote_it_though_the_next_has_begun() -> None:
+    code = Code(
+        "python",
+        f"""{ANYTHING}
+import time
+def transform(customer):
+    if customer['n'] == 1:
+        for n in range(3, 30):
+            try: anything()['write'](n, b'x' * 1000)
+            except OSError: pass
+    if customer['n'] == 2:
+        time.sleep(1)
+    return customer
+""",
+    )
+    count = functions._BATCH + 1
+
+    def records() -> Iterator[dict[str, Any]]:
+        yield from ({"n": n} for n in range(count - 1))
+        while run._child is not None and run._child.begun < 3:
+            time.sleep(0.01)  # the first message is on its way, and nobody listens
+        yield {"n": count - 1}
+
+    with functions.opened(code) as run:
+        assert list(run.records(records())) == [
+            Failed(PIPE, PIPE, None, "garbled") if n == 1 else Made({"n": n}) for n in range(count)
+        ]
+
+
 def test_an_endless_frame_is_not_waited_for() -> None:
     code = python(
         "import struct",
@@ -548,7 +578,7 @@ def test_no_process_outlives_tidegate(how: signal.Signals) -> None:
     child = psutil.Process(int(parent.stdout.readline()))
     with parent:
         parent.send_signal(how)
-    psutil.wait_procs([child], timeout=10)
+    psutil.wait_procs([child], timeout=60)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 

@@ -62,6 +62,9 @@ def engine() -> duckdb.DuckDBPyConnection:
         config={
             "memory_limit": MEMORY,
             "threads": 1,
+            # Idle for half a second each gives memory back, for which jemalloc wants some: where the process has no
+            # more, that ends it with SIGSEGV. They read files, and here are none.
+            "async_threads": 0,
             "temp_directory": "",
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,

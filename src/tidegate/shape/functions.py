@@ -283,7 +283,9 @@ class Run:
         """The process is no more: say which record did it, and ask for the others again."""
         status, words = child.ending() if stopped.kind == "ended" else (0, "")
         at = child.begun - self._answered
-        exact = self.code.language == "python" or stopped.kind == "late" or status == frames.OUT_OF_MEMORY
+        # What wrote garbage may have gone on to the next record before that was read.
+        ended = self.code.language == "python" and stopped.kind == "ended"
+        exact = ended or stopped.kind == "late" or status == frames.OUT_OF_MEMORY
         self._child = None
         child.close()
         kind, why = self._reason(stopped, status, words)
