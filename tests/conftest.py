@@ -20,18 +20,30 @@ ALL_MUST_RUN = os.environ.get("CI", "").lower() in ("1", "true") or os.environ.g
 
 
 LONGEST = (
-    "tests/pull/test_exact.py",
     "tests/warehouse/test_history.py",
     "tests/pull/test_model.py",
-    "tests/pull/test_kill.py",
+    "tests/web/test_everywhere.py",
+    "tests/pull/test_exact.py",
     "tests/pull/test_everywhere.py",
+    "tests/audit/test_proof.py",
     "tests/engine/test_delivered.py",
+    "tests/customers/test_killed.py",
+    "tests/api/test_description.py",
     "tests/pull/test_kill_following.py",
     "tests/engine/test_workers.py",
+    "tests/cli/test_pipeline.py",
+    "tests/customers/test_run.py",
+    "tests/web/test_walk_first_run.py",
+    "tests/web/test_walk_keyboard.py",
+    "tests/store/test_operations_cut.py",
+    "tests/push/test_loops.py",
     "tests/pull/test_forgotten.py",
+    "tests/pull/test_kill.py",
+    "tests/engine/test_push_kills.py",
     "tests/cli/test_run.py",
+    "tests/store/test_crashes.py",
 )
-"""Files with tests of half a minute and more."""
+"""Files with tests of half a minute and more, the longest first."""
 
 BUNDLE = ("app.js", "app.css", "inter.woff2", "favicon.svg")
 """Names that pages look up in what was built of styles and scripts."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import loads
 import mariadbd
+import ports
 import pymysql
 import pytest
 import servers
@@ -56,7 +57,7 @@ def failing(opened: base.Warehouse) -> base.Check:
 
 def test_nothing_at_the_port() -> None:
     servers.new_mariadb()
-    port = mariadbd.free_port()
+    port = ports.free()
     check = failing(configured(port=port))
     assert check.name == "reach"
     assert check.detail.startswith(f"Nothing answers at 127.0.0.1:{port} (Connection refused);")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import clusters
 import loads
+import ports
 import psycopg
 import pyarrow as pa
 import pytest
@@ -135,7 +136,7 @@ def test_a_connection_that_is_cut_at_any_statement(
 
 
 def test_a_server_that_stays_away_is_told_of() -> None:
-    warehouse = opened(f"postgresql://postgres:secret@127.0.0.1:{clusters.free_port()}/x", wait=0.2)
+    warehouse = opened(f"postgresql://postgres:secret@127.0.0.1:{ports.free()}/x", wait=0.2)
     with pytest.raises(
         errors.WarehouseUnreachable, match=r"No answer from x on 127\.0\.0\.1 .*refused"
     ) as told:

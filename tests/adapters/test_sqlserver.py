@@ -5,18 +5,23 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import signal
+import socket
+import ssl
+import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 
-import clusters
 import loads
 import mssql_python
+import ports
 import pyarrow as pa
 import pytest
 import servers
+import tds
+import tds_wire
 
 from tidegate import adapters, config, errors
 from tidegate import warehouse as warehouses
@@ -345,7 +350,7 @@ def test_a_connection_that_is_cut(url: str, after: int) -> None:
 
 
 def test_a_server_that_stays_away_is_told_of() -> None:
-    warehouse = opened(f"mssql://sa:secret@127.0.0.1:{clusters.free_port()}/x", wait=0.2)
+    warehouse = opened(f"mssql://sa:secret@127.0.0.1:{ports.free()}/x", wait=0.2)
     with pytest.raises(
         errors.WarehouseUnreachable, match=r"Nothing answers at 127\.0\.0\.1:\d+ \(Connection refused\)"
     ) as told:
@@ -786,3 +791,27 @@ def test_keys_stand_there_once() -> None:
         warehouse.execute("INSERT INTO stripe.items SELECT * FROM stripe.items")
     assert "Secret" not in str(told.value)
     warehouse.close()
+
+
+def test_the_stand_in_hears_what_came_together_with_a_statement() -> None:
+    """Inside of TLS both are read at once; who does not look there waits until the statement ends by itself."""
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    told, heard = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = trusting.wrap_bio(heard, told)
+    here, there = socket.socketpair()
+    with here, there:
+        wire = tds_wire.Wire(here)
+        wire._tls = tds_wire.context().wrap_bio(wire._in, wire._out, server_side=True)
+        for _ in range(3):
+            for side, out, into in ((client, told, wire._in), (wire._tls, wire._out, heard)):
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    side.do_handshake()
+                into.write(out.read())
+        for kind in (tds.BATCH, tds.ATTEND):
+            client.write(struct.pack(">BBHHBB", kind, 1, 8, 0, 1, 0))
+        there.sendall(told.read())
+        assert wire.message() == (tds.BATCH, b"")
+        assert not wire.is_quiet(0)
+        assert wire.message() == (tds.ATTEND, b"")
+        assert wire.is_quiet(0)

@@ -15,6 +15,7 @@ from typing import Any
 
 import loads
 import mariadbd
+import ports
 import psutil
 import pytest
 import servers
@@ -201,14 +202,14 @@ def test_a_host_that_forbids_to_go_on(kind: str) -> None:
 
 
 def test_nothing_at_the_other_end(kind: str) -> None:
-    port = mariadbd.free_port()
+    port = ports.free()
     error = refused(kind, server().block(), port=port)
     assert isinstance(error, errors.WarehouseUnreachable)
     assert f"reaches nothing at 127.0.0.1:{port}" in str(error)
 
 
 def test_no_ssh_host_at_its_port(kind: str) -> None:
-    error = refused(kind, server().block(port=mariadbd.free_port()))
+    error = refused(kind, server().block(port=ports.free()))
     assert isinstance(error, errors.WarehouseUnreachable)
     assert "Nothing answers at the SSH host 127.0.0.1:" in str(error)
 
@@ -230,7 +231,7 @@ def test_no_ssh_on_this_machine(kind: str, monkeypatch: pytest.MonkeyPatch, tmp_
 
 def test_a_server_that_comes_back_is_reached_again(kind: str) -> None:
     """What ssh said while nothing was there explains nothing later."""
-    port = mariadbd.free_port()
+    port = ports.free()
     warehouse = opened(kind, server().block(), 30.0, port=port)
     [check] = warehouse.check()
     assert "reaches nothing" in check.detail

@@ -49,7 +49,9 @@ class Wire:
 
     def is_quiet(self, seconds: float) -> bool:
         """Wait for so long, or until the client says something."""
-        return not self._buffer and not select.select([self.socket], [], [], seconds)[0]
+        # What was said may have come together with what was read: as bytes of TLS, or out of it.
+        held = self._tls is not None and (self._in.pending or self._tls.pending())
+        return not held and not self._buffer and not select.select([self.socket], [], [], seconds)[0]
 
     def begin_tls(self, context: ssl.SSLContext) -> None:
         """Shake hands, in pre-login packets."""

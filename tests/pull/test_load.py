@@ -120,7 +120,7 @@ class Slow:
     def load(
         self, loads: Sequence[base.Load], _state: Mapping[str, str | None], _fence: base.Fence | None = None
     ) -> list[base.Loaded]:
-        assert self.go.wait(30)
+        assert self.go.wait(60)
         self.rows.append(sum(each.rows.num_rows for each in loads))
         return [base.Loaded(each.table.name, each.rows.num_rows, each.rows.num_rows, 0, 0) for each in loads]
 

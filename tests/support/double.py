@@ -90,7 +90,7 @@ def serving(double: Double) -> Iterator[str]:
             wait(runner.cleanup())
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(30)
+        thread.join(60)
         loop.close()
 
 

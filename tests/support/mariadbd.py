@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import ports
 import pymysql
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -45,13 +46,6 @@ def program(name: str) -> str:
     return found
 
 
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def memory(room: int = 4 * 1024**3) -> str | None:
     """A folder in memory, where there is room: every statement that changes tables waits for the disk."""
     there = Path("/dev/shm")
@@ -72,7 +66,7 @@ class MariaDB:
     def __init__(self, *options: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="tidegate-mariadb-", dir=memory()))
         self.data = self.folder / "data"
-        self.port = free_port()
+        self.port = ports.free()
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.remove)

@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 
 import mariadbd
+import ports
 
 
 class SSHD:
@@ -21,7 +22,7 @@ class SSHD:
 
     def __init__(self, *options: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="tidegate sshd % "))
-        self.port = mariadbd.free_port()
+        self.port = ports.free()
         self.user = getpass.getuser()
         atexit.register(self.stop)
         for name in ("host", "user", "stranger"):
