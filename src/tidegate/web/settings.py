@@ -10,7 +10,7 @@ from starlette import requests, responses
 
 from tidegate.server import asking, desk
 from tidegate.store import tokens
-from tidegate.web import alerts, changes, forgets, frame, limits, members, vault
+from tidegate.web import alerts, changes, configuration, forgets, frame, limits, members, vault
 
 SETTINGS = "/settings"
 
@@ -30,12 +30,14 @@ ENTRIES: Sequence[Entry] = (
     Entry("Members", members.MEMBERS, "Who may sign in here, and what each may do.", "admin"),
     Entry("API tokens", members.TOKENS, "What programs present that ask over HTTP.", "admin"),
     Entry("Secrets", vault.SECRETS, "Keys and passwords that the configuration names, encrypted.", "admin"),
+    Entry("Configuration", configuration.PATH, "All its parts, as a file to keep and from one.", "admin"),
     Entry("Audit log", changes.CHANGES, "Who changed what, and how it was before.", "admin"),
     Entry(
         "Forget customers", forgets.PATH, "Personal data out of warehouses and of what is kept here.", "admin"
     ),
     Entry("Limits", limits.LIMITS, "How much of Stripe's rate limits each connection may take.", "read"),
     Entry("Retention", limits.RETENTION, "How long things are kept, in warehouses and here.", "read"),
+    Entry("API", "/api", "What programs may ask, and how.", "read"),
     Entry("About", limits.ABOUT, "The version, and the licences of what it is built on.", "read"),
     Entry("Your account", "/account", "Your password, and where you are signed in.", "read"),
 )
