@@ -15,6 +15,7 @@ const LAZY = {
   "tg-mapper": () => import("./mapper.js"),
   "tg-code": () => import("./code.js"),
   "tg-chart": () => import("./chart.js"),
+  "tg-pick": () => import("./pick.js"),
 };
 
 // What cannot be loaded leaves its text area to be edited by hand, and comes with the network.
