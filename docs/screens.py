@@ -189,6 +189,7 @@ def pages(found: Furnished) -> dict[str, str]:
         "audits": "/audits",
         "audit": f"/audits/{_job(found.place, 'audit')}",
         "settings": "/settings",
+        "configuration": "/settings/configuration",
         "forgets": "/settings/forget",
         "forget": f"/settings/forget/{_job(found.place, 'forget')}",
         "alerts": "/settings/alerts",

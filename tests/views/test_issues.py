@@ -13,8 +13,8 @@ from hypothesis import strategies
 
 from tidegate import errors, views
 from tidegate.engine import place as places
-from tidegate.store import failed, holds, notes, notices, trail
-from tidegate.views import deciding, issues, undecided
+from tidegate.store import failed, holds, notes, notices, plans, trail
+from tidegate.views import deciding, issues, overview, undecided
 
 ANN = views.Person("ann@example.com", "session")
 MORE = """
@@ -62,6 +62,11 @@ def alerted(place: places.Place, matter: str, kind: str, flow: str, at: float) -
     place.store.execute(
         "UPDATE alerts SET opened_at = :at WHERE matter = :matter", {"at": at, "matter": matter}
     )
+
+
+def planned(place: places.Place, push: str, counts: dict[str, int]) -> None:
+    plan = plans.begin(place.store, plans.new_id(), push, "push", {}, ANN.name)
+    assert plans.keep(place.store, plan.id, {"counts": counts}, "digest")
 
 
 def walked(place: places.Place, only: issues.Only, limit: int) -> list[issues.Issue]:
@@ -140,6 +145,27 @@ def test_alerts_stand_in_it_but_those_that_only_say_that_there_are_rows(place: p
     ]
     assert issues.counts(place) == {"refused": 1, "approval": 1, "no_permission": 1, "alert": 1}
     assert [each.since for each in walked(place, issues.Only("no_permission"), 2)] == [3.0]
+
+
+def test_a_plan_that_waits_stands_once_and_its_alert_does_not(place: places.Place) -> None:
+    alerted(place, "push:accounts/approval", "approval", "push:accounts", 1.0)
+    alerted(place, "push:others/approval", "approval", "push:others", 2.0)
+    planned(place, "accounts", {"created": 3})
+    found = walked(place, issues.Only(), 10)
+    assert [(each.source, each.flow) for each in found] == [
+        ("alert", "push:others"),
+        ("plan", "push:accounts"),
+    ]
+    assert issues.counts(place) == {"approval": 2}
+    told = {each.kind: each.count for each in overview.look(place).issues}
+    assert told == {"approval": 2}
+
+
+def test_a_plan_of_a_sync_that_is_gone_waits_for_nobody(place: places.Place) -> None:
+    planned(place, "elsewhere", {"created": 3})
+    planned(place, "accounts", {"unchanged": 3})
+    assert walked(place, issues.Only(), 10) == []
+    assert issues.counts(place) == {}
 
 
 def test_all_rows_of_a_filter_are_decided_on_and_noted(place: places.Place) -> None:

@@ -46,6 +46,32 @@ class TestLog:
         assert "3d" in one
         assert "ben" in one
 
+    def test_a_change_leads_to_what_was_changed_while_that_is_there(
+        self, place: places.Place, admin: Client
+    ) -> None:
+        seen = managing.make(place, "pulls", "more", PULL).version
+        number = trail.listed(place.store)[0].number
+        place.look()
+        page = admin.get(f"{LOG}/{number}").text
+        assert 'href="/streams/more"' in page
+        assert f'href="{LOG}?what=pulls.more"' in page
+        editing.change(place, "ben", "pulls", "more", None, seen)
+        place.look()
+        assert 'href="/streams/more"' not in admin.get(f"{LOG}/{number}").text
+        trail.note(place.store, "ben", "start", "pull:gone", None, {"run": "run_1"})
+        number = trail.listed(place.store)[0].number
+        assert "/streams/gone" not in admin.get(f"{LOG}/{number}").text
+
+    def test_it_is_narrowed_to_the_last_days(self, place: places.Place, admin: Client) -> None:
+        trail.note(place.store, "ann", "create", "models.old", None, {"n": 1})
+        place.store.execute("UPDATE trail SET at = at - 172800 WHERE what = 'models.old'")
+        trail.note(place.store, "ann", "create", "models.new", None, {"n": 1})
+        assert "models.old" in admin.get(f"{LOG}?since=7d").text
+        today = admin.get(f"{LOG}?since=24h").text
+        assert "models.new" in today
+        assert "models.old" not in today
+        assert "models.old" not in admin.get(f"{LOG}?since=24h&format=csv").text
+
     def test_of_a_secret_four_characters_are_shown(self, place: places.Place, admin: Client) -> None:
         managing.make(place, "stripe", "other", CONNECTION)
         page = admin.get(f"{LOG}/{trail.listed(place.store)[0].number}").text

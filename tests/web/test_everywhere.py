@@ -31,7 +31,9 @@ FORMS = """() => [...document.querySelectorAll('form[method="post"]')].flatMap((
 """Where the forms of a page lead, by each of their buttons, with what they send as they stand."""
 LAST = re.compile(r"^/sign-out|^/account")
 """What ends the session that asks."""
-NO_PAGES = re.compile(r"^/(static|api)/|format=csv|/sign-in\?|^/settings/about/licences")
+NO_PAGES = re.compile(
+    r"^/(static|api)/|format=csv|/sign-in\?|^/settings/about/licences|^/settings/configuration/export"
+)
 """Addresses that are downloads, or lead elsewhere."""
 ELSEWHERE = re.compile(r"/at-stripe$|/rows$|ask=yes$")
 """Pages that ask Stripe, each time."""

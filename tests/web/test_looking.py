@@ -16,7 +16,7 @@ from signing import Client, Signed
 from tidegate import sandbox, warehouse
 from tidegate.engine import editing
 from tidegate.engine import place as places
-from tidegate.store import notices, trail
+from tidegate.store import notices, runs, trail
 from tidegate.warehouse import base
 
 READING = "rk_test_reading12345678"
@@ -459,6 +459,71 @@ def test_webhooks_from_the_page(place: places.Place, signed: Signed) -> None:
     assert "Enabled" in editor.get(f"{path}?ask=yes").text
     assert editor.post(f"{path}/disable", {"words": "acme"}).status == 303
     assert said(editor, path) == "1 endpoint is gone; events are read as before."
+
+
+def test_a_connection_says_whose_it_is_once_something_was_pulled(place: places.Place, signed: Signed) -> None:
+    viewer = signed(place, "viewer")
+    assert "acct_1" not in viewer.get("/accounts/acme").text
+    seen.stands(place, "pull:everything", seen.table("charges"))
+    assert "acct_1" in viewer.get("/accounts/acme").text
+    seen.stands(place, "pull:everything", seen.table("charges"), seen.table("charges", account="acct_2"))
+    assert "acct_1" not in viewer.get("/accounts/acme").text, "of several none is its own"
+
+
+def test_a_connection_without_a_key_leads_to_the_sign_in_and_offers_no_trial_of_it(
+    place: places.Place, signed: Signed
+) -> None:
+    app = {"client_id": "ca_rockets", "client_secret": SECRET}
+    editing.change(place, "ann", "stripe", "shop", {"oauth": app}, None, admin=True)
+    place.look()
+    page = signed(place, "editor").get("/accounts/shop").text
+    assert re.search(r'href="/accounts/shop/consent">Sign in with Stripe', page)
+    assert "Test the key" not in page
+
+
+def test_an_address_that_stripe_cannot_reach_is_not_offered_for_webhooks(
+    place: places.Place, signed: Signed
+) -> None:
+    assert 'name="url" type="url" value=""' in signed(place, "editor").get("/accounts/acme/webhooks").text
+
+
+GONE = (
+    "5,120 of 9,300 rows of charges are no longer listed by Stripe; they were kept as they are. "
+    "If they are really gone, run `tidegate pull --accept-deletes charges`."
+)
+
+
+def test_rows_that_are_held_go_when_somebody_accepts_it(place: places.Place, signed: Signed) -> None:
+    seen.stands(place, "pull:everything", seen.table("charges", held=GONE))
+    page, accept = "/streams/everything/charges", "/streams/everything/charges/accept-deletes"
+    assert "Accept the deletes" not in signed(place, "viewer").get(page).text
+    ann = signed(place, "operator")
+    assert "5,120 of 9,300 rows" in ann.get(page).text
+    assert f'action="{accept}"' in ann.get(page).text
+    assert ann.post(accept, {"words": "invoices"}).status == 422
+    assert runs.listed(place.store) == []
+    answer = ann.post(accept, {"words": "charges"})
+    [run] = runs.listed(place.store)
+    assert (answer.status, answer.headers["location"]) == (303, f"/runs/{run.id}")
+    assert run.options == {"accept_deletes": ["charges"]}
+    assert 'accept-deletes"' not in ann.get("/streams/everything/payouts").text
+
+
+def test_a_stream_says_how_soon_a_change_shows_and_when_it_was_pulled(
+    place: places.Place, signed: Signed
+) -> None:
+    seen.stands(place, "pull:everything", seen.table("charges", staleness_s=None, staleness="unbounded"))
+    run = seen.ran(place, "pull:everything")
+    ann = signed(place, "operator")
+    text = ann.get("/streams/everything/charges").text
+    assert "No bound: Stripe tells no event of some changes" in text
+    assert f'href="/runs/{run}"' in text
+    assert "stripe.charges" in text
+    assert re.search(r'name="flow" value="pull:everything">.*?Run now', text)
+    under_way = seen.ran(place, "pull:everything", state="running", took=None, began=1.0)
+    text = ann.get("/streams/everything/charges").text
+    assert "Run now" not in text
+    assert f'href="/runs/{under_way}">Follow its run' in text
 
 
 def test_alerts_stand_with_who_is_told(empty: places.Place, signed: Signed) -> None:

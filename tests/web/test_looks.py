@@ -12,6 +12,7 @@ import pytest
 from tidegate.views import overview
 from tidegate.views import standing as known
 from tidegate.web import frame, standings
+from tidegate.web import overview as overview_page
 
 
 def facts(pairs: list[tuple[str, Any]]) -> str:
@@ -55,18 +56,18 @@ def page(**found: Any) -> str:
     context = template.new_context({
         "found": SimpleNamespace(**whole), "asker": asker, "problem": "", "steps": [], "kind": "warn",
         "fresh": none, "flows": none, "budgets": none, "warehouses": none,
-        "labels": standings.LABELS, "chip": standings.chip,
+        "labels": standings.LABELS, "chip": standings.chip, "leads": overview_page.leads,
     })  # fmt: skip
     return re.sub(r"\s+", " ", "".join(template.blocks["content"](context)))
 
 
 def test_what_waits_for_a_person_stands_beside_the_sentence() -> None:
-    shown = page(issues=[overview.Issue("doubled", "rows held: doubled", 2, True)])
+    shown = page(issues=[overview.Issue("held:doubled", "rows held: key on several rows", 2, True)])
     health = shown[: shown.index("</section>")]
     assert "All 2 flows fresh." in health
     assert (
-        '<a class="button" href="/issues?kind=doubled"><strong class="num">2</strong> rows held: doubled</a>'
-        in health
+        '<a class="button" href="/issues?kind=doubled&amp;state=held"><strong class="num">2</strong> '
+        "rows held: key on several rows</a>" in health
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from signing import Signed
 
 from tidegate.engine import place as places
 from tidegate.engine import refusals
-from tidegate.store import runs
+from tidegate.store import holds, notices, runs
 from tidegate.views import configuration
 
 PAGES = ("/", "/accounts", "/streams/everything", "/runs", "/issues", "/settings", "/accounts/-/add")
@@ -35,10 +36,10 @@ class TestInvalid:
         file.write_text(good.replace("every 15m", "now and then"))
         place.look()
         for path in PAGES:
-            html = ann.get(path).text
-            assert "tidegate.yaml:7:39: pulls.everything.schedule: write continuous" in html, path
-            assert configuration.GOES_ON in html, path
-            assert seen.KEY not in html, path
+            text = ann.get(path).text
+            assert "tidegate.yaml:7:39: pulls.everything.schedule: write continuous" in text, path
+            assert configuration.GOES_ON in text, path
+            assert seen.KEY not in text, path
         told = program.get("/api/v1/overview").json
         assert (told["health"], told["sentence"]) == (
             "warn",
@@ -70,6 +71,29 @@ class TestInvalid:
         assert seen.KEY not in html
 
 
+def test_what_needs_a_person_is_as_many_as_the_page_that_it_leads_to(
+    place: places.Place, signed: Signed
+) -> None:
+    opening = holds.Opening("1", "doubled", "Twice.")
+    place.store.transact(lambda session: holds.opened(session, "people", [opening]))
+    found = [
+        notices.Matter("push:people/held", "held", "push:people", "push:people: 1 row is held."),
+        notices.Matter(
+            "endpoint/acme", "endpoint", "", "acme: it is off. Run `tidegate webhooks enable acme`."
+        ),
+    ]
+    for each in found:
+        notices.settle(place.store, each.flow, [each])
+    ann = signed(place, "editor")
+    buttons = re.findall(r'<a class="button" href="([^"]+)"><strong class="num">(\d+)', ann.get("/").text)
+    assert [(html.unescape(url), count) for url, count in buttons] == [
+        ("/issues?kind=doubled&state=held", "1"),
+        ("/settings/alerts?kind=endpoint", "1"),
+    ]
+    for url, count in buttons:
+        assert ann.get(html.unescape(url)).text.count("<tr") == 1 + int(count), url
+
+
 def test_flows_whose_key_stripe_refuses_rest_and_it_is_said_where_that_is_mended(
     place: places.Place, signed: Signed, tokened: Signed
 ) -> None:
@@ -81,7 +105,8 @@ def test_flows_whose_key_stripe_refuses_rest_and_it_is_said_where_that_is_mended
     ann = signed(place, "editor")
     assert "rests until Stripe takes the key" in ann.get("/").text
     page = ann.get("/issues").text
-    assert "Stripe refuses the key of acme" in page
+    assert "Key refused" in page
+    assert '<a class="row-link" href="/accounts/acme/edit">acme<' in page
     assert re.search(r'href="/accounts/acme/edit"[^>]*>Replace the key<', page)
     assert "Replace the key" not in signed(place, "operator").get("/issues").text
     assert "Its pulls and pushes rest" in ann.get("/accounts/acme").text

@@ -103,6 +103,19 @@ class TestList:
         assert (row[0], row[2], row[-1]) == (failed.id, "failed", WRONG)
         assert len(list(csv.reader(io.StringIO(ann.get("/runs?format=csv").text)))) == 3
 
+    def test_a_run_leads_to_what_ran_and_each_table_to_its_stream(
+        self, place: places.Place, ann: Client
+    ) -> None:
+        run = running.ended(place.store, "pull:everything")
+        reports.keep(place.store, run.id, [{"stream": "customers", "account": "acct_1", "status": "ok"}])
+        for path in ("", "/report", "/log"):
+            page = ann.get(f"/runs/{run.id}{path}").text
+            assert 'href="/streams/everything">See the pull' in page, path
+            assert 'href="/runs?flow=pull%3Aeverything">All its runs' in page, path
+        assert 'href="/streams/everything/customers"' in ann.get(f"/runs/{run.id}/report").text
+        gone = running.ended(place.store, "pull:gone")
+        assert "See the pull" not in ann.get(f"/runs/{gone.id}").text
+
     def test_a_flow_is_begun_by_those_who_may(self, place: places.Place, ann: Client, signed: Signed) -> None:
         assert "Run a flow" in ann.get("/runs").text
         done = ann.post("/runs", {"flow": "pull:everything", "full_refresh": "on"})
@@ -110,7 +123,10 @@ class TestList:
         assert (done.status, done.headers["location"]) == (303, f"/runs/{run.id}")
         assert (run.cause, run.options) == ("manual", {"full_refresh": True})
         assert trail.listed(place.store)[0].who == "ann@example.com"
-        assert ann.post("/runs", {"flow": "pull:everything"}).status == 409
+        twice = ann.post("/runs", {"flow": "pull:everything"})
+        assert (twice.status, twice.headers["location"]) == (303, f"/runs/{run.id}")
+        assert "nothing more was begun" in ann.get(f"/runs/{run.id}").text
+        assert [each.id for each in runs.listed(place.store)] == [run.id]
         assert ann.post("/runs", {"flow": "nothing"}).status == 404
         viewer = signed(place, "viewer")
         assert "Run a flow" not in viewer.get("/runs").text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,29 @@ def test_a_form_of_an_ended_session_and_one_of_another_site_are_not_a_matter_of_
     assert (late.status, title(late)) == (403, "That was not taken")
     foreign = signed(place, "admin").post(f"/runs/{run.id}/cancel", Origin="https://elsewhere.example")
     assert (foreign.status, title(foreign)) == (403, "That was not taken")
+
+
+def onward(answer: signing.Answer) -> str:
+    """Where one gets after signing in."""
+    where = answer.headers.get("location") or answer.headers["hx-redirect"]
+    return urllib.parse.parse_qs(urllib.parse.urlsplit(where).query).get("next", ["/"])[0]
+
+
+def test_whoever_signs_in_again_is_back_where_it_was(place: places.Place, signed: Signed) -> None:
+    editor = signed(place, "editor")
+    editor.jar.clear()
+    assert onward(editor.get("/streams?state=failed&search=char")) == "/streams?state=failed&search=char"
+    form = f"{editor.url}/streams/everything/-/settings?x=1"
+    kept = editor.post("/streams/everything/-/settings", {"to": "one"}, Referer=form)
+    assert (kept.status, onward(kept)) == (303, "/streams/everything/-/settings?x=1")
+    draft = editor.post("/streams/everything/-/settings", {"to": "one"}, Referer=form, HX_Request="true")
+    assert (draft.status, onward(draft)) == (401, "/streams/everything/-/settings?x=1")
+    elsewhere = editor.post("/runs", {"flow": "pull:everything"}, Referer="https://elsewhere.example/x")
+    assert onward(elsewhere) == "/"
+    htmx = editor.get(
+        "/runs?after=x", HX_Request="true", HX_Current_URL=f"{editor.url}/runs?state=failed&kind=pull"
+    )
+    assert (htmx.status, onward(htmx)) == (401, "/runs?state=failed&kind=pull")
 
 
 def test_only_who_was_slower_is_told_so(

@@ -63,6 +63,8 @@ class Issue:
     """`held`, `waiting`, `skipped` or `chosen` of a row of a push; `open` of everything else."""
     account: str = ""
     field: str = ""
+    title: str = ""
+    """Of an alert: what it is in a few words, with which its text begins."""
 
     @property
     def place(self) -> Place:
@@ -120,12 +122,17 @@ def counts(place: places.Place) -> dict[str, int]:
     """How many of each kind of `KINDS`, the most first; those without any are left out."""
     found: dict[str, int] = dict(holds.totals(place.store))
     found[FAILED] = sum(failed.counts(place.store).values())
-    found[APPROVAL] = sum(1 for each in plans.waiting(place.store) if _writes(each))
-    for notice in notices.listed(place.store):
-        if not _of_rows(notice):
-            kind = _of_alert(notice.kind)
-            found[kind] = found.get(kind, 0) + 1
+    planned = waiting(place)
+    found[APPROVAL] = len(planned)
+    for notice in _told(place, planned):
+        kind = _of_alert(notice.kind)
+        found[kind] = found.get(kind, 0) + 1
     return dict(sorted(((k, n) for k, n in found.items() if n), key=lambda pair: -pair[1]))
+
+
+def waiting(place: places.Place) -> list[plans.Plan]:
+    """The plans of syncs that would write something, and that somebody has to approve."""
+    return [each for each in plans.waiting(place.store) if _writes(each) and each.push in place.file.pushes]
 
 
 def decidable(store: database.Database, only: Only) -> int:
@@ -206,9 +213,8 @@ def _plans(place: places.Place, only: Only, _: int, after: Place | None) -> Iter
     if only.kind not in ("", APPROVAL) or only.state:
         return
     found = []
-    for each in plans.waiting(place.store):
-        if not (writes := _writes(each)) or each.push not in place.file.pushes:
-            continue
+    for each in waiting(place):
+        writes = _writes(each)
         what = "undo" if each.kind == "undo" else "plan"
         text = f"A {what} of {writes:,} {'write' if writes == 1 else 'writes'} waits for approval."
         text = " ".join([text, *each.body.get("guards", ())])
@@ -226,14 +232,25 @@ def _alerts(place: places.Place, only: Only, _: int, after: Place | None) -> Ite
             _of_alert(each.kind),
             each.flow,
             each.matter,
-            f"{matters.title(each)}: {each.text}",
+            f"{(title := matters.title(each))}: {each.text}",
             each.opened_at,
             "open",
+            title=title,
         )
-        for each in notices.listed(place.store)
-        if not _of_rows(each) and only.kind in ("", _of_alert(each.kind))
+        for each in _told(place, waiting(place))
+        if only.kind in ("", _of_alert(each.kind))
     ]
     yield from _kept(found, only, after)
+
+
+def _told(place: places.Place, planned: Sequence[plans.Plan]) -> list[notices.Notice]:
+    """The alerts that say something which stands here by nothing else: no row, and no plan that waits."""
+    known = {f"push:{each.push}" for each in planned}
+    return [
+        each
+        for each in notices.listed(place.store)
+        if not _of_rows(each) and not (each.kind == APPROVAL and each.flow in known)
+    ]
 
 
 def _kept(found: Sequence[Issue], only: Only, after: Place | None) -> Iterator[Issue]:

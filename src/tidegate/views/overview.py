@@ -23,6 +23,7 @@ from tidegate.store import database
 from tidegate.store import positions as stored
 from tidegate.stripe import keys, pace
 from tidegate.views import flows as known_flows
+from tidegate.views import issues as inbox
 from tidegate.views import outside, standing
 
 SHOWN = 20
@@ -116,7 +117,7 @@ def look(place: places.Place) -> Overview:
     store, file = place.store, place.file
     groups = standing.grouped(place)
     known = known_flows.listed(place, groups=groups)
-    issues = tuple(_issues(store))
+    issues = tuple(_issues(place))
     states = collections.Counter[standing.State]()
     for each in groups:
         states[each.state] += each.count
@@ -137,7 +138,7 @@ def look(place: places.Place) -> Overview:
 def health(place: places.Place) -> tuple[Health, str]:
     """How everything is, in a word and in a sentence."""
     groups = standing.grouped(place)
-    known, issues = known_flows.listed(place, groups=groups), _issues(place.store)
+    known, issues = known_flows.listed(place, groups=groups), _issues(place)
     unread = sum(each.count for each in groups if each.state == "failed")
     return said(place.file, known, issues, unread, valid=not place.problem)
 
@@ -229,15 +230,25 @@ _LABELS = {
     "failed": ("flow that failed", "flows that failed"),
     "no_permission": ("missing permission", "missing permissions"),
     "freshness": ("stream that is behind", "streams that are behind"),
+    "stream": ("stream that was not read whole", "streams that were not read whole"),
+    "held": ("stream whose rows are held", "streams whose rows are held"),
+    "gap": ("time of missed events", "times of missed events"),
+    "budget": ("rate limit that is used up", "rate limits that are used up"),
+    "endpoint": ("webhook endpoint that is off", "webhook endpoints that are off"),
+    "silence": ("webhook endpoint without deliveries", "webhook endpoints without deliveries"),
+    "key": ("key that Stripe refuses", "keys that Stripe refuses"),
+    "sign_in": ("connection to sign in for", "connections to sign in for"),
+    "consent": ("account that disconnected", "accounts that disconnected"),
 }
 
 
-def _issues(store: database.Database) -> list[Issue]:
-    """What needs a person, by kind; the tables of rows first."""
+def _issues(place: places.Place) -> list[Issue]:
+    """What needs a person, by kind; the tables of rows first, and nothing twice."""
+    store = place.store
     found = [
         Issue(
             f"held:{row['kind']}",
-            f"{'row' if row['n'] == 1 else 'rows'} held: {row['kind'].replace('_', ' ')}",
+            f"{'row' if row['n'] == 1 else 'rows'} held: {_named(row['kind'])}",
             int(row["n"]),
             True,
         )
@@ -257,17 +268,26 @@ def _issues(store: database.Database) -> list[Issue]:
         row = store.one(question)
         if row is not None and row["n"]:
             found.append(Issue(kind, label, int(row["n"]), True))
-    # These stand above by the row.
-    told = ("rows", "quarantine", "unknown")
+    planned = {f"push:{each.push}" for each in inbox.waiting(place)}
+    counts = collections.Counter[str]({inbox.APPROVAL: len(planned)} if planned else {})
     for row in store.execute(
-        "SELECT kind, count(*) AS n FROM alerts WHERE resolved_at IS NULL GROUP BY kind ORDER BY kind"
+        "SELECT kind, flow, count(*) AS n FROM alerts WHERE resolved_at IS NULL GROUP BY kind, flow ORDER BY kind"
     ):
-        if row["kind"] not in told:
-            named = row["kind"].replace("_", " ")
-            one, several = _LABELS.get(row["kind"], (f"alert: {named}", f"alerts: {named}"))
-            count = int(row["n"])
-            found.append(Issue(row["kind"], one if count == 1 else several, count, False))
+        kind, flow = row["kind"], row["flow"]
+        of_rows = kind in inbox.ROWS or (kind == "held" and flow.startswith("push:"))
+        if not of_rows and not (kind == inbox.APPROVAL and flow in planned):
+            counts[kind] += int(row["n"])
+    for kind, count in counts.items():
+        named = kind.replace("_", " ")
+        one, several = _LABELS.get(kind, (f"alert: {named}", f"alerts: {named}"))
+        found.append(Issue(kind, one if count == 1 else several, count, False))
     return found
+
+
+def _named(kind: str) -> str:
+    """A kind of rows that are held, in words."""
+    words = inbox.KINDS.get(kind, kind)
+    return words[0].lower() + words[1:]
 
 
 def budgets(place: places.Place) -> list[Budget]:

@@ -95,6 +95,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             account=found,
             tab="",
             tried=tried.of(found),
+            only=_only(place, found),
             refused=refusals.why(place.file, place.store, name),
             part=configured.written(place, "stripe", name),
             locked=configured.locked(configured.written(place, "stripe", name)),
@@ -274,9 +275,18 @@ def _fields(before: Mapping[str, Any]) -> tuple[forms.Field, ...]:
     return tuple(each for each in FIELDS if each.name != "api_key") if "oauth" in before else FIELDS
 
 
+def _only(place: places.Place, account: views.Account) -> str:
+    """The one account that was pulled over a connection of its own account; empty where that tells nothing."""
+    if account.whose != "own" or account.known != 1:
+        return ""
+    found = connected_accounts.connected(place, account.name, limit=1).items
+    return found[0].account if found else ""
+
+
 def _own(request: requests.Request, desk: desks.Desk) -> str:
-    """Where this server is reached, as far as it knows."""
-    return desk.site.public_url or f"{request.url.scheme}://{request.url.netloc}"
+    """Where Stripe reaches this server, as far as it knows; empty where that is no address for it."""
+    known = desk.site.public_url or f"{request.url.scheme}://{request.url.netloc}"
+    return known if known.startswith("https://") else ""
 
 
 def _wanted(account: views.Account, asked: tables.Asked) -> bool:

@@ -15,7 +15,7 @@ from tidegate.server import asking
 from tidegate.server import desk as desks
 from tidegate.views import alerts as views
 from tidegate.views import forms
-from tidegate.web import configured, frame, standings, tables
+from tidegate.web import configured, frame, mending, prose, standings, tables
 
 PATH = "/settings/alerts"
 SIZE = 100
@@ -48,7 +48,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             request,
             asker,
             "alerts.html",
-            table=_table(found, asked),
+            table=_table(place, asker, found, asked),
             targets=_targets(views.targets(place)),
             locked=configured.locked(part),
         )
@@ -113,38 +113,48 @@ def _form(
     )
 
 
-def _table(found: views.Alerts, asked: tables.Asked) -> tables.Table:
-    parts = frame.parts()
-    rows = [
-        tables.Row(
-            {
-                "title": each.title,
-                "state": parts.chip("open" if each.notice.resolved_at is None else "resolved"),
-                "text": each.notice.text,
-                "told": each.told,
-                "opened": standings.when(each.notice.opened_at),
-            },
-            kind="" if each.notice.resolved_at is None else "off",
-        )
-        for each in found.items
-    ]
-    columns = (
+def _table(
+    place: places.Place, asker: asking.Asker, found: views.Alerts, asked: tables.Asked
+) -> tables.Table:
+    columns = [
         tables.Column("title", "What"),
         tables.Column("state", "State"),
         tables.Column("text", "What to do", wide=True),
         tables.Column("told", "Told", hide=True),
         tables.Column("opened", "Since", align="right"),
-    )
+        tables.Column("act", "", align="right"),
+    ]
+    if asked.filters["ended"] == "yes":
+        columns.insert(5, tables.Column("over", "Over", align="right"))
+    rows = [_row(place, asker, each) for each in found.items]
     empty = tables.Empty("Nothing needs you.", "What does stands here, and is told on the channels above.")
-    kinds = ("failed", "no_permission", "stream", "held", "freshness", "gap", "budget", "endpoint", "silence",
-             "approval", "rows", "quarantine", "unknown")  # fmt: skip
     filters = [
-        tables.Choice("kind", "Kind", [(each, each.replace("_", " ").capitalize()) for each in kinds]),
+        tables.Choice("kind", "Kind", list(mending.KINDS.items())),
         tables.Choice("ended", "State", [("yes", "With those that ended")]),
     ]
     pages = -(-found.total // SIZE)
     return tables.Table(
         "alerts", columns, rows, found.total, None, asked, empty, filters, caption="Alerts", pages=pages
+    )
+
+
+def _row(place: places.Place, asker: asking.Asker, each: views.Alert) -> tables.Row:
+    parts, it = frame.parts(), each.notice
+    over = it.resolved_at is not None
+    mend = mending.of(place.file, it.kind, it.matter, it.flow, it.text)
+    leads = not over and asker.may(mend.scope)
+    return tables.Row(
+        {
+            "title": prose.begun(each.title),
+            "state": parts.chip("resolved" if over else "open"),
+            "text": prose.cell(prose.alone(it.text, it.flow), flow=it.flow),
+            "told": each.told,
+            "opened": standings.when(it.opened_at),
+            "over": standings.when(it.resolved_at),
+            "act": parts.button(mend.label, href=mend.url) if leads else "",
+        },
+        mend.url if leads else "",
+        kind="off" if over else "",
     )
 
 

@@ -1,8 +1,8 @@
 """The frame around every page: navigation, TEST / LIVE badge, flash lines, errors, and how templates are rendered.
 
-Templates know `ui` (the macros of `parts.html`), `asset(name)`, `icon(name)`, and `csrf()`: the hidden field of a
-form that is written by hand. Without JavaScript every page is whole; htmx asks for the same address and takes its
-part of the answer.
+Templates know `ui` (the macros of `parts.html`), `asset(name)`, `icon(name)`, `csrf()`: the hidden field of a form
+that is written by hand, and `|told`, which makes a sentence's commands lead to pages. Without JavaScript every page
+is whole; htmx asks for the same address and takes its part of the answer.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tidegate import config
 from tidegate.server import asking
 from tidegate.stripe import keys
 from tidegate.views import configuration, start
-from tidegate.web import assets
+from tidegate.web import addresses, assets, prose
 
 TEMPLATES = Path(__file__).parent / "templates"
 SAID = "tidegate_said"
@@ -217,11 +217,11 @@ def failed(
         sentence=sentence,
         next_step=next_step,
         code=status,
-        back="" if request.method in asking.SAFE else _came_from(request),
+        back="" if request.method in asking.SAFE else came_from(request),
     )
 
 
-def _came_from(request: requests.Request) -> str:
+def came_from(request: requests.Request) -> str:
     """The page of this site on which a form was, as far as the browser says."""
     try:
         told = urllib.parse.urlsplit(request.headers.get("referer", ""))
@@ -308,6 +308,7 @@ def environment() -> jinja2.Environment:
     made.filters["number"] = number
     made.filters["duration"] = duration
     made.filters["json"] = _json
+    made.filters["told"] = prose.shown
     made.globals.update(
         asset=assets.url,
         preloads=assets.preloads,
@@ -317,6 +318,7 @@ def environment() -> jinja2.Environment:
         iso=iso,
         utc=utc,
         percent=percent,
+        flow_links=addresses.flow_links,
     )
     made.globals["icon"] = made.get_template("icons.html").module.icon  # type: ignore[attr-defined]
     made.globals["ui"] = made.get_template("parts.html").module

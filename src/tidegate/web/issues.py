@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import fastapi
+import markupsafe
 from starlette import requests, responses
 
 from tidegate import errors
@@ -17,7 +18,7 @@ from tidegate.server import desk as desks
 from tidegate.store import holds
 from tidegate.views import deciding, undecided
 from tidegate.views import issues as views
-from tidegate.web import configured, frame, run_tables, tables
+from tidegate.web import addresses, configured, frame, mending, prose, run_tables, tables
 
 PATH = "/issues"
 SIZE = 50
@@ -26,13 +27,14 @@ STATES = {"held": "Needs you", "waiting": "Tried again", "skipped": "Skipped", "
 TONES = {"held": "held", "waiting": "waiting", "skipped": "skipped", "chosen": "queued", "open": "open"}
 COLUMNS = (
     tables.Column("key", "Row"),
-    tables.Column("kind", "What"),
     tables.Column("flow", "Where"),
     tables.Column("text", "Why", wide=True),
     tables.Column("since", "Since", hide=True),
     tables.Column("state", "State"),
     tables.Column("act", "", align="right"),
 )
+NAMED = markupsafe.Markup('{}<small class="cell-note">{}</small>')
+"""What waits, with its kind below."""
 MANY: dict[str, tuple[tuple[str, str], ...]] = {
     "ambiguous": (
         ("oldest", "Take the oldest"),
@@ -63,7 +65,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         table = tables.Table(
             "issues",
             COLUMNS,
-            [_row(each, asker, asked) for each in found.items],
+            [_row(each, asker, asked, place) for each in found.items],
             sum(counts.values()) if not asked.narrowed else None,
             None if found.next is None else base.cursor(*found.next),
             asked,
@@ -141,7 +143,7 @@ def _told(place: places.Place, push: str, key: str) -> dict[str, Any]:
     ui = frame.parts()
     hold = found.hold
     facts = [
-        ("Sync", push),
+        ("Sync", addresses.flow_link(f"push:{push}") if push in place.file.pushes else push),
         ("What", views.KINDS[hold.kind]),
         ("State", ui.chip(TONES[hold.state], STATES[hold.state])),
         ("Field", hold.field),
@@ -202,32 +204,35 @@ def _choices(place: places.Place, counts: dict[str, int]) -> list[tables.Choice]
     return found
 
 
-def _row(each: views.Issue, asker: asking.Asker, asked: tables.Asked) -> tables.Row:
+def _row(each: views.Issue, asker: asking.Asker, asked: tables.Asked, place: places.Place) -> tables.Row:
     ui = frame.parts()
-    label, href = each.key, ""
+    label, href, text, what = each.key, "", each.text, views.KINDS.get(each.kind, each.kind)
+    act: Any = ""
     match each.source:
         case "push":
-            href = row_url(each.own, each.key)
+            href, act = row_url(each.own, each.key), _deciding(each, asker, asked)
         case "pipeline":
             href = f"/pipelines/{each.own}/failures?" + urllib.parse.urlencode({"search": each.key})
+            act = ui.button("See the row", href=href)
         case "plan":
             label, href = "A plan", f"/syncs/{each.own}/plan"
+            act = ui.button("See the plan", href=href)
         case "alert":
-            label, href = "An alert", "/settings/alerts?" + urllib.parse.urlencode({"search": each.key})
-            if each.kind == "approval" and each.flow.startswith("push:"):
-                href = f"/syncs/{each.own}/plan"
-    act: Any = _mending(each.key) if each.source == "alert" and asker.may("write") else ""
-    if each.source == "push" and asker.may("run"):
-        fields = {"push": each.own, "key": each.key, "back": asked.url(after=asked.after)}
-        act = ui.act("Retry", f"{PATH}/row", "quiet", {**fields, "decision": "retry"})
-        if each.state != "skipped":
-            act += ui.act("Skip", f"{PATH}/row", "quiet", {**fields, "decision": "skip"})
+            text = each.text.removeprefix(f"{each.title}: ")
+            kind = mending.kind_of(each.key, each.flow)
+            what = mending.KINDS.get(kind, what)
+            found = mending.of(place.file, kind, each.key, each.flow, text)
+            label, href = (
+                mending.subject(kind, each.key, each.flow),
+                "/settings/alerts?" + urllib.parse.urlencode({"search": each.key}),
+            )
+            if asker.may(found.scope):
+                href, act = found.url, ui.button(found.label, href=found.url)
     return tables.Row(
         {
-            "key": label,
-            "kind": views.KINDS.get(each.kind, each.kind),
-            "flow": each.flow,
-            "text": each.text,
+            "key": NAMED.format(label, what),
+            "flow": addresses.flow_link(each.flow) if each.flow else "",
+            "text": prose.cell(prose.alone(text, each.flow), flow=each.flow),
             "since": ui.when(each.since),
             "state": ui.chip(TONES[each.state], STATES.get(each.state, "Open")),
             "act": act,
@@ -237,16 +242,15 @@ def _row(each: views.Issue, asker: asking.Asker, asked: tables.Asked) -> tables.
     )
 
 
-def _mending(matter: str) -> Any:
-    """What mends a connection that Stripe refuses; nothing for other matters."""
-    kind, _, rest = matter.partition("/")
-    connection = urllib.parse.quote(rest.partition("/")[0])
-    match kind:
-        case "key":
-            return frame.parts().button("Replace the key", href=f"/accounts/{connection}/edit")
-        case "sign_in" | "consent":
-            return frame.parts().button("Sign in again", href=f"/accounts/{connection}/consent")
-    return ""
+def _deciding(each: views.Issue, asker: asking.Asker, asked: tables.Asked) -> Any:
+    """What an operator decides about a row without looking at it any further."""
+    if not asker.may("run"):
+        return ""
+    act, fields = frame.parts().act, {"push": each.own, "key": each.key, "back": asked.url(after=asked.after)}
+    made = act("Retry", f"{PATH}/row", "quiet", {**fields, "decision": "retry"})
+    if each.state != "skipped":
+        made += act("Skip", f"{PATH}/row", "quiet", {**fields, "decision": "skip"})
+    return made
 
 
 def _lines(place: places.Place, only: views.Only) -> Iterator[tuple[Any, ...]]:

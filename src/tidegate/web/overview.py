@@ -14,9 +14,10 @@ from tidegate.engine import place as places
 from tidegate.server import asking
 from tidegate.server import desk as desks
 from tidegate.store import history
+from tidegate.views import issues as inbox
 from tidegate.views import overview as views
 from tidegate.views import standing
-from tidegate.web import frame, standings, tables
+from tidegate.web import addresses, frame, standings, tables
 
 KINDS: dict[views.Health, str] = {"ok": "ok", "warn": "warn", "failed": "bad", "off": "info"}
 """How the sentence is shown."""
@@ -46,6 +47,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             flows=_flows(found),
             budgets=_budgets(found),
             warehouses=_warehouses(found),
+            leads=leads,
             steps=_steps(found, place.file.stripe, place.file.warehouses),
         )
 
@@ -93,6 +95,19 @@ async def _events(
         yield b""
 
 
+def leads(issue: views.Issue) -> str:
+    """Where the things of one kind that need a person stand, as many as the overview counts."""
+    if issue.kind.startswith("held:"):
+        asked = {"kind": issue.kind.removeprefix("held:"), "state": "held"}
+    elif issue.kind == "quarantine":
+        asked = {"kind": inbox.FAILED}
+    elif issue.kind in (inbox.APPROVAL, "unknown"):
+        asked = {"kind": issue.kind}
+    else:
+        return "/settings/alerts?" + urllib.parse.urlencode({"kind": issue.kind})
+    return "/issues?" + urllib.parse.urlencode(asked)
+
+
 def stream_url(table: standing.Table) -> str:
     """The page of a stream of a pull."""
     return f"/streams/{table.flow.partition(':')[2]}/{table.stood.stream}"
@@ -118,7 +133,7 @@ def _freshness(found: views.Overview) -> tables.Table:
         tables.Row(
             {
                 "stream": each.stood.stream,
-                "flow": each.flow.partition(":")[2],
+                "flow": addresses.flow_link(each.flow, each.flow.partition(":")[2]),
                 "account": each.stood.account,
                 "state": standings.chip(each.state),
                 "age": standings.freshness(each.age, each.bound),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from tidegate.store import history, reports
 from tidegate.store import runs as stored
 from tidegate.stripe import keys
 from tidegate.views import runs as views
-from tidegate.web import frame, tables
+from tidegate.web import addresses, frame, prose, tables
 
 CAUSES = {
     "schedule": "Schedule",
@@ -67,8 +66,6 @@ PUSHED = (
 )
 WORDS = {"not_enabled": "Not in this account", "no_permission": "No permission"}
 
-_REQUEST = re.compile(r"\breq_[A-Za-z0-9]{6,40}\b")
-
 Linked = Callable[[str], markupsafe.Markup]
 
 
@@ -84,7 +81,7 @@ def row(run: stored.Run, now: float) -> tables.Row:
             "began": ui.when(run.started_at or run.queued_at),
             "took": None if took is None else ui.duration(took),
             "rows": views.rows(run),
-            "error": run.error,
+            "error": prose.cell(run.error, flow=run.flow),
         },
         f"/runs/{run.id}",
         run.id,
@@ -136,10 +133,11 @@ def report(
     after: str | None,
     *,
     plain: bool = False,
+    pages: str = "",
 ) -> tables.Table:
     """A loading report as a table: the figures that its kind has, and columns only where they say something.
 
-    `plain` has no search, and fewer of them.
+    `plain` has no search, and fewer of them; each stream leads to its page below `pages`.
     """
     ui = frame.parts()
     known = figures(run, found)
@@ -157,7 +155,14 @@ def report(
     return tables.Table(
         "report",
         columns,
-        [tables.Row(_cells(each, known, ui), kind=_kind(each["status"])) for each in found],
+        [
+            tables.Row(
+                _cells(each, known, ui, run.flow),
+                f"{pages}/{each['stream']}" if pages else "",
+                kind=_kind(each["status"]),
+            )
+            for each in found
+        ],
         next=after,
         asked=asked,
         empty=tables.Empty(
@@ -169,6 +174,16 @@ def report(
         csv=not plain,
         caption="What each table got",
     )
+
+
+def flow_page(place: places.Place, flow: str) -> str:
+    """The page of a run's flow; empty where the configuration does not have it any more."""
+    return addresses.flow(flow) if flow in place.flows else ""
+
+
+def stream_pages(place: places.Place, flow: str) -> str:
+    """Below what the pages of a run's streams are; empty of what is no pull, or is there no more."""
+    return flow_page(place, flow) if flow.startswith("pull:") else ""
 
 
 def figures(run: stored.Run, found: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
@@ -219,7 +234,7 @@ def size(count: int) -> str:
 
 
 def linker(place: places.Place, run: stored.Run) -> Linked:
-    """Makes the request ids of a text lead to the dashboard, where Stripe shows what was asked and answered."""
+    """Makes a text's commands lead to pages, and its request ids to what Stripe shows of them."""
     return linker_of(place, run.flow)
 
 
@@ -230,19 +245,10 @@ def linker_of(place: places.Place, name: str) -> Linked:
     key = None if connection is None else connection.api_key
     live = key is not None and keys.mode(key.get_secret_value()) == "live"
     where = f"{DASHBOARD}/logs/" if live else f"{DASHBOARD}/test/logs/"
-    link = markupsafe.Markup('<a href="{}" rel="noreferrer" target="_blank">{}</a>')
-
-    def linked(text: str) -> markupsafe.Markup:
-        made, end = markupsafe.Markup(""), 0
-        for found in _REQUEST.finditer(text):
-            made += markupsafe.escape(text[end : found.start()]) + link.format(where + found[0], found[0])
-            end = found.end()
-        return made + markupsafe.escape(text[end:])
-
-    return linked
+    return prose.shower(requests=where, flow=name)
 
 
-def _cells(each: Mapping[str, Any], known: Sequence[tuple[str, str]], ui: Any) -> dict[str, Any]:
+def _cells(each: Mapping[str, Any], known: Sequence[tuple[str, str]], ui: Any, flow: str) -> dict[str, Any]:
     cells = {name: each.get(name) for name, _ in known}
     if cells.get("bytes") is not None:
         cells["bytes"] = size(int(cells["bytes"] or 0))
@@ -255,7 +261,7 @@ def _cells(each: Mapping[str, Any], known: Sequence[tuple[str, str]], ui: Any) -
         "status": ui.chip(tone, WORDS.get(each["status"], "")),
         **cells,
         "span": span,
-        "error": each.get("error") or "",
+        "error": prose.cell(each.get("error") or "", flow=flow),
     }
 
 

@@ -78,7 +78,13 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         flow: Annotated[str, Form()],
         full_refresh: Annotated[str, Form()] = "",
     ) -> responses.Response:
-        run = flows.begin(place, asker, flow, full_refresh=full_refresh == "on")
+        try:
+            run = flows.begin(place, asker, flow, full_refresh=full_refresh == "on")
+        except errors.StoreConflict:
+            if (there := flows.one(place, flow).running) is None:
+                raise
+            said = f"{there.flow} has a run already, which is this one; nothing more was begun."
+            return frame.done(request, f"/runs/{there.id}", said, "warn")
         return frame.done(request, f"/runs/{run.id}", f"{run.flow} is queued.")
 
     @made.get("/runs/{run}")
@@ -114,9 +120,18 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             found[:SIZE],
             asked,
             None if last is None else base.cursor(last["stream"], last["account"]),
+            pages=run_tables.stream_pages(place, it.flow),
         )
-        whole = views.whole(place.store, it)
-        return frame.page(request, asker, "run_report.html", tab="report", whole=whole, run=it, table=table)
+        return frame.page(
+            request,
+            asker,
+            "run_report.html",
+            tab="report",
+            whole=views.whole(place.store, it),
+            run=it,
+            table=table,
+            page=run_tables.flow_page(place, it.flow),
+        )
 
     @made.get("/runs/{run}/log")
     def log(
@@ -148,6 +163,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             level=shown,
             before=before,
             linked=run_tables.linker(place, it),
+            page=run_tables.flow_page(place, it.flow),
         )
 
     @made.post("/runs/{run}/cancel")
@@ -268,7 +284,8 @@ def _picture(place: places.Place, run: stored.Run) -> Picture:
 def _told(place: places.Place, found: Picture) -> dict[str, Any]:
     """What the templates of a run's page need."""
     run = found.whole.run
-    table = run_tables.report(run, found.tables, tables.Asked(f"/runs/{run.id}/report"), None, plain=True)
+    pages, asked = run_tables.stream_pages(place, run.flow), tables.Asked(f"/runs/{run.id}/report")
+    table = run_tables.report(run, found.tables, asked, None, plain=True, pages=pages)
     return {
         "run": run,
         "whole": found.whole,
@@ -278,6 +295,8 @@ def _told(place: places.Place, found: Picture) -> dict[str, Any]:
         "facts": run_tables.facts(run, found.whole.at),
         "several": _several(found.lines),
         "known": found.known,
+        "page": run_tables.flow_page(place, run.flow),
+        "pages": pages,
         "linked": run_tables.linker(place, run),
         "funnel": [
             (each.label, each.rows, "" if each.kind == "plain" else each.kind) for each in found.whole.funnel

@@ -15,9 +15,10 @@ from tidegate.engine import place as places
 from tidegate.engine import schedules
 from tidegate.server import asking
 from tidegate.server import desk as desks
-from tidegate.views import stored
+from tidegate.views import flows as known_flows
+from tidegate.views import standing, stored
 from tidegate.views import streams as views
-from tidegate.web import configured, frame, standings, tables
+from tidegate.web import configured, frame, prose, standings, tables
 
 PATH = "/streams"
 SIZE = 100
@@ -66,7 +67,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         table = tables.Table(
             "accounts",
             ACCOUNTS,
-            [_account(each) for each in wanted[start : start + SIZE]],
+            [_account(pull, each) for each in wanted[start : start + SIZE]],
             len(wanted),
             None,
             asked,
@@ -75,13 +76,30 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             caption="Accounts, the worst first",
             pages=-(-len(wanted) // SIZE),
         )
-        return frame.page(request, asker, "stream.html", **_about(place, line), tab="", table=table)
+        return frame.page(request, asker, "stream.html", **_about(place, line, found), tab="", table=table)
+
+    @made.post(f"{PATH}/{{pull}}/{{stream}}/accept-deletes")
+    def accept(
+        request: requests.Request, asker: asking.Operator, pull: str, stream: str, sent: configured.Sent
+    ) -> responses.Response:
+        views.one(place, pull, stream)
+        configured.typed(sent, stream)
+        back = f"{PATH}/{pull}/{stream}"
+        try:
+            call = known_flows.ask(place, asker, f"pull:{pull}", accept_deletes=[stream], cause="manual")
+        except errors.StoreConflict as error:
+            return frame.done(request, back, str(error), "warn")
+        if call.waits:
+            said = f"The next run of pull:{pull}, right after this one, marks them as deleted."
+            return frame.done(request, back, said)
+        said = f"This run marks the rows of {stream} as deleted that Stripe lists no more."
+        return frame.done(request, f"/runs/{call.run.id}", said)
 
     @made.get(f"{PATH}/{{pull}}/{{stream}}/columns")
     def columns(
         request: requests.Request, asker: asking.Reader, pull: str, stream: str
     ) -> responses.Response:
-        line, _ = views.one(place, pull, stream)
+        line, found = views.one(place, pull, stream)
         asked = tables.asked(request)
         of = views.named(stream)
         known = views.columns(of, derived=views.derived(place.file, of, pull))
@@ -106,13 +124,15 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             for each in wanted
         ]
         table = tables.Table("columns", COLUMNS, rows, len(rows), None, asked, caption="Columns")
-        return frame.page(request, asker, "stream.html", **_about(place, line), tab="columns", table=table)
+        return frame.page(
+            request, asker, "stream.html", **_about(place, line, found), tab="columns", table=table
+        )
 
     @made.get(f"{PATH}/{{pull}}/{{stream}}/rows")
     def newest(
         request: requests.Request, asker: asking.Operator, pull: str, stream: str
     ) -> responses.Response:
-        line, _ = views.one(place, pull, stream)
+        line, found = views.one(place, pull, stream)
         asked, of = tables.asked(request), place.file.pulls[pull]
         rows, wrong, where = list[dict[str, Any]](), "", STRIPE
         if asked.kept.get("of") != STRIPE:
@@ -139,7 +159,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             request,
             asker,
             "stream.html",
-            **_about(place, line),
+            **_about(place, line, found),
             tab="rows",
             table=table,
             wrong=wrong,
@@ -200,6 +220,7 @@ def _listed(
         pulls=pulls,
         pulls_tabs=[(name, f"{PATH}/{name}", False) for name in pulls],
         about=place.file.pulls.get(pull),
+        flow=known_flows.one(place, f"pull:{pull}") if pull in place.file.pulls else None,
         schedule=_schedule(place, pull),
         locked=configured.locked(part),
     )
@@ -209,13 +230,19 @@ def _schedule(place: places.Place, pull: str) -> str:
     return schedules.words(place.file.pulls[pull].schedule) if pull in place.file.pulls else ""
 
 
-def _about(place: places.Place, line: views.Line) -> dict[str, Any]:
-    """What every page of a stream says."""
+def _about(place: places.Place, line: views.Line, found: list[standing.Table]) -> dict[str, Any]:
+    """What every page of a stream says; `found` are its tables, the worst first."""
+    about, held = place.file.pulls[line.pull], [each for each in found if each.stood.held]
+    schema = place.file.warehouses[about.warehouse].schema_name
     return {
+        "held": [(each.stood.account, each.stood.held) for each in held],
+        "shows": found[0].stood.staleness if found else "",
+        "table_name": f"{schema}.{line.table}" if schema else line.table,
+        "flow": known_flows.one(place, f"pull:{line.pull}"),
         "line": line,
         "stream": views.described(views.named(line.stream)),
         "chip": standings.chip(line.state),
-        "about": place.file.pulls[line.pull],
+        "about": about,
         "locked": configured.locked(configured.written(place, "pulls", line.pull)),
     }
 
@@ -269,7 +296,7 @@ def _row(line: views.Line) -> tables.Row:
     )
 
 
-def _account(table: Any) -> tables.Row:
+def _account(pull: str, table: standing.Table) -> tables.Row:
     stood = table.stood
     return tables.Row(
         {
@@ -279,12 +306,12 @@ def _account(table: Any) -> tables.Row:
             "rows": stood.rows,
             "deleted": stood.deleted or None,
             "as_of": standings.when(None if stood.as_of is None else stood.as_of.timestamp()),
-            "error": stood.error or stood.held or stood.listing or "",
+            "error": prose.cell(stood.error or stood.held or stood.listing or "", flow=f"pull:{pull}"),
         }
     )
 
 
-def _account_line(table: Any) -> tuple[Any, ...]:
+def _account_line(table: standing.Table) -> tuple[Any, ...]:
     stood = table.stood
     as_of = None if stood.as_of is None else stood.as_of.isoformat()
     return (

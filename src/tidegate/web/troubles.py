@@ -42,16 +42,14 @@ def _sentence(problem: problems.Problem) -> str:
 
 
 def _sign_in(request: requests.Request) -> responses.Response:
-    """The sign-in page, which goes on to the page that was asked for; htmx shows it in place of the whole."""
+    """The sign-in page, which goes on to the page that was asked for, or on which a form was.
+
+    htmx shows it in place of the whole. What was typed into a form is kept by the browser.
+    """
     htmx = request.headers.get("hx-request") == "true"
     shown = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    if htmx:
-        try:
-            shown = urllib.parse.urlsplit(request.headers.get("hx-current-url", "")).path
-        except ValueError:
-            shown = "/"
-    elif request.method not in asking.SAFE:
-        shown = "/"
+    if htmx or request.method not in asking.SAFE:
+        shown = _current(request) or frame.came_from(request) or "/"
     onward = asking.onward(shown)
     url = asking.SIGN_IN + ("" if onward == "/" else "?" + urllib.parse.urlencode({"next": onward}))
     if htmx:
@@ -59,3 +57,12 @@ def _sign_in(request: requests.Request) -> responses.Response:
     if "text/event-stream" in request.headers.get("accept", ""):
         return responses.PlainTextResponse("Sign in first.\n", status_code=401)
     return responses.RedirectResponse(url, status_code=303)
+
+
+def _current(request: requests.Request) -> str:
+    """The page from which htmx asked, as it says."""
+    try:
+        told = urllib.parse.urlsplit(request.headers.get("hx-current-url", ""))
+    except ValueError:
+        return ""
+    return told.path + (f"?{told.query}" if told.query else "")
