@@ -22,7 +22,7 @@ FLOORS = (
     ("rows", "stripe", "warehouse", "sandbox"),
     ("config", "store"),
     ("catalog",),
-    ("errors", "temporary"),
+    ("errors", "outward", "temporary"),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ALLOWED = {("cli", "sandbox")}

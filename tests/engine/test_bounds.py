@@ -9,6 +9,7 @@ from typing import Any
 import managing
 import pytest
 
+from tidegate import outward
 from tidegate.engine import bounds, editing
 from tidegate.engine import place as places
 from tidegate.store import secrets
@@ -226,14 +227,14 @@ class TestAddresses:
         ],
     )
     def test_what_answers_to_the_machine_alone_is_refused_in_every_notation(self, host: str) -> None:
-        assert any(map(bounds.is_inside, bounds.hosts(f"http://{host}/latest/meta-data")))
+        assert any(map(outward.is_inside, bounds.hosts(f"http://{host}/latest/meta-data")))
 
     @pytest.mark.parametrize(
         "host",
         ["10.0.0.7", "127.0.0.1", "example.com", "[::1]", "db", "169.253.1.1", "[fd00::1]", "1.2.3.4:5432"],
     )
     def test_other_networks_are_not(self, host: str) -> None:
-        assert not any(map(bounds.is_inside, bounds.hosts(f"http://{host}/169.254.169.254")))
+        assert not any(map(outward.is_inside, bounds.hosts(f"http://{host}/169.254.169.254")))
 
     @pytest.mark.parametrize(
         ("kind", "body", "at"),

@@ -17,6 +17,7 @@ import google.cloud.bigquery as bigquery  # noqa: PLR0402  # `from google.cloud`
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+import requests
 from google.auth import credentials as identities
 from google.auth.transport import requests as transport
 from google.oauth2 import service_account
@@ -62,14 +63,29 @@ class Target:
 
 
 class Session(transport.AuthorizedSession):
-    """The client's HTTP connections, on which no request waits for ever."""
+    """The client's HTTP connections, on which no request waits for ever, and which are led nowhere else.
+
+    Whoever answers could send us on to what answers to this machine alone.
+    """
+
+    def __init__(self, identity: identities.Credentials) -> None:
+        direct = requests.Session()
+        direct.max_redirects = 0
+        direct.mount("https://", requests.adapters.HTTPAdapter(max_retries=3))  # as the base has it
+        super().__init__(identity, auth_request=transport.Request(direct))  # type: ignore[no-untyped-call]
 
     def request(  # type: ignore[no-untyped-def, override]  # the base has no types
         self, method, url, data=None, headers=None, max_allowed_time=None, timeout=None, **rest
     ):
         """Send a request."""
         return super().request(  # type: ignore[no-untyped-call]  # the base has no types
-            method, url, data, headers, max_allowed_time, timeout or SILENCE, **rest
+            method,
+            url,
+            data,
+            headers,
+            max_allowed_time,
+            timeout or SILENCE,
+            **{**rest, "allow_redirects": False},
         )
 
 
@@ -79,7 +95,7 @@ def client(target: Target) -> bigquery.Client:
     return bigquery.Client(
         project=target.project,
         credentials=identity,
-        _http=Session(identity),  # type: ignore[no-untyped-call]  # the base has no types
+        _http=Session(identity),
         location=target.location,
         client_options={"api_endpoint": target.api_base},
     )

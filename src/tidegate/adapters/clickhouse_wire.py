@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import socket
 import threading
@@ -79,6 +80,8 @@ class Connection:
         self._pool = httputil.get_pool_manager(
             http_proxy=None if address.secure else proxy, https_proxy=proxy if address.secure else None
         )
+        # Whoever answers could send us on to what answers to this machine alone.
+        self._pool.urlopen = functools.partial(self._pool.urlopen, redirect=False)
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._is_cut = threading.Event()
         self._pool.pool_classes_by_scheme = {
@@ -156,7 +159,7 @@ def explained(error: Exception, address: Address) -> errors.TidegateError | None
         return None
     code = getattr(error, "code", None)
     text = str(error)
-    if code is None and "HTTP status 40" in text:
+    if code is None and re.search("HTTP status [34]0", text):
         return errors.ConfigError(
             f"What answers at {address.host}:{address.port} is no ClickHouse over HTTP; "
             "check the port (8443, or 8123 without TLS)."

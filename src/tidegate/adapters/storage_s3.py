@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import duckdb
 
-from tidegate import errors
+from tidegate import errors, outward
 from tidegate.adapters import storage
 from tidegate.config import warehouses as kinds
 
@@ -82,8 +82,16 @@ class S3:
         return found
 
     def credentials(self) -> dict[str, str]:
-        """Endpoint, region, key, secret and token as they are now; roles change theirs every hour."""
+        """Endpoint, region, key, secret and token as they are now; roles change theirs every hour.
+
+        Raises ConfigError for an endpoint whose name leads where only this machine is answered.
+        """
         found = self._chosen()
+        if "endpoint" in found and outward.leads_inside(urlsplit(found["endpoint"]).hostname or ""):
+            raise errors.ConfigError(
+                f"The endpoint of {self.root} leads to what answers to this machine alone, with credentials of its "
+                "own; where it is meant, write `link_local: true` under `server:` in tidegate.yaml."
+            )
         held = self._session.get_credentials()
         if held is not None:
             frozen = held.get_frozen_credentials()

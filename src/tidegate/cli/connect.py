@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
 
-from tidegate import catalog, config, errors
+from tidegate import catalog, config, errors, outward
 from tidegate.cli import output
 from tidegate.config import problems
 from tidegate.engine import configuration as configuring
@@ -39,6 +39,12 @@ def configuration(config_file: Path | None, *, missing: bool = False) -> config.
     None is made for a look. Where it cannot be reached that is said, and the file alone counts. `missing` says that
     nothing at all needs to be configured yet.
     """
+    found = _configuration(config_file, missing=missing)
+    outward.guard(lambda: _may_go_inside(found))
+    return found
+
+
+def _configuration(config_file: Path | None, *, missing: bool) -> config.Config:
     url = database_url(config_file)
     with contextlib.ExitStack() as stack:
         store: database.Database | None = None
@@ -50,6 +56,10 @@ def configuration(config_file: Path | None, *, missing: bool = False) -> config.
         if store is not None:
             return configuring.load(config_file, store, missing=missing).config
     return config.load(config_file or config.DEFAULT_FILE, secret=_unknown, missing=missing)
+
+
+def _may_go_inside(file: config.Config) -> bool:
+    return file.server is not None and file.server.link_local
 
 
 def shadowed(config_file: Path | None) -> list[str]:
@@ -98,7 +108,9 @@ def place(config_file: Path | None, *, mending: bool = False) -> Iterator[places
     With `mending`, also where the configuration is not valid as it is.
     """
     with contextlib.closing(database.open_database(database_url(config_file))) as opened:
-        yield places.Place(live.Live(config_file, opened, mending=mending), opened)
+        found = places.Place(live.Live(config_file, opened, mending=mending), opened)
+        outward.guard(lambda: _may_go_inside(found.file))
+        yield found
 
 
 def jobs(

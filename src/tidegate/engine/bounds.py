@@ -8,17 +8,14 @@ Each function yields places within a body, and a sentence for each. What stands 
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import json
-import socket
-import unicodedata
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tidegate import config
+from tidegate import config, outward
 from tidegate.config import document, hidden, warehouses
 from tidegate.engine import concealing
 from tidegate.store import database
@@ -37,24 +34,10 @@ LIBPQ = {
 https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-PARAMKEYWORDS"""
 CONNECTED = ("stripe", "warehouses", "alerts")
 """Kinds of parts that this server connects to."""
-INSIDE = tuple(
-    ipaddress.ip_network(each)
-    for each in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::/32", "100.100.100.200/32", "192.0.0.192/32")
-)
-"""Where a machine's provider answers to it alone, with its credentials: link-local, and what AWS, Alibaba and
-Oracle have besides. https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html"""
 LIKE_POSTGRES = ("postgres", "redshift")
 """Kinds of warehouses that libpq connects to."""
 LAKES = ("parquet", "delta", "iceberg")
 """Kinds of warehouses that may be folders of a bucket."""
-NAMES = (
-    "metadata",
-    "metadata.google.internal",
-    "metadata.goog",
-    "instance-data",
-    "instance-data.ec2.internal",
-)
-"""Names of the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,36 +147,12 @@ def addresses(kind: str, body: Mapping[str, Any], old: Mapping[str, Any] | None,
         return
     for place, value in _texts(body, ()):
         named = (host for each in _said(value) for host in hosts(each))
-        if value != hidden.at(old, place) and any(map(is_inside, named)):
+        if value != hidden.at(old, place) and any(map(outward.is_inside, named)):
             yield (
                 place,
                 "this answers to the server alone, with credentials of its machine; where it is meant, write "
                 "`link_local: true` under `server:` in tidegate.yaml",
             )
-
-
-def is_inside(host: str) -> bool:
-    """Is a host, in whatever notation, one that answers to this machine alone?"""
-    name = unicodedata.normalize("NFKC", host).replace("\u3002", ".").translate(_IGNORED)
-    name = name.strip("[]").rstrip(".").partition("%")[0].lower()
-    if name in NAMES:
-        return True
-    try:
-        found = ipaddress.ip_address(name)
-    except ValueError:
-        try:
-            found = ipaddress.IPv4Address(socket.inet_aton(name))  # 169.254.43518, 0xa9fea9fe
-        except (OSError, ValueError):
-            return False
-    if isinstance(found, ipaddress.IPv6Address):
-        within = found in ipaddress.ip_network("64:ff9b::/96")  # IPv4 behind NAT64, RFC 6052
-        low = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF) if within else None
-        found = found.ipv4_mapped or found.sixtofour or low or found
-    return any(found in network for network in INSIDE if network.version == found.version)
-
-
-_IGNORED = dict.fromkeys(map(ord, "\t\r\n "))
-"""What readers of addresses leave out. https://url.spec.whatwg.org/#url-parsing"""
 
 
 def hosts(text: str) -> Iterator[str]:
