@@ -16,8 +16,9 @@ import pytest
 from piped import person
 
 from tidegate import cli, config
+from tidegate.cli import customers
 from tidegate.engine import leased, piping
-from tidegate.store import database
+from tidegate.store import database, trail
 
 FILE = """
 stripe: {acme: {api_key: sk_test_123456789012}}
@@ -268,3 +269,13 @@ def test_a_configuration_without_a_model_says_so(typed: Typed, tmp_path: Path) -
     assert len(typed.json("list", "--warehouse", "w")["customers"]) == 3
     with contextlib.closing(database.open_database(f"sqlite:///{tmp_path}/t.db")) as store:
         assert store.one("SELECT count(*) AS n FROM leases") == {"n": 0}
+
+
+def test_the_audit_log_tells_who_sat_there_and_who_was_named(typed: Typed, place: piped.Place) -> None:
+    typed("merge", "cus_0", "cus_2", "--yes", "--as", "ann")
+    [decision] = typed.json("decisions")["decisions"]
+    typed("withdraw", decision["decision"], "--yes")
+    found = trail.listed(place.store, what="customers.w")[::-1]
+    assert [each.action for each in found] == ["begin to merge", "merge", "begin to withdraw", "withdraw"]
+    assert {(each.who, each.via) for each in found} == {(customers._somebody(), "cli")}
+    assert [(each.after or each.before).get("as") for each in found] == ["ann", "ann", None, None]

@@ -14,8 +14,8 @@ import pushing
 import pytest
 from following import Merchant
 
-from tidegate import cli, sandbox
-from tidegate.store import database, fences, holds, ledger, links, operations
+from tidegate import cli, sandbox, views
+from tidegate.store import database, fences, holds, ledger, links, operations, trail
 from tidegate.views import deciding
 
 PUSH = people.NAME
@@ -136,6 +136,22 @@ def test_many_rows_are_decided_on_at_once(
     assert told == {"decided": 3, "left": 2}
     assert states(store) == {"1": "cus_old", "2": "cus_old", "3": "waiting", "4": "waiting", "5": "waiting"}
     assert states(store, OTHER) == {"a": "held"}
+
+
+@pytest.mark.usefixtures("fence")
+def test_the_audit_log_tells_who_decided(
+    store: database.Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "inbox", PUSH, "4", "--skip")
+    run(capsys, "inbox", PUSH, "--all", "--kind", "ambiguous", "--choose", "oldest")
+    one, begun, done = trail.listed(store)[::-1]
+    assert {(each.who, each.via, each.what) for each in (one, begun, done)} == {
+        (views.person().name, "cli", "push:people")
+    }
+    assert (one.action, one.after) == ("decide", {"key": "4", "decision": "skipped"})
+    meant = {"decision": "chosen", "choice": "oldest", "kind": "ambiguous"}
+    assert (begun.action, begun.after) == ("begin to decide", meant)
+    assert (done.action, done.after) == ("decide", {**meant, "decided": 2, "left": 0})
 
 
 @pytest.mark.usefixtures("fence")

@@ -18,7 +18,7 @@ from following import Merchant
 from tidegate import config, sandbox
 from tidegate.engine import feed
 from tidegate.server import app
-from tidegate.store import database
+from tidegate.store import database, trail
 
 TIDEGATE = str(Path(sys.executable).parent / "tidegate")
 PULLS = """
@@ -50,6 +50,12 @@ class Place:
         assert done.returncode == code, done.stderr
         assert "whsec_" not in done.stdout + done.stderr
         return done
+
+    def changes(self) -> list[trail.Line]:
+        """What the audit log tells, the newest first."""
+        url = f"sqlite:///{self.folder}/tidegate.db"
+        with contextlib.closing(database.open_database(url)) as store:
+            return trail.listed(store)
 
     def listed(self) -> tuple[list[dict[str, object]], dict[str, dict[str, object]]]:
         """What `list --json` prints: endpoints, and the traffic of connections."""
@@ -92,6 +98,10 @@ def test_enable_deliver_list_and_disable(place: Place) -> None:
     assert f"enabled, {place.url}/webhooks/stripe/acme" in shown
     assert place.run("disable").stderr == "tidegate: removed 1 endpoint of acme; events are read as before\n"
     assert place.listed()[0] == []
+    disabled, enabled = place.changes()
+    assert (enabled.action, enabled.what, enabled.via) == ("enable", "webhooks.acme", "cli")
+    assert enabled.after[0]["url"] == f"{place.url}/webhooks/stripe/acme"
+    assert (disabled.action, disabled.after) == ("disable", {"removed": 1})
 
 
 def test_enable_again_says_so_and_rotate_makes_anew(place: Place) -> None:
@@ -101,6 +111,7 @@ def test_enable_again_says_so_and_rotate_makes_anew(place: Place) -> None:
     rotated = place.run("enable", "--url", place.url, "--rotate").stderr
     assert " made: " in rotated
     assert first not in rotated
+    assert [each.action for each in place.changes()] == ["rotate", "enable", "enable"]
 
 
 def test_a_test_event_goes_all_the_way(place: Place) -> None:

@@ -101,8 +101,10 @@ def test_a_merge_shows_at_once_where_it_is_wished(place: places.Place, of: confi
     found = customers.get(place, of, "cus_2")
     assert found.sources == 4
     assert customers.timeline(found)[0].at >= customers.timeline(found)[-1].at
-    [line] = trail.listed(place.store, what="customers.local")
-    assert (line.who, line.action) == ("ann@example.com", "merge")
+    done, begun = trail.listed(place.store, what="customers.local")
+    assert [each.action for each in (begun, done)] == ["begin to merge", "merge"]
+    assert {each.who for each in (begun, done)} == {"ann@example.com"}
+    assert begun.after == done.after
     [decision] = customers.decided(place, of)
     assert saying.sentence(decision).endswith("are merged by hand, by ann@example.com")
     customers.withdraw(place, ANN, of, decision.decision, now=True)

@@ -218,7 +218,8 @@ def test_the_audit_log_keeps_no_address_and_no_name(place: places.Place, key: st
     deciding.decide(place, ANN, "accounts", key, "skipped")
     deciding.decide_all(place, ANN, issues.Only("refused", search=key), "waiting")
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-    both, one = trail.listed(place.store)
+    both, begun, one = trail.listed(place.store)
+    assert begun.after["search"] == both.after["search"]
     assert one.after == {"key": f"sha256:{digest}", "decision": "skipped"}
     assert both.after["search"] == f"sha256:{digest}"
 

@@ -104,7 +104,9 @@ def test_a_merge_is_asked_about_first_and_noted(place: places.Place, editor: Cli
     assert re.search(r"Withdrawn</span> by \S+@example.com", listed)
     assert [each.action for each in trail.listed(place.store, what="customers.local")] == [
         "withdraw",
+        "begin to withdraw",
         "merge",
+        "begin to merge",
     ]
 
 

@@ -149,7 +149,8 @@ def customers(
             used = wanted or list(of.identifiers)
             return profiles.previewed(made, used, max_cluster or of.max_cluster, as_json=json)
         case _:
-            noted = modelling.Noted(by or _somebody(), note or "")
+            somebody = _somebody()
+            noted = modelling.Noted(by or somebody, note or "", "cli", somebody)
             return _decide(file, of, action, ids, _words(records), noted, now=now, yes=yes, as_json=json)
 
 
@@ -186,7 +187,7 @@ def _decide(
             "merge": lambda: modelling.merge(file, store, of, ids[0], ids[1], noted),
             "apart": lambda: modelling.apart(file, store, of, ids[0], ids[1], noted),
             "split": lambda: modelling.split(file, store, of, ids[0], records, noted),
-            "withdraw": lambda: [modelling.withdraw(file, store, of, ids[0], noted.by)],
+            "withdraw": lambda: [modelling.withdraw(file, store, of, ids[0], noted)],
         }
         made = deciding[action]()
         for each in made:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from tidegate import config, errors
+from tidegate import config, errors, views
 from tidegate.cli import connect, output, pushing
 from tidegate.store import database, holds, links
 from tidegate.views import deciding, undecided
@@ -73,7 +73,7 @@ def inbox(
         raise errors.ConfigError(f"there is no push {push!r} in the configuration; it has {known}")
     with contextlib.closing(connect.store(file)) as store:
         if all and push is not None:
-            told = deciding.all_decided(store, push, kind or (), decision, choose or "")
+            told = deciding.all_decided(store, views.person(), push, kind or (), decision, choose or "")
             if json:
                 output.print_json(told)
             else:
@@ -146,7 +146,7 @@ def _one(
                 f"{choice} is nothing that can be chosen for {key}, which is {hold.kind}: "
                 f"{deciding.NEXT[hold.kind]}"
             )
-        hold = deciding.decided(store, hold, decision, deciding.meant(hold, choice))
+        hold = deciding.decided(store, views.person(), hold, decision, choice)
     if json:
         output.print_json({"holds": [dataclasses.asdict(hold)]})
     elif decision != "held":

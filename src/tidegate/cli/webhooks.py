@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from tidegate import config, errors
+from tidegate import config, errors, views
 from tidegate.cli import connect, output
 from tidegate.engine import endpoints, traffic
 from tidegate.store import database
@@ -59,7 +59,7 @@ def webhooks(
         if action == "list":
             _list(file, store, connection, json)
             return 0
-        name = _only(file, connection)
+        name, who, noted = _only(file, connection), views.person(), account_webhooks.noted
         match action:
             case "enable":
                 if url is None:
@@ -67,18 +67,24 @@ def webhooks(
                 _enable(file, store, name, url, rotate)
             case "disable":
                 gone = asyncio.run(endpoints.disable(file, store, name))
+                noted(store, who, "disable", name, {"removed": gone})
                 output.say(f"removed {output.counted(gone, 'endpoint')} of {name}; events are read as before")
             case "replay":
-                for flow, count in traffic.replay(file, store, name, account_webhooks.since(since)).items():
+                heard = traffic.replay(file, store, name, account_webhooks.since(since))
+                noted(store, who, "replay", name, heard)
+                for flow, count in heard.items():
                     output.say(f"{flow} hears {output.counted(count, 'event')} again")
             case "test":
                 target = asyncio.run(traffic.prove(file, store, name, url or ""))
+                noted(store, who, "test", name, {"url": target})
                 output.say(f"{target} took a signed event, and would have kept it")
     return 0
 
 
 def _enable(file: config.Config, store: database.Database, name: str, url: str, rotate: bool) -> None:
-    for done in asyncio.run(endpoints.enable(file, store, name, url, rotate=rotate)):
+    every = asyncio.run(endpoints.enable(file, store, name, url, rotate=rotate))
+    account_webhooks.enabled(store, views.person(), name, every, rotate=rotate)
+    for done in every:
         whose = "connected accounts" if done.scope == "connect" else "the account"
         count = output.counted(done.types, "event type")
         output.say(f"{done.id} {'made' if done.made else 'up to date'}: {count} of {whose} to {done.url}")

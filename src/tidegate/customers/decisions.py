@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal, NotRequired, TypedDict, Unpack
 
@@ -64,6 +64,14 @@ class Wish:
     other: str = ""
 
 
+Intent = Callable[[tuple[Decision, ...]], None]
+"""Who is told of decisions before they are written, or are taken back."""
+
+
+def _nobody(_: tuple[Decision, ...]) -> None:
+    pass
+
+
 def merge(script: scripts.Script, names: Names, record: str, other: str, **said: Unpack[Said]) -> Decision:
     """Two records are the same customer from the next resolution on, whatever their identifiers say.
 
@@ -97,10 +105,12 @@ def decide(
     by: str = "",
     note: str = "",
     fence: base.Fence | None = None,
+    intent: Intent = _nobody,
 ) -> tuple[Decision, ...]:
     """Note several decisions, all or none; one that is in force already is not noted again.
 
-    Raises ConfigError for a record that is not in the model, and where decisions in force say otherwise.
+    `intent` is told what is about to be written, once all is well with it. Raises ConfigError for a record that is
+    not in the model, and where decisions in force say otherwise.
     """
     script.create(names.decisions)
     _check_records(script, names, wanted)
@@ -114,6 +124,7 @@ def decide(
             fresh.append(known)
         found.append(known)
     if fresh:
+        intent(tuple(fresh))
         rows = pa.Table.from_pylist([asdict(each) for each in fresh], names.decisions.schema)
         with script.transaction(fence):
             script.append(script.name(names.decisions.name), rows)
@@ -128,14 +139,19 @@ def withdraw(
     now: dt.datetime,
     by: str = "",
     fence: base.Fence | None = None,
+    intent: Intent = _nobody,
 ) -> Decision:
-    """Take a decision back; raises ConfigError where there is none of the name in force."""
+    """Take a decision back; raises ConfigError where there is none of the name in force.
+
+    `intent` is told of it before.
+    """
     there = {each.decision: each for each in listed(script, names)}
     found = there.get(decision)
     if found is None:
         near = parties.nearest(decision, list(there))
         hint = f"did you mean {near}?" if near else "list those that are, and give one of them."
         raise errors.ConfigError(f"There is no decision {decision} in force; {hint}")
+    intent((found,))
     table = script.name(names.decisions.name)
     with spaces.opened(script, PREFIX) as space:
         told = at(now).append_column("who", pa.array([by]))

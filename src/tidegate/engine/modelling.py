@@ -1,6 +1,8 @@
 """The customer model as people ask and decide about it; whoever shows it calls these, and gets frozen values.
 
-Every function opens the model's warehouse and closes it again; all of them block.
+Every function opens the model's warehouse and closes it again; all of them block. What is decided stands in the
+warehouse, and who did it in the audit log of another database: a line there comes before, and one after that says
+what came of it. Whatever happens between, nothing is decided of which the log does not tell.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from tidegate.customers import (
 )
 from tidegate.customers.names import Names
 from tidegate.engine import leased, piping
-from tidegate.store import database
+from tidegate.store import database, trail
 from tidegate.warehouse import scripts
 
 T = TypeVar("T")
@@ -33,12 +35,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """Who decided, and why."""
+    """Who decided, and why; `via` is how that came, and `who` did it where somebody else is named."""
 
     by: str = ""
     note: str = ""
+    via: str = ""
+    who: str = ""
 
 
+Decisions = tuple[decisions.Decision, ...]
 Wishes = Callable[[scripts.Script, Names], Sequence[decisions.Wish]]
 """What is to be decided, worked out inside the warehouse."""
 
@@ -124,7 +129,7 @@ def merge(
     Raises ConfigError for an id that is nobody's, and where a decision in force says otherwise.
     """
     return _decided(
-        file, store, of, noted, lambda script, names: [_pair(script, names, "together", one, other)]
+        file, store, of, "merge", noted, lambda script, names: [_pair(script, names, "together", one, other)]
     )
 
 
@@ -137,7 +142,9 @@ def apart(
     noted: Noted,
 ) -> tuple[decisions.Decision, ...]:
     """Two profiles or records are never one customer; `one` is who leaves the other. Raises as `merge` does."""
-    return _decided(file, store, of, noted, lambda script, names: [_pair(script, names, "apart", one, other)])
+    return _decided(
+        file, store, of, "apart", noted, lambda script, names: [_pair(script, names, "apart", one, other)]
+    )
 
 
 def split(
@@ -158,7 +165,7 @@ def split(
         alone = [decisions.Wish("alone", each) for each in (first, *more)]
         return [*alone, *(decisions.Wish("together", first, each) for each in more)]
 
-    return _decided(file, store, of, noted, wishes)
+    return _decided(file, store, of, "split", noted, wishes)
 
 
 def leaving(
@@ -169,16 +176,15 @@ def leaving(
 
 
 def withdraw(
-    file: config.Config, store: database.Database, of: config.CustomerModel, decision: str, by: str = ""
+    file: config.Config, store: database.Database, of: config.CustomerModel, decision: str, noted: Noted
 ) -> decisions.Decision:
     """Take a decision back, and keep who did; raises ConfigError where there is none of the name in force."""
-    with leased.held(store, _lease(of), _BUSY):
-        now = dt.datetime.now(dt.UTC)
+    now = dt.datetime.now(dt.UTC)
 
-        def work(script: scripts.Script, names: Names) -> decisions.Decision:
-            return decisions.withdraw(script, names, decision, now=now, by=by)
+    def work(script: scripts.Script, names: Names, intent: decisions.Intent) -> Decisions:
+        return (decisions.withdraw(script, names, decision, now=now, by=noted.by, intent=intent),)
 
-        return _asked(file, of, work)
+    return _told(file, store, of, "withdraw", noted, work)[0]
 
 
 def resolve(
@@ -235,14 +241,58 @@ def _leaving(script: scripts.Script, names: Names, asked: str, records: Sequence
 
 
 def _decided(
-    file: config.Config, store: database.Database, of: config.CustomerModel, noted: Noted, wishes: Wishes
-) -> tuple[decisions.Decision, ...]:
-    def work(script: scripts.Script, names: Names) -> tuple[decisions.Decision, ...]:
+    file: config.Config,
+    store: database.Database,
+    of: config.CustomerModel,
+    action: str,
+    noted: Noted,
+    wishes: Wishes,
+) -> Decisions:
+    def work(script: scripts.Script, names: Names, intent: decisions.Intent) -> Decisions:
         wanted, now = wishes(script, names), dt.datetime.now(dt.UTC)
-        return decisions.decide(script, names, wanted, now=now, by=noted.by, note=noted.note)
+        return decisions.decide(script, names, wanted, now=now, by=noted.by, note=noted.note, intent=intent)
+
+    return _told(file, store, of, action, noted, work)
+
+
+def _told(
+    file: config.Config,
+    store: database.Database,
+    of: config.CustomerModel,
+    action: str,
+    noted: Noted,
+    work: Callable[[scripts.Script, Names, decisions.Intent], Decisions],
+) -> Decisions:
+    """Do work that decides, by one at a time, with a line of the audit log before and one after it.
+
+    What is refused leaves none. Work that is done again, since the connection was lost, may leave several before.
+    """
+    begun = list[Decisions]()
+
+    def note(verb: str, about: Decisions) -> None:
+        said: dict[str, object] = {
+            "decisions": [each.decision for each in about],
+            "records": [(each.record, each.other) for each in about],
+        }
+        if noted.who not in ("", noted.by):
+            said["as"] = noted.by
+        was, became = (said, None) if action == "withdraw" else (None, said)
+        what = f"customers.{of.warehouse}"
+        trail.note(store, noted.who or noted.by, verb, what, was, became, via=noted.via)
+
+    def intent(about: Decisions) -> None:
+        note(f"begin to {action}", about)
+        begun.append(about)
 
     with leased.held(store, _lease(of), _BUSY):
-        return _asked(file, of, work)
+        try:
+            made = _asked(file, of, lambda script, names: work(script, names, intent))
+        except Exception:
+            if begun:
+                note(f"fail to {action}", begun[-1])
+            raise
+        note(action, made)
+        return made
 
 
 def _asked(file: config.Config, of: config.CustomerModel, work: Callable[[scripts.Script, Names], T]) -> T:

@@ -277,6 +277,8 @@ def sign_out(store: database.Database, by: By, member_id: str, session_id: str =
     def work(session: database.Session) -> int:
         if session_id:
             ended = int(sessions.end(session, member_id, session_id))
+            if ended:
+                _note(session, by, line, "sign out", by.who, None, {"session": session_id})
         else:
             ended = sessions.end_all(session, member_id)
             _note(session, by, line, "sign out everywhere", by.who, None, {"sessions": ended})

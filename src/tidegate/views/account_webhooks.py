@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tidegate import errors, views
 from tidegate.config import values
 from tidegate.engine import endpoints, traffic
 from tidegate.engine import place as places
+from tidegate.store import database, trail
 from tidegate.store import endpoints as kept
-from tidegate.store import trail
 from tidegate.views import accounts, outside
 
 EVER = 10 * 366 * 86_400.0
@@ -43,8 +44,7 @@ def enable_webhooks(
         lambda: endpoints.enable(place.file, place.store, name, url, rotate=rotate),
         patience=accounts.PATIENCE,
     )
-    said = [{"id": each.id, "url": each.url, "types": each.types, "made": each.made} for each in done]
-    _note(place, who, "rotate" if rotate else "enable", name, said)
+    enabled(place.store, who, name, done, rotate=rotate)
     return done
 
 
@@ -54,7 +54,7 @@ def disable_webhooks(place: places.Place, who: views.Who, name: str) -> int:
     gone = outside.stripe(
         name, lambda: endpoints.disable(place.file, place.store, name), patience=accounts.PATIENCE
     )
-    _note(place, who, "disable", name, {"removed": gone})
+    noted(place.store, who, "disable", name, {"removed": gone})
     return gone
 
 
@@ -62,7 +62,7 @@ def replay_webhooks(place: places.Place, who: views.Who, name: str, seconds: flo
     """Have every flow hear again what was delivered in so many last seconds; how many events, by flow."""
     accounts.named(place.file, name)
     found = traffic.replay(place.file, place.store, name, seconds)
-    _note(place, who, "replay", name, found)
+    noted(place.store, who, "replay", name, found)
     return found
 
 
@@ -70,7 +70,7 @@ def prove_webhooks(place: places.Place, who: views.Who, name: str, url: str = ""
     """Deliver a signed event to ourselves, on the way that Stripe takes; the address that took it."""
     accounts.named(place.file, name)
     target = outside.stripe(name, lambda: traffic.prove(place.file, place.store, name, url), patience=25.0)
-    _note(place, who, "test", name, {"url": target})
+    noted(place.store, who, "test", name, {"url": target})
     return target
 
 
@@ -84,5 +84,19 @@ def since(text: str | None) -> float:
         raise errors.ConfigError(f"--since: {text!r} is no span of time; write it like 2h or 3d") from None
 
 
-def _note(place: places.Place, who: views.Who, action: str, name: str, after: object) -> None:
-    trail.note(place.store, who.name, action, f"webhooks.{name}", after=after, via=who.via)
+def enabled(
+    store: database.Database,
+    who: views.Who,
+    name: str,
+    done: Sequence[endpoints.Enabled],
+    *,
+    rotate: bool = False,
+) -> None:
+    """Tell the audit log of endpoints that Stripe delivers to from now on."""
+    said = [{"id": each.id, "url": each.url, "types": each.types, "made": each.made} for each in done]
+    noted(store, who, "rotate" if rotate else "enable", name, said)
+
+
+def noted(store: database.Database, who: views.Who, action: str, name: str, after: object) -> None:
+    """Tell the audit log what was done about the webhooks of a connection."""
+    trail.note(store, who.name, action, f"webhooks.{name}", after=after, via=who.via)

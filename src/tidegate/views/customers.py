@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from tidegate import config, errors, views
 from tidegate.engine import editing, modelling, piping
 from tidegate.engine import place as places
-from tidegate.store import database, history, trail
+from tidegate.store import database, history
 from tidegate.views import outside, saying
 
 if TYPE_CHECKING:
@@ -217,18 +217,13 @@ def decide(
     With `now` it shows in the profiles at once, unless a pipeline writes them just then. Raises ConfigError for an
     id that is nobody's, and where a decision in force says otherwise.
     """
-    noted = modelling.Noted(who.name, note)
+    noted = modelling.Noted(who.name, note, who.via)
     work: dict[Action, Callable[[], tuple[decisions.Decision, ...]]] = {
         "merge": lambda: modelling.merge(place.file, place.store, of, one, other, noted),
         "apart": lambda: modelling.apart(place.file, place.store, of, one, other, noted),
         "split": lambda: modelling.split(place.file, place.store, of, one, records, noted),
     }
     made = _look(of, work[action])
-    said = {
-        "decisions": [each.decision for each in made],
-        "records": [(each.record, each.other) for each in made],
-    }
-    trail.note(place.store, who.name, action, f"customers.{of.warehouse}", after=said, via=who.via)
     return _shown(place, of, made, now)
 
 
@@ -236,11 +231,10 @@ def withdraw(
     place: places.Place, who: views.Who, of: config.CustomerModel, decision: str, *, now: bool = False
 ) -> Decided:
     """Take a decision back; raises Unknown where there is none of the name in force."""
+    noted = modelling.Noted(who.name, via=who.via)
     found = _look(
-        of, lambda: _unknown(lambda: modelling.withdraw(place.file, place.store, of, decision, who.name))
+        of, lambda: _unknown(lambda: modelling.withdraw(place.file, place.store, of, decision, noted))
     )
-    said = {"decision": found.decision, "kind": found.kind, "records": [found.record, found.other]}
-    trail.note(place.store, who.name, "withdraw", f"customers.{of.warehouse}", before=said, via=who.via)
     return _shown(place, of, (found,), now)
 
 

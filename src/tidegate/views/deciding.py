@@ -77,9 +77,7 @@ def decide(
         raise errors.ConfigError(
             f"{what} cannot be chosen for a row that is {hold.kind}. {ADVICE[hold.kind]}"
         )
-    said = {"key": traced(key), "decision": decision, **({"choice": choice} if choice else {})}
-    line = trail.Note(who.name, "decide", f"push:{push}", after=said, via=who.via)
-    return decided(place.store, hold, decision, meant(hold, choice), line)
+    return decided(place.store, who, hold, decision, choice)
 
 
 def decide_all(
@@ -93,25 +91,15 @@ def decide_all(
         raise errors.ConfigError("Only rows of syncs to Stripe can be decided on; choose one of their kinds.")
     if decision == "chosen":
         for_all(choice, (only.kind,) if only.kind else ())
-    told = all_decided(
+    return all_decided(
         place.store,
+        who,
         only.flow.partition(":")[2] or None,
         (only.kind,) if only.kind else (),
         decision,
         choice,
         search=only.search,
     )
-    search = traced(only.search) if only.search else ""
-    said = {"decision": decision, "choice": choice, "kind": only.kind, "search": search, **told}
-    trail.note(
-        place.store,
-        who.name,
-        "decide",
-        only.flow or "pushes",
-        after={name: value for name, value in said.items() if value != ""},
-        via=who.via,
-    )
-    return told
 
 
 def traced(key: str) -> str:
@@ -136,6 +124,7 @@ def for_all(choose: str, kinds: Sequence[str]) -> None:
 
 def all_decided(
     store: database.Database,
+    who: views.Who,
     push: str | None,
     kinds: Sequence[str],
     decision: holds.State,
@@ -143,7 +132,32 @@ def all_decided(
     *,
     search: str = "",
 ) -> dict[str, int]:
-    """Decide on all rows that can be; says on how many, and how many are left as they are."""
+    """Decide on all rows that can be; says on how many, and how many are left as they are.
+
+    They are many transactions: a line in the audit log comes before, and one with the figures after.
+    """
+    said = {
+        "decision": decision,
+        "choice": choice,
+        "kind": ", ".join(kinds),
+        "search": traced(search) if search else "",
+    }
+    meant_for = {name: value for name, value in said.items() if value}
+    what = f"push:{push}" if push else "pushes"
+    trail.note(store, who.name, "begin to decide", what, after=meant_for, via=who.via)
+    told = _all_decided(store, push, kinds, decision, choice, search)
+    trail.note(store, who.name, "decide", what, after={**meant_for, **told}, via=who.via)
+    return told
+
+
+def _all_decided(
+    store: database.Database,
+    push: str | None,
+    kinds: Sequence[str],
+    decision: holds.State,
+    choice: str,
+    search: str,
+) -> dict[str, int]:
     done, left = 0, 0
     after: holds.Hold | None = None
     while page := holds.listed(store, push, kinds=kinds, limit=PAGE, after=after, search=search):
@@ -173,15 +187,14 @@ def meant(hold: holds.Hold, choice: str) -> str:
 
 
 def decided(
-    store: database.Database,
-    hold: holds.Hold,
-    decision: holds.State,
-    choice: str,
-    line: trail.Note | None = None,
+    store: database.Database, who: views.Who, hold: holds.Hold, decision: holds.State, choice: str
 ) -> holds.Hold:
     """Decide on a row, with a line in the audit log; raises ConfigError where it was written meanwhile, or that
     cannot be chosen.
     """
+    said = {"key": traced(hold.key), "decision": decision, **({"choice": choice} if choice else {})}
+    line = trail.Note(who.name, "decide", f"push:{hold.push}", after=said, via=who.via)
+    choice = meant(hold, choice)
     match decision:
         case "waiting":
             return holds.retry(store, hold.push, hold.key, line)
