@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import unicodedata
+from typing import Literal
 
 import argon2
 import guessing
@@ -85,3 +87,31 @@ def test_who_finds_no_turn_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
         passwords.hashed(guessing.GOOD)
     assert (busy.value.status, busy.value.headers["Retry-After"]) == (503, "5")
     assert passwords.same(passwords.hashed(guessing.GOOD), guessing.GOOD)
+
+
+def test_however_much_is_sent_little_of_it_is_normalized(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or else a stranger has the whole process stand still: marks that combine are put in order one by one."""
+    guessing.cheaply(monkeypatch)
+    kept, normalize = passwords.hashed(guessing.GOOD), unicodedata.normalize
+    lengths: list[int] = []
+
+    def noting(form: Literal["NFC", "NFD", "NFKC", "NFKD"], text: str) -> str:
+        lengths.append(len(text))
+        return normalize(form, text)
+
+    monkeypatch.setattr(unicodedata, "normalize", noting)
+    endless = "a" + "\u0301\u0316" * 500_000
+    assert not passwords.same(kept, endless)
+    assert not passwords.same(None, endless)
+    with pytest.raises(errors.ConfigError, match="1,000 characters at the most"):
+        passwords.check(endless)
+    assert max(lengths) <= passwords.TYPED + 1
+
+
+def test_a_password_may_be_typed_in_more_characters_than_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    guessing.cheaply(monkeypatch)
+    text = "\u1ec7\u1ed9\u1ead\u1ee3" * (passwords.LONGEST // 4)
+    typed = unicodedata.normalize("NFD", text)
+    assert len(typed) > passwords.LONGEST
+    passwords.check(typed)
+    assert passwords.same(passwords.hashed(text), typed)

@@ -12,6 +12,7 @@ import argon2
 import delivering
 import guessing
 import pytest
+from entering import BY, act, member, sign_in, token
 from guessing import GOOD
 from signing import Answer, Client, Signed
 
@@ -19,27 +20,12 @@ from tidegate.engine import place as places
 from tidegate.server import asking, passwords, signing
 from tidegate.store import attempts, database, membership, people, sessions, trail
 
-BY = membership.By("the test", "cli")
 OTHER = "another horse battery"
 
 
 @pytest.fixture(autouse=True)
 def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     guessing.cheaply(monkeypatch)
-
-
-def token(answer: Answer) -> str:
-    """The CSRF token in a page's form."""
-    found = re.search(r'name="_csrf" value="([^"]*)"', answer.text)
-    assert found, answer.text
-    return found[1]
-
-
-def sign_in(browser: Client, name: str, password: str = GOOD, **headers: str) -> Answer:
-    """Load the page, fill the form in, send it."""
-    page = browser.get("/sign-in")
-    form = {"_csrf": token(page), "name": name, "password": password, "next": "/account"}
-    return browser.post("/sign-in", form, **headers)
 
 
 def enter(browser: Client, link: str, password: str = GOOD, **more: str) -> Answer:
@@ -52,15 +38,6 @@ def enter(browser: Client, link: str, password: str = GOOD, **more: str) -> Answ
 def kept(browser: Client) -> str:
     """The name of its session's cookie."""
     return asking.cookie(False, urllib.parse.urlsplit(browser.url).port)
-
-
-def member(place: places.Place, name: str = "ann@example.com", role: people.Role = "admin") -> people.Member:
-    return membership.add(place.store, BY, name, role, password=passwords.hashed(GOOD))
-
-
-def act(browser: Client, path: str, form: dict[str, str] | None = None) -> Answer:
-    """Send a form of the account page."""
-    return browser.post(path, {"_csrf": token(browser.get("/account")), **(form or {})})
 
 
 def test_the_first_link_makes_the_first_admin_once(place: places.Place, stranger: Signed) -> None:
@@ -284,6 +261,10 @@ def test_signing_out_ends_this_session_only(place: places.Place, stranger: Signe
     one.jar = copy
     assert one.get("/account").status == 303
     assert two.get("/account").status == 200
+    assert [each.action for each in trail.listed(place.store, who="ann@example.com")] == [
+        "sign out",
+        *["sign in"] * 2,
+    ]
 
 
 def test_signing_out_everywhere_ends_them_all(place: places.Place, stranger: Signed) -> None:

@@ -24,7 +24,7 @@ from starlette import requests
 from tidegate import config
 from tidegate.engine import feed, flows
 from tidegate.server import access, app, triggers
-from tidegate.store import database, runs, ticks, tokens
+from tidegate.store import database, runs, ticks, tokens, trail
 
 EVERYTHING = "/triggers/pull:everything"
 PULLS = """\
@@ -126,6 +126,8 @@ class TestRuns:
         assert answer.headers["Content-Type"] == "application/json"
         assert answer.headers["Cache-Control"] == "no-store"
         assert (run.cause, run.options, run.state) == ("trigger", {}, "queued")
+        [line] = trail.listed(store, what="pull:everything")
+        assert (line.who, line.via, line.action, line.after) == ("dbt", "token", "start", {"run": run.id})
 
     def test_the_queued_run_is_returned_to_whoever_asks_next(
         self, served: str, store: database.Database, token: str
@@ -133,6 +135,7 @@ class TestRuns:
         first = ask(served + EVERYTHING, token)
         again = ask(served + EVERYTHING, token)
         assert (again.status, again.told) == (200, first.told)
+        assert len(trail.listed(store, what="pull:everything")) == 1
         assert len(runs.listed(store)) == 1
         finish(store, first.told["id"])
         assert ask(served + EVERYTHING, token).told["id"] != first.told["id"]

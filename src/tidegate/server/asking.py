@@ -164,14 +164,11 @@ async def who(request: requests.Request) -> Asker:
 
     A session that changes something has shown its CSRF token.
     """
-    known: Asker | None = getattr(request.state, "asker", None)
-    if known is not None:
-        return known
+    found: Asker | None = getattr(request.state, "asker", None)
+    if found is not None:
+        return found
     at: desk.Desk = request.app.state.desk
-    if (presented := request.headers.get("authorization")) is not None:
-        asker = await concurrency.run_in_threadpool(_bearer, at, request, presented)
-    else:
-        asker = await concurrency.run_in_threadpool(_member, at, request)
+    asker = await known(request)
     writes = request.method not in SAFE
     key = f"{asker.via}:{asker.session or asker.name}"
     if wait := at.limits.take(key, writes=writes):
@@ -292,6 +289,14 @@ async def signed_in(request: requests.Request) -> Asker | None:
         return maybe(request) or await concurrency.run_in_threadpool(_member, at, request)
     except Refused:
         return None
+
+
+async def known(request: requests.Request) -> Asker:
+    """Who sends a request, whatever may be done with it; raises Problem where nobody is known to."""
+    at: desk.Desk = request.app.state.desk
+    if (presented := request.headers.get("authorization")) is not None:
+        return await concurrency.run_in_threadpool(_bearer, at, request, presented)
+    return await concurrency.run_in_threadpool(_member, at, request)
 
 
 def onward(text: str | None) -> str:

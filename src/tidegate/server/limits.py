@@ -1,6 +1,7 @@
 """How often one session or token may ask: a bucket for what reads and one for what changes something.
 
-Kept in memory, since one process answers all requests.
+Kept in memory: to count in the metadata database would make a write of each read. So every process counts for
+itself; what strangers try, signing in, is counted for all of them in `store/attempts`.
 """
 
 from __future__ import annotations

@@ -21,6 +21,11 @@ from tidegate.server import problems
 SHORTEST = 12
 LONGEST = 1000
 """Characters of a password."""
+TYPED = 4 * LONGEST
+"""Characters as they are typed, of which several may be one: what is beyond is looked at by nobody.
+
+To normalize takes time by the square of a run of combining marks, in which the whole process stands still.
+"""
 AT_ONCE = 2
 """Hashes that are made at the same time: each takes 64 MiB."""
 
@@ -34,12 +39,12 @@ _turns = threading.BoundedSemaphore(AT_ONCE)
 def check(password: str, name: str = "") -> None:
     """Raises ConfigError for a password that is too short, too long, or the name itself."""
     found = _normal(password)
+    if len(password) > TYPED or len(found) > LONGEST:
+        raise errors.ConfigError(f"A password has {LONGEST:,} characters at the most.")
     if len(found) < SHORTEST:
         raise errors.ConfigError(
             f"A password has {SHORTEST} characters at least; some words in a row are easy to remember."
         )
-    if len(found) > LONGEST:
-        raise errors.ConfigError(f"A password has {LONGEST:,} characters at the most.")
     if name and found.casefold().strip() in (name.casefold(), name.partition("@")[0].casefold()):
         raise errors.ConfigError("The name is no password; take another one.")
     if len(set(found)) < 4:
@@ -89,4 +94,4 @@ def _turn() -> Iterator[None]:
 
 def _normal(password: str) -> str:
     """The same characters however a keyboard writes them."""
-    return unicodedata.normalize("NFKC", password)
+    return unicodedata.normalize("NFKC", password[: TYPED + 1])

@@ -4,13 +4,16 @@
 - Who looks at pages has to name this server as it is known: a page of somebody else's whose name suddenly means
   this machine (DNS rebinding) is refused. Addresses in digits cannot be rebound.
 - A browser changes nothing on behalf of another site.
-- No body is larger than `LARGEST`, or takes longer than `patience` says, where a route does not say less.
+- A cookie that is not as ours are is left out.
+- No body is larger than `LARGEST`, that of a stranger not larger than `STRANGE`, or takes longer than `patience`
+  says, where a route does not say less.
 - Every answer forbids scripts, styles, frames and forms of others.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
 import urllib.parse
 from collections.abc import Callable, Iterable
 
@@ -21,6 +24,8 @@ from tidegate.server import desk as desks
 
 LARGEST = 16 * 2**20
 """Bytes of a body."""
+STRANGE = 64 * 2**10
+"""The same of somebody who is not signed in and has no token: routes read bodies before they ask who sends them."""
 OPEN = ("/webhooks/", "/triggers/")
 """Where programs come that prove by a signature or a token who they are, under whatever name they know us."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -43,6 +48,8 @@ HEADERS = (
     ("x-frame-options", "DENY"),
 )
 YEAR = "max-age=31536000"
+
+_HOST = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 
 
 class Shield:
@@ -72,7 +79,9 @@ class Shield:
 
         try:
             check(scope, self._desk)
-            await self._app(scope, _bounded(receive), sent)
+            if _length(scope) > STRANGE and not scope["path"].startswith(OPEN):
+                await asking.known(requests.Request(scope))
+            await self._app(scope, _bounded(receive, scope), sent)
         except Exception as error:
             if begun:  # the connection ends, and with it what was half told
                 raise
@@ -86,7 +95,13 @@ def came(scope: types.Scope, desk: desks.Desk) -> types.Scope:
     # No browser has spoken HTTP/1.0 for decades; nginx does to what it proxies, and tells nothing else by itself.
     # https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_http_version
     old = scope.get("http_version") == "1.0"
-    scope = {**scope, "tidegate.direct": not old and not any(each in headers for each in FORWARDED)}
+    scope = {
+        **scope,
+        "tidegate.direct": not old and not any(each in headers for each in FORWARDED),
+        "headers": [
+            (name, _plain(value) if name == b"cookie" else value) for name, value in scope["headers"]
+        ],
+    }
     site = desk.site
     client = scope.get("client")
     trusted = [ipaddress.ip_network(each) for each in (*desk.proxies, *site.behind_proxy)]
@@ -105,6 +120,14 @@ def came(scope: types.Scope, desk: desks.Desk) -> types.Scope:
     return scope
 
 
+def _plain(cookies: bytes) -> bytes:
+    """Cookies without those that have a backslash, as ours never do.
+
+    Python takes time by the square of their number: https://github.com/python/cpython/issues/123067
+    """
+    return b";".join(each for each in cookies.split(b";") if b"\\" not in each)
+
+
 def is_local(scope: types.Scope) -> bool:
     """Does somebody ask who sits at this machine, with no proxy in between?"""
     client = scope.get("client")
@@ -119,12 +142,11 @@ def check(scope: types.Scope, desk: desks.Desk) -> None:
     """Raises Problem for a request that may not come as it came."""
     headers = datastructures.Headers(scope=scope)
     path = scope["path"]
-    size = headers.get("content-length", "0")
-    if size.isdecimal() and int(size[:12]) > LARGEST:
+    if _length(scope) > LARGEST:
         raise problems.Problem(413, f"The body is larger than {LARGEST:,} bytes.")
     if path.startswith(OPEN) or path in PROBES:
         return
-    known = _is_ours(headers.get("host", "").lower(), desk)
+    known = len(headers.getlist("host")) == 1 and _is_ours(headers["host"].lower(), desk)
     if (
         "authorization" in headers
     ):  # a token is asked for, and proves more than a name: but for what is public
@@ -164,12 +186,16 @@ def _is_ours(host: str, desk: desks.Desk) -> bool:
     return desk.host not in LOOPBACK and _address(name) is not None
 
 
+def _length(scope: types.Scope) -> int:
+    """The bytes of a body, as far as they are announced."""
+    told = datastructures.Headers(scope=scope).get("content-length", "0")
+    return int(told[:12]) if told.isdecimal() else 0
+
+
 def _name(host: str) -> str:
-    """A Host header without its port."""
-    try:
-        return urllib.parse.urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+    """A Host header without its port; nothing where it holds more than a name, as nobody's browser sends it."""
+    found = _HOST.fullmatch(host.lower())
+    return "" if found is None else found[1].strip("[]")
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -195,16 +221,20 @@ def _dress(headers: datastructures.MutableHeaders, scheme: str) -> None:
     headers.setdefault("cache-control", "no-store")
 
 
-def _bounded(receive: types.Receive) -> types.Receive:
-    """The same, for bodies that do not say how large they are, or do not come."""
+def _bounded(receive: types.Receive, scope: types.Scope) -> types.Receive:
+    """The same, for bodies that do not say how large they are, or do not come, and for those of strangers."""
     size, body = 0, patience.Body()
+    is_known = scope["path"].startswith(OPEN)  # those bound what they read themselves
 
     async def received() -> types.Message:
-        nonlocal size
+        nonlocal size, is_known
         message = await body.next(receive)
         size += len(message.get("body", b""))
         if size > LARGEST:
             raise problems.Problem(413, f"The body is larger than {LARGEST:,} bytes.")
+        if size > STRANGE and not is_known:
+            await asking.known(requests.Request(scope))
+            is_known = True
         return message
 
     return received

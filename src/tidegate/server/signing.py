@@ -2,7 +2,8 @@
 
 Whoever signs in gets a new session, so that nobody's browser keeps one that somebody else knew before (session
 fixation). Forms of people who are not signed in yet carry a token of a cookie of their own, since being signed in
-as somebody else unawares is a harm, too. Names that are unknown get the same answers, and in the same time.
+as somebody else unawares is a harm, too. Names that are unknown get the same answers, and in the same time. Who
+guesses a password slows its owner down only in browsers in which the owner has not signed in yet: see `devices`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from starlette import requests, responses
 
 from tidegate import config, errors
-from tidegate.server import access, asking, passwords, problems, shield
+from tidegate.server import access, asking, devices, passwords, problems, shield
 from tidegate.server import desk as desks
 from tidegate.store import attempts, invitations, journeys, membership, people, sessions
 
@@ -44,6 +45,8 @@ class Browser:
     """Is it on this machine, with nothing in between?"""
     session: str
     """The secret of the session that it has already, or nothing."""
+    device: str = ""
+    """What it shows of having signed in before, or nothing."""
 
     @classmethod
     def of(cls, request: requests.Request) -> Browser:
@@ -53,6 +56,7 @@ class Browser:
             request.headers.get("user-agent", ""),
             shield.is_local(request.scope),
             asking.secret_of(request),
+            devices.shown(request),
         )
 
 
@@ -62,13 +66,10 @@ def by_password(desk: desks.Desk, browser: Browser, name: str, password: str) ->
     Raises Problem: 401 where one of them is wrong, 429 after too many attempts.
     """
     store = desk.place.store
-    buckets = (
-        attempts.Bucket(f"name:{name.strip().lower()[: people.LONGEST]}", *NAMES),
-        attempts.Bucket(f"address:{browser.address}", *ADDRESSES),
-    )
-    _take(desk, buckets)
     found = people.password(store, name)
     kept = None if found is None else found[1]
+    buckets = _buckets(browser, name, kept)
+    _take(desk, buckets)
     if not passwords.same(kept, password) or found is None or kept is None:
         _guessed.warn("Somebody gave a name or a password that is wrong, and was not let in.")
         raise problems.Problem(401, _WRONG)
@@ -122,9 +123,9 @@ def change_password(desk: desks.Desk, browser: Browser, asker: asking.Asker, cur
     store = desk.place.store
     if not asker.member:
         raise problems.Problem(403, "A token has no password; sign in with a browser.")
-    buckets = [attempts.Bucket(f"name:{asker.name}", *NAMES)]
-    _take(desk, buckets)
     found = people.password(store, asker.name)
+    buckets = _buckets(browser, asker.name, None if found is None else found[1])
+    _take(desk, buckets)
     if found is not None and not passwords.same(found[1], current):
         raise problems.Problem(422, "This is not your current password.")
     attempts.right(store, buckets)
@@ -210,8 +211,10 @@ def origin(desk: desks.Desk, request: requests.Request) -> str:
     return desk.site.public_url or f"{request.url.scheme}://{request.headers.get('host', '').lower()}"
 
 
-def enter(request: requests.Request, answer: responses.Response, secret: str) -> responses.Response:
-    """Give a browser the cookie of its new session."""
+def enter(
+    desk: desks.Desk, request: requests.Request, answer: responses.Response, secret: str
+) -> responses.Response:
+    """Give a browser the cookie of its new session, and one by which it is known when it comes again."""
     secure = request.url.scheme == "https"
     answer.set_cookie(
         asking.own_cookie(request),
@@ -222,6 +225,11 @@ def enter(request: requests.Request, answer: responses.Response, secret: str) ->
         httponly=True,
         samesite="lax",
     )
+    store = desk.place.store
+    session = sessions.find(store, secret)
+    found = None if session is None else people.password(store, session.member.name)
+    if found is not None:
+        devices.keep(request, answer, devices.issued(found[0].name, found[1]))
     return answer
 
 
@@ -263,6 +271,17 @@ async def own_form(request: requests.Request) -> None:
         raise problems.Problem(
             403, "This form is not of this browser; load the page again, and send it again."
         )
+
+
+def _buckets(browser: Browser, name: str, kept: str | None) -> Sequence[attempts.Bucket]:
+    """Where an attempt for a name counts; `kept` is the hash of its password, if it has one."""
+    name = name.strip().lower()[: people.LONGEST]
+    if device := devices.known(name, kept, browser.device):
+        return [attempts.Bucket(f"device:{device}", *NAMES)]
+    return [
+        attempts.Bucket(f"name:{name}", *NAMES),
+        attempts.Bucket(f"address:{browser.address}", *ADDRESSES),
+    ]
 
 
 def _take(desk: desks.Desk, buckets: Sequence[attempts.Bucket]) -> None:

@@ -19,7 +19,7 @@ from starlette import requests
 from tidegate import config, errors
 from tidegate.engine import flows
 from tidegate.server import access, problems
-from tidegate.store import calls, database, runs, tokens
+from tidegate.store import calls, database, runs, tokens, trail
 
 READ = 10.0
 """Seconds within which a body must have come."""
@@ -50,7 +50,11 @@ class Caller:
 
     async def _begin(self, token: tokens.Token, flow: flows.Flow) -> fastapi.Response:
         why: runs.Cause = "continuous" if flow.continuous else "trigger"
-        call = await self._turns.do(lambda store: calls.begin(store, flow.name, why))
+
+        def note(run_id: str) -> trail.Note:
+            return trail.Note(token.name, "start", flow.name, after={"run": run_id}, via="token")
+
+        call = await self._turns.do(lambda store: calls.begin(store, flow.name, why, note=note))
         if call.waits:
             found, _ = await self._turns.do(lambda store: calls.following(store, call.run))
             if found is None:

@@ -61,7 +61,7 @@ def router(at: desk.Desk) -> fastapi.APIRouter:
             secret = signing.by_password(at, signing.Browser.of(request), name, password)
         except problems.Problem as problem:
             return _sign_in(at, request, next, name=name, problem=problem)
-        return signing.enter(request, frame.done(request, asking.onward(next)), secret)
+        return signing.enter(at, request, frame.done(request, asking.onward(next)), secret)
 
     @made.get(signing.ENTER + "{link}")
     @asking.public
@@ -76,7 +76,7 @@ def router(at: desk.Desk) -> fastapi.APIRouter:
         except errors.ConfigError as error:
             return _enter(at, request, link, name=name, wrong=str(error))
         onward = "/" if at.place.file.stripe else "/start"
-        return signing.enter(request, frame.done(request, onward, "Welcome to Tidegate."), secret)
+        return signing.enter(at, request, frame.done(request, onward, "Welcome to Tidegate."), secret)
 
     @made.get(OIDC)
     @asking.public
@@ -111,7 +111,8 @@ def router(at: desk.Desk) -> fastapi.APIRouter:
             secret = await concurrency.run_in_threadpool(signing.by_claims, at, browser, client, claims)
         except problems.Problem as problem:
             return await concurrency.run_in_threadpool(_sign_in, at, request, "/", problem=problem)
-        return signing.enter(request, frame.done(request, journey.next), secret)
+        answer = frame.done(request, journey.next)
+        return await concurrency.run_in_threadpool(signing.enter, at, request, answer, secret)
 
     @made.post("/sign-out")
     @asking.own
@@ -135,7 +136,7 @@ def router(at: desk.Desk) -> fastapi.APIRouter:
         except problems.Problem as problem:
             return _account(at, request, asker, status=problem.status, wrong={"current": problem.detail})
         said = "Your password is changed; everywhere else you are signed out."
-        return signing.enter(request, frame.done(request, "/account", said), secret)
+        return signing.enter(at, request, frame.done(request, "/account", said), secret)
 
     @made.post("/account/sessions/end")
     @asking.own
