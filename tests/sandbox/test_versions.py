@@ -127,3 +127,19 @@ def test_a_discount_named_its_coupon_itself() -> None:
 
     assert event["data"]["object"]["coupon"]["percent_off"] == 10
     assert "source" not in event["data"]["object"]
+
+
+# What a request may say
+
+
+@pytest.mark.parametrize("version", ["2024-06-20", "2025-12-15.clover", "2026-08-26.dahlia"])
+def test_a_parameter_that_is_gone_today_is_taken_at_an_older_version(stripe: Stripe, version: str) -> None:
+    asked = {"amount": 2000, "currency": "usd", "payment_method_types": ["card"]}
+    older = stripe.post("/v1/payment_intents", asked, headers={"Stripe-Version": version})
+    assert (older.status, older.json["payment_method_types"]) == (200, ["card"])
+
+
+def test_a_parameter_that_is_gone_is_unknown_today(stripe: Stripe) -> None:
+    asked = {"amount": 2000, "currency": "usd", "payment_method_types": ["card"]}
+    today = stripe.post("/v1/payment_intents", asked)
+    assert (today.status, today.json["error"]["param"]) == (400, "payment_method_types")

@@ -352,6 +352,8 @@ class Sandbox:
         key: str | None,
     ) -> bytes:
         call = self.call(asked.account, asked.id, key, asked.live)
+        if asked.method == "POST":
+            params = versions.reworded(route.stream.name, params, version)
         wish = operations.Request(route, arguments, asked.path, params, call, asked.key)
         if asked.method == "GET":
             body = operations.perform(wish)

@@ -1,4 +1,4 @@
-"""API versions: which exist, and how an object looked at an older one.
+"""API versions: which exist, how an object looked at an older one, and what a request may say there.
 
 An object is made at the catalog's version; for an older one, later changes are undone, newest first. Each
 change is one of Stripe's documented breaking ones (https://docs.stripe.com/changelog).
@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from tidegate.sandbox import nesting, objects
+from tidegate.sandbox import forms, nesting, objects
 
 RELEASES = (
     "2015-10-16",
@@ -65,6 +65,15 @@ def render(book: objects.Book, value: Any, version: str, current: str) -> Any:
         return value
     undone = [(kind, undo) for since, kind, undo in CHANGES if version < since]
     return _undo(book, value, undone) if undone else value
+
+
+def reworded(stream: str, params: forms.Tree, version: str) -> forms.Tree:
+    """What a write of an older version says, in the words of the current one."""
+    now = dict(params)
+    for since, name, former, current in FORMER:
+        if stream == name and former in now and version < since:
+            now[current] = now.pop(former)
+    return now
 
 
 def _undo(book: objects.Book, value: Any, undone: list[tuple[str, Undo]]) -> Any:
@@ -178,6 +187,13 @@ def _invoice_of(book: objects.Book, intent: str) -> str | None:
         (id for id in (book.id("invoices", ref) for ref in refs) if _payment_of(book, id) == intent), None
     )
 
+
+# Until this version a parameter had the first name; as of it Stripe takes the second alone:
+# https://docs.stripe.com/changelog/endive/2026-09-30/removes-the-payment-method-types-parameter-from-payment-intents-and-setup-intents
+FORMER: tuple[tuple[str, str, str, str], ...] = tuple(
+    ("2026-09-30.endive", stream, "payment_method_types", "allowed_payment_method_types")
+    for stream in ("payment_intents", "setup_intents", "checkout_sessions")
+)
 
 # Since this version the object is as the catalog says; the function shows it as before. Newest first.
 CHANGES: tuple[tuple[str, str, Undo], ...] = (
