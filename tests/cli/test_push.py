@@ -13,6 +13,7 @@ from following import Merchant
 
 from tidegate import cli, sandbox
 from tidegate.push import plan
+from tidegate.stripe import attempts
 from tidegate.views import push_words
 
 PARTS = "invalid filtered unchanged unmatched held quarantined created updated failed unknown"
@@ -134,6 +135,23 @@ def test_a_limit_says_what_is_done_now_and_what_is_left(
     assert "people: 1 created, 1 left by --limit, 1 invalid; 2 requests." in err
     assert "`tidegate inbox people` lists it." in err
     assert len(there(shop, tmp_path)) == 1
+
+
+def test_it_is_said_how_what_is_unknown_is_found_out(
+    shop: Merchant, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not in the inbox, as nobody needs to decide yet; the row without an e-mail is."""
+    monkeypatch.setattr(attempts, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(attempts, "LONGEST_WAIT", 0.01)
+    shop.faults({"kind": "reset", "method": "POST"})
+    try:
+        code, _, err = run(capsys, "push", "people", "--yes", "--limit", "1")
+    finally:
+        shop.faults()
+    assert code == 1
+    assert "1 left by --limit, 1 invalid, 1 unknown" in err
+    assert "`tidegate inbox people` lists it." in err
+    assert "A run of this push five minutes from now finds out what is unknown;" in err
 
 
 def test_somebody_is_asked(

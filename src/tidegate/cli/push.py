@@ -137,6 +137,11 @@ def _tell(name: str, result: pushes.Result, wish: pushes.Wish) -> None:
     output.say(f"{name}: {push_words.summed(figures, result.requests)}.")
     if waiting := sum(figures[what] for what in pushing.WAITING):
         output.say(f"`tidegate inbox {name}` lists {'it' if waiting == 1 else 'them'}.")
+    if figures["unknown"]:
+        output.say(
+            "A run of this push five minutes from now finds out what is unknown; what it cannot find out "
+            f"is then in `tidegate inbox {name}`."
+        )
 
 
 def _limited(result: pushes.Result, wish: pushes.Wish) -> bool:

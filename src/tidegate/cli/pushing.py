@@ -27,7 +27,7 @@ BUSY = 3
 """The exit code where somebody else just does it."""
 STOPPED = "what was written is noted, and the same command goes on from there"
 """What Ctrl-C and SIGTERM leave."""
-WAITING = ("held", "in quarantine", "invalid", "unknown")
+WAITING = ("held", "in quarantine", "invalid")
 """Those of `figures` that the inbox lists."""
 UNWRITTEN = "nothing was written"
 """What they leave while somebody is asked."""
