@@ -393,6 +393,23 @@ def test_a_per_parent_list_is_read_again_though_nothing_says_that_it_changed(
     assert one(file, "customer_balance_transactions", entry["id"])["description"] == "corrected"
 
 
+def test_a_pull_that_hears_of_anything_looks_for_new_rows_that_have_no_events(
+    merchant: Merchant, file: Path
+) -> None:
+    follow(merchant, file, "products", "shipping_rates")
+    merchant.later(60)
+    amount = {
+        "type": "fixed_amount",
+        "display_name": "Ground",
+        "fixed_amount": {"amount": 5, "currency": "eur"},
+    }
+    rate = merchant.make("/v1/shipping_rates", **amount)["id"]
+    merchant.make("/v1/products", name="Tea")
+    merchant.later()
+    follow(merchant, file, "products", "shipping_rates")
+    assert rate in ids(file, "shipping_rates")
+
+
 def test_an_idle_pull_within_five_minutes_lists_nothing(merchant: Merchant, file: Path) -> None:
     streams = (
         "payment_intents",

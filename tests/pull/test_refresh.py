@@ -10,6 +10,7 @@ import double
 import ledger
 import pytest
 import scripted
+from aiohttp import web
 from pulling import KEY
 
 from tidegate import catalog, errors
@@ -25,6 +26,16 @@ NOW = ledger.NOW
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempts, "FIRST_WAIT", 0.01)
     monkeypatch.setattr(attempts, "LONGEST_WAIT", 0.02)
+
+
+class Unexpanding(ledger.Ledger):
+    """It refuses to expand anything."""
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if "expand[]" not in request.query:
+            return await super().answer(request)
+        self.requests.append(request.path_qs)
+        return web.json_response(scripted.refusal("Bad expand 'cash_balance'"), status=400)
 
 
 def read(
@@ -103,6 +114,17 @@ def test_what_cannot_be_read_is_told_of_everything_that_needs_it() -> None:
 
 
 # By id
+
+
+def test_an_object_is_read_without_expand_where_that_is_refused() -> None:
+    """Stand-ins for Stripe know fewer fields than it has."""
+    made = Unexpanding(CUSTOMERS, f"{CUSTOMERS}/cus_1/sources", f"{CUSTOMERS}/cus_1/tax_ids")
+    made.put(CUSTOMERS, "cus_1", email="a@example.com")
+    sink, failed = read(made, ["customers"], [refresh.Dirty("customers", "cus_1", NOW - 10)])
+    assert (sink.ids("customers"), failed) == (["cus_1"], [])
+    asked = [request for request in made.requests if request.startswith(f"{CUSTOMERS}/cus_1?")]
+    assert len(asked) == 1
+    assert made.requests.count(f"{CUSTOMERS}/cus_1") == 1
 
 
 def test_a_stored_object_is_read_by_its_id() -> None:

@@ -14,7 +14,7 @@ import scripted
 from following import follow, gone, ids, one
 from pulling import Stripe, pull, query
 
-from tidegate.pull import continuous, refresh, relist, report, scope, tail
+from tidegate.pull import continuous, events, refresh, relist, report, scope, tail
 from tidegate.stripe import attempts
 from tidegate.warehouse import duckdb
 
@@ -98,6 +98,71 @@ def test_an_event_that_becomes_visible_within_the_overlap_is_heard(late: int, fi
             follow(Stripe(url), file, "products")
     assert one(file, "products", "prod_1")["name"] == "Coffee"
     assert len(made.asked_for(FIRST)) == 1
+
+
+# The last seconds
+
+
+def test_a_pull_sees_what_changed_a_moment_ago(file: Path) -> None:
+    """A created, a changed and a deleted row, none of them older than the second in which the pull begins."""
+    made = shop("prod_1", "prod_2")
+    with double.serving(made) as url:
+        follow(Stripe(url), file, "products")
+        made.later()
+        made.put(PRODUCTS, "prod_1", "product.updated", name="Coffee")
+        made.remove(PRODUCTS, "prod_2", "product.deleted")
+        made.put(PRODUCTS, "prod_3", "product.created", name="Cocoa")
+        follow(Stripe(url), file, "products")
+    assert one(file, "products", "prod_1")["name"] == "Coffee"
+    assert (ids(file, "products"), gone(file, "products")) == (["prod_1", "prod_3"], ["prod_2"])
+
+
+def test_what_changed_a_moment_ago_and_must_be_read_is_read_again_once_it_is_settled(file: Path) -> None:
+    """Stripe may still answer with the old one."""
+    made = shop()
+    with double.serving(made) as url:
+        follow(Stripe(url), file, "products")
+        made.later()
+        edit(made)
+        made.instead[FIRST] = {**made.objects[PRODUCTS]["prod_1"], "name": "Tea"}
+        follow(Stripe(url), file, "products")
+        assert one(file, "products", "prod_1")["name"] == "Tea"
+        del made.instead[FIRST]
+        made.later()
+        follow(Stripe(url), file, "products")
+    assert one(file, "products", "prod_1")["name"] == "Coffee"
+    assert len(made.asked_for(FIRST)) == 2
+
+
+def test_a_second_that_goes_on_after_it_was_heard_is_not_taken_for_complete(file: Path) -> None:
+    """Two events of one second, the later one made after a pull that heard the first."""
+    made = shop()
+    with double.serving(made) as url:
+        follow(Stripe(url), file, "products")
+        made.later()
+        made.put(PRODUCTS, "prod_1", "product.updated", name="Coffee")
+        follow(Stripe(url), file, "products")
+        made.put(PRODUCTS, "prod_1", "product.updated", name="Cocoa")
+        made.later()
+        follow(Stripe(url), file, "products")
+    assert one(file, "products", "prod_1")["name"] == "Cocoa"
+
+
+def test_the_place_stays_before_the_last_seconds(file: Path) -> None:
+    made = shop()
+    with double.serving(made) as url:
+        follow(Stripe(url), file, "products")
+        made.later()
+        made.put(PRODUCTS, "prod_1", "product.updated", name="Coffee")
+        follow(Stripe(url), file, "products")
+        assert int(state(file)["tail/acct_1"]) <= made.now - events.LAG
+        made.requests.clear()
+        made.later()
+        result = follow(Stripe(url), file, "products")
+    assert (made.asked_for(FIRST), [each.read for each in result.outcomes]) == ([], [0])
+
+
+# The place
 
 
 def test_every_reading_begins_an_overlap_before_the_place_that_was_noted(file: Path) -> None:

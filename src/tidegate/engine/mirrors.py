@@ -265,7 +265,7 @@ async def _current(
     async with scope.connect(source, listener) as stripe:
         has_events = await _hears(stripe)
         begun = math.floor(stripe.clock.now())
-    options = scope.Options(streams=(stream.name,), full_refresh=not has_events)
+    options = scope.Options(streams=(stream.name,), full_refresh=not has_events, settled=True)
     result = await run.pull(source, warehouse, options, report.Silent(), listener=listener)
     if result.end is not None:
         raise result.end

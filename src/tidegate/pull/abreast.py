@@ -139,6 +139,7 @@ def _reading(
         shut=pull.shut.setdefault(account, {}) if pull.patient else {},
         named=pull.named,
         patient=pull.patient,
+        ahead=not (pull.patient or pull.options.settled),
         exclude_before=pull.options.before_start == "exclude",
         accept=pull.options.accept,
         early=pull.early,

@@ -89,7 +89,7 @@ async def run(shared: reading.Reading, wishes: Wishes, saved: dict[str, str]) ->
         _commit(shared, saved, tail.begin(shared, known, now, why))
     if why:
         shared.screen.note(f"{account}: {why}; listing again what events would have told.")
-    await _demand(shared, wishes, known, saved, now, followed)
+    await _demand(shared, wishes, known, saved, now, followed, stirred=changed > 0)
     before = shared.client.tally.requests
     changed += await _list(shared, wishes, known, saved, followed)
     if followed and shared.client.tally.requests > before:
@@ -226,6 +226,8 @@ async def _demand(
     saved: dict[str, str],
     now: int,
     followed: bool,
+    *,
+    stirred: bool,
 ) -> None:
     """Note what must be listed again besides what was never listed whole."""
     account, entries = shared.account, known.entries
@@ -253,6 +255,7 @@ async def _demand(
         lookback=wishes.lookback,
         given=wishes.given,
         lookbacks=wishes.lookbacks,
+        stirred=stirred,
     )
     for name in set(entries) - set(shared.targets):
         if entries[name].regular:

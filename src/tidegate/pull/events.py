@@ -68,6 +68,8 @@ class Window:
     high: int
     now: int
     answers: tuple[Answer, ...]
+    ahead: tuple[Answer, ...] = ()
+    """Of the last window, the events from `high` on that could be seen already; more of these seconds may come."""
 
 
 Kind = Literal["created", "updated", "deleted", "touched"]
@@ -112,8 +114,10 @@ async def windows(trip: reading.Trip, low: int) -> AsyncIterator[Window]:
     answers, cut = await _read(trip, low, None, CROWD)
     now = answers[0].version
     high = min(now - LAG, held)
+    told = () if held <= now else tuple(_only(answer, high, sys.maxsize) for answer in answers)
+    ahead = tuple(answer for answer in told if answer.events)
     if not cut:
-        yield Window(low, high, now, tuple(_only(answer, low, high) for answer in answers))
+        yield Window(low, high, now, tuple(_only(answer, low, high) for answer in answers), ahead)
         return
     found = [event for answer in answers for event in answer.events]
     spread = max(1, now - min(event.created for event in found))
@@ -128,7 +132,8 @@ async def windows(trip: reading.Trip, low: int) -> AsyncIterator[Window]:
         if cut:  # more in one second than a window should hold
             answers, _ = await _read(trip, low, top, sys.maxsize)
         count = sum(len(answer.events) for answer in answers)
-        yield Window(low, top, now, tuple(_only(answer, low, top) for answer in answers))
+        within = tuple(_only(answer, low, top) for answer in answers)
+        yield Window(low, top, now, within, ahead if top == high else ())
         low = top
         width = width * 3 if count < CROWD // 4 else max(1, width // 2) if count > 2 * CROWD else width
 

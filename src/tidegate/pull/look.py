@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from tidegate import catalog, errors
-from tidegate.pull import accounts, load, parents, plan, reading, refresh, scope
+from tidegate.pull import accounts, load, parents, plan, reading, refresh, scope, single
 from tidegate.rows import decode
 from tidegate.stripe import client, pages
 
@@ -62,10 +62,9 @@ async def chosen(source: scope.Source, name: str, ids: Sequence[str]) -> pa.Tabl
         trip = reading.Trip(
             scope.shared(seen.stripe, {name: seen.target}, seen.basket), plan.Walk(node), client.Tally(), ""
         )
-        expand = refresh.expanded([each.removeprefix("data.") for each in trip.expand(node)], node)
         for id in ids:
             try:
-                answer = await trip.get(pages.path(template, {names[0]: id}), expand, template)
+                trip, answer = await single.get(trip, node, pages.path(template, {names[0]: id}), template)
             except errors.Missing:
                 raise errors.ConfigError(
                     f"Stripe has no object {id} among the {name} of the account."

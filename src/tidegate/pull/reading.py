@@ -149,6 +149,8 @@ class Reading:
     """Streams that the user asked for by name: their lists are always tried."""
     patient: bool = False
     """There will be a next time soon: what is refused can wait."""
+    ahead: bool = False
+    """What events tell of the last seconds is applied, too, of which more may come."""
     exclude_before: bool = False
     """Leave out what events tell of objects that are older than the start."""
     accept: frozenset[str] = frozenset()
@@ -243,6 +245,11 @@ class Trip:
         for piece in pieces:
             if isinstance(piece, load.Piece):
                 self.reading.screen.advanced(piece.target.stream.name, rows=len(piece.part.rows))
+
+
+def refuses_expand(error: errors.TidegateError) -> bool:
+    """Is it `expand[]` that is refused, whatever it asks for?"""
+    return isinstance(error, errors.InvalidRequest) and "expand" in f"{error.param} {error}"
 
 
 async def listing(

@@ -150,13 +150,16 @@ async def due(
     lookback: int,
     given: bool,
     lookbacks: Mapping[str, int] | None = None,
+    stirred: bool = False,
 ) -> None:
     """Add to `entries` every list whose turn it is, and have rows read again that should have settled.
 
     `followed`: events can be read. `given`: the user asked for this lookback, so that everything within it is due
     in each pull, as it is where events cannot be read; but in a pull that goes on for ever, only in its turns.
-    `lookbacks` are those of single streams. Nothing is due of a stream that was not read whole yet. `saved`, the
-    account's state, is kept current. Raises Unauthorized, Unreachable, RateLimited and WarehouseError.
+    `lookbacks` are those of single streams. `stirred`: something happened since the last pull, so that there may be
+    new rows of which no event tells; a pull that does not go on for ever looks for them. Nothing is due of a stream
+    that was not read whole yet. `saved`, the account's state, is kept current. Raises Unauthorized, Unreachable,
+    RateLimited and WarehouseError.
     """
     known = turns(saved, shared.account)
     before = msgspec.json.encode(known)
@@ -170,7 +173,10 @@ async def due(
     if _asks_for_counts(ways, known, starts, now, 0 if eager and not followed else SHORTEST):
         counts = await sizes(shared)
         known.counts, known.counted = {name: counts[name] for name in starts if name in counts}, now
-    for name, entry in demanded(wanted, known, starts, now, eager=eager, given=given and eager).items():
+    stirred = stirred and not shared.patient
+    for name, entry in demanded(
+        wanted, known, starts, now, eager=eager, given=given and eager, stirred=stirred
+    ).items():
         relist.add(entries, [name], entry)
     if starts and not now < known.settle <= now + settling.LATEST:
         known.settle = await settling.settle(shared, wanted, now)
@@ -187,10 +193,12 @@ def demanded(
     *,
     eager: bool = False,
     given: bool = False,
+    stirred: bool = False,
 ) -> relist.Entries:
     """The streams whose turn it is, with what is to be listed of them; `starts` are their first readings.
 
     `eager`: everything within the lookback is due. `given`: also of streams of which events tell everything.
+    `stirred`: so are new rows that no event tells of.
     """
     found: relist.Entries = {}
     why = "not every change of it has an event" if known.followed else "events cannot be read"
@@ -207,7 +215,9 @@ def demanded(
                 continue
         if all(walk.sliced for walk in walks):
             chosen = bands(stream, told, known.of(stream.name), given=given)
-            low = _low(chosen, known, stream.name, now if told.whole else start, now, eager)
+            begun = now if told.whole else start
+            latest = stirred and told.created in SILENT
+            low = _low(chosen, known, stream.name, begun, now, eager, latest=latest)
             if low is not None:
                 found[stream.name] = relist.Entry(now, f"its turn, for {why}", low=low, regular=True)
     return found
@@ -292,8 +302,17 @@ def bands(stream: catalog.Stream, told: catalog.Told, lookback: int, *, given: b
     return found or ([youngest] if told.created in SILENT else [])
 
 
-def _low(chosen: Sequence[Band], known: Turns, stream: str, start: int, now: int, eager: bool) -> int | None:
-    """Since when rows are to be listed again; None when no band has its turn.
+def _low(
+    chosen: Sequence[Band],
+    known: Turns,
+    stream: str,
+    start: int,
+    now: int,
+    eager: bool,
+    *,
+    latest: bool = False,
+) -> int | None:
+    """Since when rows are to be listed again; None when no band has its turn. With `latest` the youngest has.
 
     A band reaches back to where its last turn was, less its age: whatever was young enough then, and may have
     changed since, is read once more, however long nobody pulled.
@@ -305,7 +324,7 @@ def _low(chosen: Sequence[Band], known: Turns, stream: str, start: int, now: int
         youngest = youngest or last
         if youngest - last > 2 * band.every:
             lows.append(now - band.age)  # it was not within the lookback so far
-        elif eager or now - last >= band.every:
+        elif eager or (latest and band == chosen[0]) or now - last >= band.every:
             lows.append(min(now, last) - band.age)
     return min(lows, default=None)
 

@@ -16,7 +16,7 @@ import msgspec
 import pyarrow as pa
 
 from tidegate import errors
-from tidegate.pull import load, parents, plan, reading, sweep
+from tidegate.pull import load, parents, plan, reading, single, sweep
 from tidegate.stripe import client, pages
 
 ABREAST = 32
@@ -203,10 +203,9 @@ async def _row(shared: reading.Reading, node: plan.Node, dirty: Dirty) -> None:
     shared.told.add(dirty.id)
     filled = dict(zip(names, (dirty.parent, dirty.id) if len(names) > 1 else (dirty.id,), strict=True))
     way = trip(shared, node)
-    expand = [name.removeprefix("data.") for name in way.expand(node)]
     began = shared.client.clock.now()
     try:
-        answer = await way.get(pages.path(template, filled), expanded(expand, node), template)
+        way, answer = await single.get(way, node, pages.path(template, filled), template)
     except errors.Missing as error:
         if reading.is_elsewhere(error):
             raise
@@ -225,12 +224,6 @@ async def _row(shared: reading.Reading, node: plan.Node, dirty: Dirty) -> None:
     if shared.exclude_before and dirty.new and None not in (start, created) and (created or 0) < (start or 0):
         return
     way.add(await reading.pieces(way, node, rows, answer.version, len(answer.body), owner))
-
-
-def expanded(expand: Sequence[str], node: plan.Node) -> pages.Params:
-    if not expand:
-        return {}
-    return {"include": expand} if node.stream.api == "v2" else {"expand[]": expand}
 
 
 def gone(

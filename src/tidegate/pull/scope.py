@@ -74,6 +74,8 @@ class Options:
     retention: config.Retention = field(default_factory=config.Retention)
     now: dt.datetime | None = None
     """From when relative dates count; without, from the moment at which each pull begins."""
+    settled: bool = False
+    """Leave what events tell of the last seconds to the next pull."""
 
 
 def connect(source: Source, listener: client.Listener | None = None) -> client.Client:

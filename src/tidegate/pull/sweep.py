@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from tidegate import catalog, errors
-from tidegate.pull import load, plan, reading, relist
+from tidegate.pull import load, plan, reading, relist, single
 from tidegate.stripe import client, pages
 from tidegate.warehouse import base
 
@@ -272,11 +272,11 @@ def _way(scope: _Scope) -> reading.Trip | None:
 async def _one(scope: _Scope, way: reading.Trip, row_id: str, asked: _Asked) -> None:
     shared, stream, node = scope.shared, scope.target.stream, way.walk.node
     (name,) = [part[1:-1] for part in stream.retrieve.split("/") if part.startswith("{")]
-    expand = [each.removeprefix("data.") for each in way.expand(node)]
-    params: pages.Params = {"include" if stream.api == "v2" else "expand[]": expand} if expand else {}
     began = shared.client.clock.now()
     try:
-        answer = await way.get(pages.path(stream.retrieve, {name: row_id}), params, stream.retrieve)
+        way, answer = await single.get(
+            way, node, pages.path(stream.retrieve, {name: row_id}), stream.retrieve
+        )
     except errors.Missing as error:
         if reading.is_elsewhere(error):
             asked.alive.add(row_id)

@@ -38,6 +38,8 @@ PROMPT = 0.25
 EARLY, QUICK = 32, 0.5
 """Objects that one hearing reads at once all the same, to be read once more when they are settled, and the seconds
 that it has for that."""
+LAST, UNHURRIED = 1_000, 30.0
+"""The same of a pull of which nobody knows when it is followed by another."""
 TOO_MANY = 1_000
 """Objects of one stream that cannot be read, from which on the whole list is read again instead."""
 
@@ -118,7 +120,8 @@ def covered(shared: reading.Reading, wanted: plan.Plan, saved: Mapping[str, str]
 async def follow(shared: reading.Reading, known: verdict.Known, saved: dict[str, str]) -> Cycle:
     """One cycle: every event that can be seen, applied or noted as dirty; commits window by window.
 
-    `saved` is the state, and is kept current.
+    `saved` is the state, and is kept current. The events of the last seconds are left to the next cycle, unless
+    it is wished otherwise: then they are applied, too, and the tail's place stays before them.
     Raises Unauthorized, Unreachable, RateLimited and WarehouseError, with the tail's place where it was.
     """
     cycle = Cycle()
@@ -139,6 +142,9 @@ async def follow(shared: reading.Reading, known: verdict.Known, saved: dict[str,
             cycle.at = await _window(shared, known, window, ledger, waiting, saved, cycle)
             waiting = []
             await _meanwhile(shared, known, ledger, saved, cycle)
+            if window.ahead and shared.ahead:
+                ahead = events.Window(cycle.at, cycle.at, window.now, window.ahead)
+                await _window(shared, known, ahead, ledger, (), saved, cycle, early=LAST)
     except (errors.PermissionMissing, errors.NotEnabled) as error:
         cycle.untold = str(error)
     else:
@@ -337,7 +343,7 @@ async def _read_early(
     """Read what will be read once more, as far as that is quickly done."""
     aside = reading.Aside(shared)
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(QUICK):
+        async with asyncio.timeout(UNHURRIED if shared.ahead else QUICK):
             await refresh.refresh(dataclasses.replace(shared, sink=aside), known.ways, unsettled)
             await aside.settle()
 

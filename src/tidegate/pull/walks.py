@@ -100,7 +100,7 @@ def refuses_expand(error: errors.TidegateError, walk: plan.Walk) -> bool:
     """Is it what the list was asked to expand that is refused, not the list?"""
     if isinstance(error, errors.PermissionMissing):
         return error.permission not in {"", walk.node.stream.permission} and any(walk.node.expand())
-    return isinstance(error, errors.InvalidRequest) and "expand" in f"{error.param} {error}"
+    return reading.refuses_expand(error)
 
 
 def first(failures: BaseExceptionGroup[errors.TidegateError]) -> errors.TidegateError:
