@@ -44,13 +44,13 @@ def pushed(at: places.Place) -> runs.Run:
     return ran(at)
 
 
-def planned(at: places.Place, push: str = NAME) -> plans.Plan:
-    """The newest plan, once it is made."""
+def planned(at: places.Place, push: str = NAME, state: plans.State = "planned") -> plans.Plan:
+    """The newest plan, once it is made, or has failed where that is its `state`."""
     end = time.monotonic() + 60
     while time.monotonic() < end:
         found = plans.latest(at.store, push)
         if found is not None and found.state != "making":
-            assert found.state == "planned", found.error
+            assert found.state == state, found.error
             return found
         time.sleep(0.05)
     raise AssertionError("the plan is not made")

@@ -47,6 +47,11 @@ def test_a_warehouse_that_does_not_answer_is_given_up(released: threading.Event)
         outside.warehouse("prod", released.wait, patience=0.01)
 
 
+def test_a_function_that_comes_to_no_end_is_given_up_by_its_own_name(released: threading.Event) -> None:
+    with pytest.raises(errors.ConfigError, match=r"The function of eu has not come to an end .* 0\.01 s"):
+        outside.function("eu", released.wait, patience=0.01)
+
+
 def test_stripe_that_does_not_answer_is_given_up_and_its_connections_are_closed() -> None:
     closed = []
 

@@ -510,6 +510,8 @@ def test_what_is_saved_and_has_changed_since_is_said(editors: sync_api.Page, sho
     editors.goto(shown.url + "/editors")
     browsing.ready(editors)
     sync_api.expect(editors.locator(".draft-note")).to_contain_text("what is saved has changed since")
+    sync_api.expect(editors.get_by_label("Name")).to_have_value("eu_customers")
+    assert held(editors, "map")["email"]["sql"] == "lower(email)", "what others have changed stays"
 
 
 def test_drafts_belong_to_who_is_signed_in_until_signing_out(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import html
 import re
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from tidegate.engine import editing
 from tidegate.engine import place as places
 from tidegate.store import trail
 from tidegate.views import customers
+from tidegate.web import customers as pages
 
 
 @pytest.fixture
@@ -81,6 +83,14 @@ def test_one_customer_by_any_of_its_ids(editor: Client) -> None:
         assert "Links its records" in text
         assert 'href="/pipelines/filed"' in text
     assert editor.get("/customers/nobody").status == 404
+
+
+def test_values_are_shown_as_people_read_them(editor: Client) -> None:
+    text = html.unescape(editor.get("/customers/cus_0").text)
+    assert '  "country": "DE"\n}</pre>' in text
+    moment = str(pages.shown(dt.datetime(2026, 3, 1, 9, 30, tzinfo=dt.UTC)))
+    assert '<time datetime="2026-03-01T09:30:00.000Z"' in moment
+    assert 'href="https://dashboard.stripe.com/acct_1/test/customers/cus_0"' in text
 
 
 def test_a_merge_is_asked_about_first_and_noted(place: places.Place, editor: Client) -> None:

@@ -14,6 +14,7 @@ from signing import Client, Signed
 
 from tidegate import views
 from tidegate.engine import place as places
+from tidegate.engine import schedules
 from tidegate.store import definitions, failed
 from tidegate.views import customers, pipeline_trials
 
@@ -112,6 +113,39 @@ def test_a_function_is_written_and_run_where_it_stands(page: sync_api.Page, edit
     expect(page.locator(".language-javascript")).to_be_hidden()
     page.locator(".language-python").get_by_role("button", name="Run the test").click()
     expect(page.locator(".language-python .tg-code-answer")).to_contain_text("Jane@example.com")
+
+
+def test_another_stream_brings_its_fields_at_once(page: sync_api.Page, editor: Client) -> None:
+    signed_in(page, editor)
+    page.goto(editor.url + "/pipelines/-/add")
+    page.get_by_label("Name", exact=False).first.fill("new")
+    page.get_by_label("email: field").fill("email")
+    page.get_by_label("Stream").select_option("charges")
+    expect(page.get_by_label("Take payment_method_details for default_payment_method")).to_be_visible()
+    expect(page.get_by_label("Name", exact=False).first).to_have_value("new")
+    expect(page.get_by_label("email: field")).to_have_value("email")
+
+
+def test_two_who_change_one_pipeline_lose_nothing(
+    page: sync_api.Page, editor: Client, place: places.Place
+) -> None:
+    signed_in(page, editor)
+    other = page.context.new_page()
+    for each in (page, other):
+        each.goto(editor.url + "/pipelines/shouting/edit")
+        browsing.ready(each)
+    page.get_by_label("Schedule").fill("every 2h")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator("#said")).to_contain_text("shouting is changed")
+    other.get_by_label("Customers that may leave at once").fill("30%")
+    other.get_by_role("button", name="Save", exact=True).click()
+    other.get_by_role("link", name="Go on with what is saved now").click()
+    expect(other.locator(".draft-note")).to_contain_text("what is saved has changed since")
+    expect(other.get_by_label("Schedule")).to_have_value("every 2h")
+    other.get_by_role("button", name="Save", exact=True).click()
+    expect(other.locator("#said")).to_contain_text("shouting is changed")
+    kept = place.file.pipelines["shouting"]
+    assert (schedules.words(kept.schedule), kept.guard.max_removed) == ("every 2 hours", 0.3)
 
 
 def test_a_pipeline_is_switched_off_and_deleted_by_its_name(

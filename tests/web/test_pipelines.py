@@ -211,6 +211,86 @@ def test_live_rows_are_tried_side_by_side(place: places.Place, editor: Client) -
     assert list(place.file.pipelines) == ["filed"]
 
 
+LOOP = "def transform(customer):\n    while True:\n        pass\n"
+
+
+def test_a_function_that_hangs_is_named_and_not_the_warehouse(place: places.Place, editor: Client) -> None:
+    sent = form(language="python", python=LOOP, timeout="0.1", limit="10")
+    answer = editor.post("/pipelines/-/test", sent, HX_Request="true")
+    assert answer.status == 422
+    said = html.unescape(answer.text)
+    assert "a record took longer than 0.1 s; correct the function" in said
+    assert "warehouse" not in said
+    case = json.dumps([{"name": "ends", "given": {"id": "cus_1"}, "expected": {"customer_id": "cus_1"}}])
+    kept = editor.post("/pipelines/-/add", {**sent, "cases": case})
+    assert kept.status == 422
+    assert "cus_1" in kept.text, "what was typed is there still"
+    assert list(place.file.pipelines) == ["filed"]
+
+
+def test_a_row_that_cannot_be_shaped_is_no_case(editor: Client) -> None:
+    sent = form(language="python", python=PYTHON.replace("'id'", "'nobody'"), limit="5")
+    tested = editor.post("/pipelines/-/test", sent).text
+    assert tested.count("<article") == 5
+    assert "Save as a case" not in tested
+    answer = editor.post("/pipelines/-/case?take=cus_1", sent, HX_Request="true")
+    assert answer.status == 422
+    assert "cus_1 could not be shaped, so there is no result to keep" in html.unescape(answer.text)
+
+
+def test_another_stream_brings_its_fields_and_loses_nothing_that_was_typed(
+    place: places.Place, editor: Client, signed: Signed
+) -> None:
+    sent = form(stream="charges", description="Typed for an hour", map='{"name": "metadata.name"}')
+    answer = editor.post("/pipelines/-/form", sent)
+    assert answer.status == 200
+    found = re.search(r'<tg-filter fields="([^"]*)"', answer.text)
+    assert found is not None
+    assert "amount_captured" in dict(json.loads(html.unescape(found[1])))
+    assert "Typed for an hour" in answer.text
+    assert "metadata.name" in answer.text
+    assert "/pipelines/-/try?stream=charges" in answer.text
+    assert list(place.file.pipelines) == ["filed"]
+    assert signed(place, "viewer").post("/pipelines/-/form", sent).status == 403
+
+
+def test_who_was_slower_is_led_to_what_is_saved_now(editor: Client) -> None:
+    assert editor.post("/pipelines/-/add", form(map='{"name": "name"}')).status == 303
+    version = re.search(r'name="_version" value="(\d+)"', editor.get("/pipelines/new/edit").text)
+    assert version
+    sent = form(_version=version[1], map='{"name": "name"}')
+    assert editor.post("/pipelines/new/edit", {**sent, "description": "the first"}).status == 303
+    late = editor.post("/pipelines/new/edit", {**sent, "description": "the second"})
+    assert late.status == 422
+    assert "was changed by ann@example.com" in late.text
+    assert '<a href="/pipelines/new/edit">Go on with what is saved now' in late.text
+
+
+def test_a_pipeline_leads_to_what_it_is_made_of(place: places.Place, editor: Client) -> None:
+    failed.keep(place.store, [profiled.failure("cus_1")])
+    seen.ran(
+        place, "pipeline:filed", state="partial", began=60.0, took=1.0,
+        error="1 row is in quarantine; `tidegate pipeline failures filed` lists why.", quarantined=1,
+    )  # fmt: skip
+    text = editor.get("/pipelines/filed").text
+    for href in (
+        "/accounts/acme",
+        "/warehouses/local",
+        "/pipelines/filed/failures",
+        "/pipelines/filed/versions",
+    ):
+        assert f'<a href="{href}">' in text, href
+    assert re.search(r'1 row is in quarantine\. <a href="/pipelines/filed/failures">See why</a>', text)
+    assert "tidegate pipeline failures" not in text
+
+
+def test_a_schedule_of_several_words_stands_on_one_line(editor: Client) -> None:
+    sent = form(map='{"name": "name"}', schedule='{every: 6h, anchor: "02:00"}')
+    assert editor.post("/pipelines/-/add", sent).status == 303
+    text = html.unescape(editor.get("/pipelines/new/edit").text)
+    assert 'value="{"every": "6h", "anchor": "02:00"}"' in text
+
+
 def test_a_pipeline_of_the_file_can_be_tried(editor: Client) -> None:
     sent = {"_name": "filed", "_version": "0", "limit": "5"}
     text = editor.post("/pipelines/-/test", sent).text
@@ -287,6 +367,14 @@ def test_versions_differ_and_come_back(place: places.Place, editor: Client) -> N
     assert len(lines) == 3
     lines = editor.get("/pipelines/new/versions?format=csv&search=first").text.splitlines()
     assert [line.partition(",")[0] for line in lines[1:]] == ["1"]
+
+
+def test_lines_of_a_function_are_compared_as_they_were_written(place: places.Place, editor: Client) -> None:
+    assert editor.post("/pipelines/-/add", form()).status == 303
+    lines = ["def transform(c):", '    """Nobody."""', '"kept"', "    return None"]
+    definitions.note(place.store, "new", "d1", json.dumps({"function": {"python": lines}}))
+    text = html.unescape(editor.get("/pipelines/new/versions").text)
+    assert re.findall(r"<ins>(.*?)</ins>", text) == lines
 
 
 def test_a_held_run_is_approved_by_typing_its_name(

@@ -144,3 +144,29 @@ def test_a_connection_that_stripe_refuses_is_signed_in_again_by_editors() -> Non
         found = mending.of(file, kind, matter, "", "")
         assert (found.url, found.scope) == (url, "write")
         assert mending.subject(kind, matter, "") == "acme"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("", ""),
+        ("the key was refused (401); make another one.", "The key was refused (401); make another one."),
+        (
+            "157 rows are in quarantine; `tidegate pipeline failures eu` lists why.",
+            "157 rows are in quarantine.",
+        ),
+        (
+            "waits for approval: 1 object would be created; 0 are allowed (guard.max_creates). "
+            "`tidegate plan eu` shows it all; `tidegate push eu --approve` does it.",
+            "Waits for approval: 1 object would be created; 0 are allowed (guard.max_creates).",
+        ),
+        (
+            "900 of the 1,000 customers would leave; nothing was changed. Look at the filter, then run "
+            "`tidegate pipeline run eu --approve`.",
+            "900 of the 1,000 customers would leave; nothing was changed.",
+        ),
+        ("Read `proration_behavior` of the field.", "Read `proration_behavior` of the field."),
+    ],
+)
+def test_commands_are_for_terminals(text: str, shown: str) -> None:
+    assert prose.plain(text) == shown

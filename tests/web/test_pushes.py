@@ -274,6 +274,30 @@ def test_a_sync_is_added_step_by_step(place: places.Place, signed: Signed) -> No
     assert editor.post("/syncs/people/edit", form).status == 409, "it stands in the file"
 
 
+def test_another_object_brings_its_fields_and_loses_nothing_that_was_typed(
+    place: places.Place, signed: Signed
+) -> None:
+    editor = signed(place, "editor")
+    typed = {
+        "model": "people",
+        "to": "acme",
+        "object": "product",
+        "fields": '{"name": "plan"}',
+        "_name": "more",
+    }
+    answer = editor.post("/syncs/-/form", typed)
+    assert answer.status == 200
+    text = html.unescape(answer.text)
+    assert '["statement_descriptor","string"]' in text
+    assert '["plan","string"]' in text, "the columns of the model"
+    assert '{"name":"plan"}' in text
+    assert 'value="more"' in text
+    assert "more" not in place.file.pushes
+    assert editor.post("/syncs/people/form", typed).status == 200
+    assert editor.post("/syncs/nobody/form", typed).status == 404
+    assert signed(place, "viewer").post("/syncs/-/form", typed).status == 403
+
+
 def test_a_model_is_added_looked_at_and_checked(
     place: places.Place, signed: Signed, tmp_path: Path, some: list[dict[str, str]]
 ) -> None:

@@ -14,7 +14,7 @@ import contextlib
 import datetime as dt
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -164,15 +164,21 @@ def opened(
     model: profile.Profile,
     stream: pa.Schema,
     now: dt.datetime,
+    *,
+    restarts: int | None = None,
 ) -> Iterator[Shaper]:
     """Compile a pipeline for the columns of its stream; the function's process ends with the block.
 
-    Raises ConfigError, before any row, for a filter, a mapping or a function that cannot be.
+    `restarts`, where it is given, is how often that may be started anew after a record that ended it or took too
+    long. Raises ConfigError, before any row, for a filter, a mapping or a function that cannot be.
     """
     with contextlib.ExitStack() as stack:
-        function = (
-            None if pipeline.function is None else stack.enter_context(functions.opened(pipeline.function))
-        )
+        function = None
+        if (own := pipeline.function) is not None:
+            limits = functions.Limits(own.timeout, own.memory)
+            if restarts is not None:
+                limits = replace(limits, restarts=restarts)
+            function = stack.enter_context(functions.opened(own, limits))
         try:
             predicate = None if pipeline.filter is None else filters.compile(pipeline.filter, stream, now)
         except errors.ConfigError as error:

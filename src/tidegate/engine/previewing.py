@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from tidegate import config, warehouse
 from tidegate.customers import cases, changes, shaping
-from tidegate.engine import piping
+from tidegate.engine import piping, proving
 from tidegate.pull import look, settings
 from tidegate.shape import profile, suggestions
 
@@ -72,10 +72,11 @@ def preview(file: config.Config, name: str, *, limit: int = 10, ids: Sequence[st
 
 
 def of_rows(file: config.Config, name: str, rows: pa.Table, table: str = "") -> Preview:
-    """The same of rows that were read before, from `table`."""
+    """The same of rows that were read before, from `table`; raises TidegateError where its function hangs."""
     pipeline, of = file.pipelines[name], profile.of(piping.model(file, name))
     columns = pa.schema([field for field in rows.schema if field.name != "source_id"])
-    with shaping.opened(name, pipeline, of, columns, dt.datetime.now(dt.UTC)) as shaper:
+    now = dt.datetime.now(dt.UTC)
+    with shaping.opened(name, pipeline, of, columns, now, restarts=proving.RESTARTS) as shaper:
         shaped = shaper.shape(rows)
         printed = shaper.printed
     why = {each.source_id: each.said for each in shaped.failed}

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tidegate.customers import cases
 
 KIND = "pipelines"
+RESTARTS = 2
+"""How often a function that is tried may hang, or end its process, before it is given up: somebody waits for it."""
 BESIDE = frozenset(("enabled", "schedule", "description"))
 """What no case depends on: whoever changes only this is not kept from it by a case that failed before."""
 
@@ -50,7 +52,8 @@ def tried(file: config.Config, name: str) -> tuple[tuple[cases.Tried, ...], str]
     found = file.pipelines[name]
     stream = decode.schema(catalog.load().streams[found.stream])
     of = profile.of(piping.model(file, name))
-    with shaping.opened(name, found, of, stream, dt.datetime.now(dt.UTC)) as shaper:
+    now = dt.datetime.now(dt.UTC)
+    with shaping.opened(name, found, of, stream, now, restarts=RESTARTS) as shaper:
         return tuple(cases.tried(found, shaper, stream)), shaper.printed
 
 
@@ -80,8 +83,14 @@ def _afterwards(
 
 
 def _wrong(file: config.Config, name: str) -> list[revisions.Problem]:
+    try:
+        found = tried(file, name)[0]
+    except errors.ConfigError:
+        raise
+    except errors.TidegateError as error:  # its function hangs
+        return [revisions.Problem(("cases",), str(error), f"{KIND}.{name}")]
     return [
         revisions.Problem(("cases", n), f"{each.name!r} comes out differently: {each.why}", f"{KIND}.{name}")
-        for n, each in enumerate(tried(file, name)[0])
+        for n, each in enumerate(found)
         if not each.ok
     ]

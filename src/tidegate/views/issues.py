@@ -28,7 +28,7 @@ KINDS: Mapping[str, str] = {
     "unknown": "Unknown operation",
     "refused": "Refused by Stripe",
     "invalid": "Invalid",
-    "doubled": "Key on several rows",
+    "doubled": "Two rows, one new object",
     "shared": "Two rows, one object",
     "claimed": "Claimed by another row",
     "immutable": "Cannot be changed",

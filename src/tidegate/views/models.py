@@ -105,7 +105,8 @@ def look_draft(
     """The same of a model that nobody has kept yet; raises ConfigError with its `problems`."""
     wrong = editing.check(place, "models", name, body, admin=admin)
     if wrong:
-        raise errors.ConfigError("; ".join(f"{each.path} {each.sentence}".strip() for each in wrong), wrong)
+        said = "; ".join(f"{each.path}: {each.sentence}".removeprefix(": ") for each in wrong)
+        raise errors.ConfigError(said, wrong)
     doc = document.parse(json.dumps(body), "", secret=configuration.opener(place.store))
     context = values.Context(place.folder.absolute().parent)
     model = pydantic.TypeAdapter(config.Model).validate_python(doc.data, context=context)

@@ -1,4 +1,4 @@
-"""Looks at Stripe and at warehouses for somebody who waits: each has a bound in time, and few go on at once.
+"""Looks at Stripe, at warehouses and at functions for somebody who waits: bounded in time, few at once.
 
 What is looked at is looked at in a thread of its own. One that comes to no end within its time is left to itself,
 its place among the few taken until it does; whoever waited is told so in a sentence.
@@ -37,6 +37,19 @@ def warehouse(name: str, look: Callable[[], T], *, patience: float = PATIENCE) -
         errors.WarehouseBusy(
             f"Others are looking into warehouses just now; look at {name} again in a moment."
         ),
+    )
+
+
+def function(name: str, look: Callable[[], T], *, patience: float = PATIENCE) -> T:
+    """What the function of a pipeline makes of some rows; raises ConfigError where that takes too long."""
+    return _looked(
+        look,
+        patience,
+        errors.ConfigError(
+            f"The function of {name} has not come to an end with these rows within {patience:g} s; look for a loop "
+            "in it, let it take fewer seconds for one record, or test fewer rows."
+        ),
+        errors.WarehouseBusy("Others are testing pipelines just now; test again in a moment."),
     )
 
 

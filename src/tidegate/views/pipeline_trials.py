@@ -77,12 +77,20 @@ def trial(
         raise errors.ConfigError(f"{limit} rows cannot be tried at once; give 1 to {MOST}.")
     file, own = _with(place, name, found)
 
-    def look() -> Trial:
-        rows, table = previewing.rows(file, own, limit=limit, ids=ids)
-        made = previewing.of_rows(file, own, rows, table)
+    rows, table = outside.warehouse(
+        found.warehouse, lambda: previewing.rows(file, own, limit=limit, ids=ids), patience=patience
+    )
+
+    def shape() -> Trial:
+        try:
+            made = previewing.of_rows(file, own, rows, table)
+        except errors.ConfigError:
+            raise
+        except errors.TidegateError as error:  # the function keeps hanging, or ending its process
+            raise errors.ConfigError(str(error)) from None
         return Trial(made, tuple(shaping.as_given(rows)))
 
-    return outside.warehouse(found.warehouse, look, patience=patience)
+    return outside.function(own, shape, patience=patience)
 
 
 def tried(place: places.Place, name: str, found: config.Pipeline) -> Trials:

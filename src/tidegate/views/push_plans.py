@@ -14,7 +14,7 @@ from tidegate.catalog import writes
 from tidegate.engine import approvals, preparing, pushes
 from tidegate.engine import place as places
 from tidegate.push import mapping, plan
-from tidegate.store import calls, database, plans, records, runs, trail
+from tidegate.store import calls, database, links, plans, records, runs, trail
 from tidegate.views import flows, push_words
 from tidegate.views import pushes as syncs
 
@@ -134,6 +134,18 @@ def rows(
     some = plans.rows(place.store, found.id, verdicts=verdicts, search=search, after=after, limit=limit + 1)
     shown = tuple((number, plan.loaded(json.loads(text))) for number, text in some[:limit])
     return Rows(shown, shown[-1][0] if len(some) > limit else None)
+
+
+def removal(place: places.Place, found: plans.Plan) -> str:
+    """What a plan does to objects whose row is gone, or that are to go: an action of an entry; empty for none."""
+    some = plans.rows(place.store, found.id, verdicts=("remove",), search="", after=0, limit=1)
+    return plan.loaded(json.loads(some[0][1])).action if some else ""
+
+
+def known(place: places.Place, found: plans.Plan, some: Rows) -> frozenset[str]:
+    """Keys of a page of rows that have an object already, so that there is a history of them."""
+    keys = [each.key for _, each in some.items if each.key]
+    return frozenset(links.find(place.store, found.push, keys)) if keys else frozenset()
 
 
 def each_row(

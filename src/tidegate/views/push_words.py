@@ -9,6 +9,15 @@ from typing import Any
 from tidegate.engine import pushes
 from tidegate.push import plan
 
+REMOVED: Mapping[str, str] = {
+    "delete": "deleted",
+    "archive": "archived",
+    "undo": "archived",
+    "flag": "flagged",
+    "clear": "cleared",
+}
+"""What was done to an object that is to go, by the action of its entry."""
+
 
 def why(entry: plan.Entry) -> str:
     """Why a row is not written, and of which of its fields, said once."""
@@ -70,6 +79,28 @@ def figures(result: pushes.Result, *, left: str = "left") -> dict[str, int]:
         "failed": result.failed,
         "unknown": result.unknown,
     }
+
+
+def doing(counts: Mapping[str, int], removal: str) -> str:
+    """What a plan writes, each kind with its number: `3 created, 34 deleted`; by `push_plans.removal`."""
+    figures = (
+        (counts.get("created", 0), "created"),
+        (counts.get("updated", 0), "updated"),
+        (counts.get("removed", 0), REMOVED.get(removal, "changed")),
+    )
+    return ", ".join(f"{number:,} {what}" for number, what in figures if number)
+
+
+def gone(count: int, object: str, removal: str) -> str:
+    """What becomes of objects whose rows are gone, in a sentence that says plainly what cannot be undone."""
+    noun, verb = counted(count, object.replace("_", " ")), "is" if count == 1 else "are"
+    done = {
+        "delete": "deleted at Stripe, which cannot be undone",
+        "archive": "archived",
+        "flag": "flagged",
+        "clear": "cleared of the fields that are sent",
+    }.get(removal, "changed")
+    return f"{noun} {verb} {done}: {'its row is' if count == 1 else 'their rows are'} gone from the model."
 
 
 def summed(figures: Mapping[str, int], requests: int) -> str:

@@ -44,6 +44,14 @@ class Figures:
     waiting: Mapping[str, int] = field(default_factory=dict)
     """Rows that are not written, by kind."""
 
+    @property
+    def unusable(self) -> int:
+        """Rows that the run left out for their key or their values, and that wait for no decision of their own."""
+        if self.run is None:
+            return 0
+        lost = sum(int(self.run.totals.get(name) or 0) for name in ("invalid", "quarantined"))
+        return max(0, lost - sum(self.waiting.get(kind, 0) for kind in ("invalid", "refused")))
+
 
 def listed(place: places.Place) -> list[Sync]:
     """All pushes of the configuration, in its order."""
@@ -126,7 +134,8 @@ def draft(place: places.Place, name: str, body: Mapping[str, Any], *, admin: boo
     """A push as this body says it, if it can work; raises ConfigError with its `problems`."""
     wrong = editing.check(place, "pushes", name, body, admin=admin)
     if wrong:
-        raise errors.ConfigError("; ".join(f"{each.path} {each.sentence}".strip() for each in wrong), wrong)
+        said = "; ".join(f"{each.path}: {each.sentence}".removeprefix(": ") for each in wrong)
+        raise errors.ConfigError(said, wrong)
     push = pydantic.TypeAdapter(config.Push).validate_python(dict(body))
     file = place.file
     preparing.job(file.model_copy(update={"pushes": {**file.pushes, name: push}}), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -126,11 +127,16 @@ def changes(operation: operations.Operation) -> dict[str, Change]:
 
 def page(link: links.Link) -> str | None:
     """Where the dashboard shows an object; None where it has no page for it."""
-    if link.object not in PAGES or link.gone:
+    return None if link.gone else shown(link.object, link.target, link.account, link.livemode)
+
+
+def shown(object: str, target: str, account: str, livemode: bool) -> str | None:
+    """The same of an object by its id, and the account that it is of."""
+    if object not in PAGES:
         return None
-    mode = "" if link.livemode else "test/"
-    account = f"{link.account}/" if link.account.startswith("acct_") else ""
-    return f"{DASHBOARD}/{account}{mode}{PAGES[link.object]}/{link.target}"
+    mode = "" if livemode else "test/"
+    within = f"{account}/" if account.startswith("acct_") else ""
+    return f"{DASHBOARD}/{within}{mode}{PAGES[object]}/{urllib.parse.quote(target, safe='')}"
 
 
 def ends(entry: records.Entry) -> bool:

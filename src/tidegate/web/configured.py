@@ -190,7 +190,10 @@ def form(
 ) -> responses.Response:
     """The page of a form for a part, or for a new one; with an error what is wrong is said, by input."""
     by_name, said = wrong(error, inputs, below=below, inside=inside)
-    given = {"part": part, "locked": locked(part), "wrong": by_name, "said": said, **context}
+    stale = part is not None and isinstance(error, errors.StoreConflict)
+    given = {
+        "part": part, "locked": locked(part), "wrong": by_name, "said": said, "stale": stale, **context
+    }  # fmt: skip
     return frame.page(request, asker, template, status=status(error), **given)
 
 

@@ -5,20 +5,25 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from collections.abc import Iterator
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import fastapi
+import markupsafe
 import msgspec
 from fastapi import Query
 from starlette import datastructures, requests, responses
 
-from tidegate import config, errors
+from tidegate import catalog, config, errors
 from tidegate.engine import place as places
 from tidegate.server import asking, problems
 from tidegate.server import desk as desks
-from tidegate.views import Unknown, saying
+from tidegate.stripe import keys
+from tidegate.views import Unknown, records, saying
 from tidegate.views import customers as views
 from tidegate.web import configured, frame, standings, tables
+
+if TYPE_CHECKING:
+    from tidegate.customers import finding
 
 PATH = "/customers"
 SIZE = 50
@@ -293,7 +298,8 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             events=[(each.at, each.title, each.text, each.kind) for each in views.timeline(found)],
             uses=saying.USES,
             sentence=saying.sentence,
-            told=told,
+            shown=shown,
+            outside=lambda record: _outside(place, record),
         )
 
     return made
@@ -309,6 +315,27 @@ def told(value: object) -> Any:
         case None | bool() | int() | float() | str():
             return value
     return str(value)
+
+
+def shown(value: object) -> Any:
+    """A value as the page of a customer has it: moments in the reader's zone, documents a line for a field."""
+    if isinstance(value, dt.datetime):
+        return frame.parts().when(value.timestamp())
+    if isinstance(value, dict | list) and value:
+        text = msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode()
+        return markupsafe.Markup("<pre>{}</pre>").format(text)
+    return told(value)
+
+
+def _outside(place: places.Place, record: finding.Record) -> str | None:
+    """Where Stripe's dashboard shows what a record was made of; None where nobody can tell."""
+    pipeline = place.file.pipelines.get(record.pipeline)
+    connection = None if pipeline is None else place.file.stripe.get(pipeline.connection)
+    stream = None if pipeline is None else catalog.load().streams.get(pipeline.stream)
+    if connection is None or stream is None or connection.api_key is None:
+        return None
+    live = keys.mode(connection.api_key.get_secret_value()) == "live"
+    return records.shown(stream.object, record.source_id, record.account, live)
 
 
 def _names(of: config.CustomerModel) -> list[str]:
@@ -336,15 +363,13 @@ def _title(properties: Any) -> str:
 
 def _acting(table: tables.Table, of: config.CustomerModel) -> tables.Table:
     """The same with the forms of its rows, which are made while the page is."""
-    from tidegate.web.pipelines import Later
-
     cell: Any = frame.environment().get_template("part_customer_cells.html").module
     rows = [
         dataclasses.replace(
             row,
             cells={
                 **row.cells,
-                "act": Later(lambda name=row.cells["act"]: cell.withdraw(name, of.warehouse))  # type: ignore[misc]
+                "act": frame.Later(lambda name=row.cells["act"]: cell.withdraw(name, of.warehouse))  # type: ignore[misc]
                 if row.cells["act"]
                 else " ",
             },

@@ -15,6 +15,7 @@ import json
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,6 +86,17 @@ PROBLEMS = {
     503: "Not now",
 }
 """Titles of error pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """A cell that is made while its page is: forms in it have the token of whoever asks, which none has before."""
+
+    made: Callable[[], markupsafe.Markup]
+
+    def __html__(self) -> str:
+        return str(self.made())
+
 
 _token: contextvars.ContextVar[str] = contextvars.ContextVar("csrf", default="")
 """The token of the session whose page is being rendered."""
@@ -268,6 +280,11 @@ def modes(file: config.Config) -> str:
         elif connection.oauth is not None:
             found.add(keys.mode(connection.oauth.client_secret.get_secret_value()).upper())
     return " + ".join(sorted(found, reverse=True))
+
+
+def link(href: str, text: Any) -> markupsafe.Markup:
+    """A link to a page of this site, for a cell of a table or a fact."""
+    return markupsafe.Markup('<a href="{}">{}</a>').format(urllib.parse.quote(href, safe=ADDRESS), text)
 
 
 def csrf() -> markupsafe.Markup:

@@ -242,15 +242,20 @@ def _row(each: views.Issue, asker: asking.Asker, asked: tables.Asked, place: pla
     )
 
 
-def _deciding(each: views.Issue, asker: asking.Asker, asked: tables.Asked) -> Any:
+def _deciding(each: views.Issue, asker: asking.Asker, asked: tables.Asked) -> frame.Later | str:
     """What an operator decides about a row without looking at it any further."""
     if not asker.may("run"):
         return ""
-    act, fields = frame.parts().act, {"push": each.own, "key": each.key, "back": asked.url(after=asked.after)}
-    made = act("Retry", f"{PATH}/row", "quiet", {**fields, "decision": "retry"})
-    if each.state != "skipped":
-        made += act("Skip", f"{PATH}/row", "quiet", {**fields, "decision": "skip"})
-    return made
+    fields = {"push": each.own, "key": each.key, "back": asked.url(after=asked.after)}
+
+    def made() -> markupsafe.Markup:
+        act = frame.parts().act
+        found = markupsafe.Markup(act("Retry", f"{PATH}/row", "quiet", {**fields, "decision": "retry"}))
+        if each.state != "skipped":
+            found += act("Skip", f"{PATH}/row", "quiet", {**fields, "decision": "skip"})
+        return found
+
+    return frame.Later(made)
 
 
 def _lines(place: places.Place, only: views.Only) -> Iterator[tuple[Any, ...]]:

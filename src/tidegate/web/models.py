@@ -21,6 +21,8 @@ PATH = "/models"
 ADD = f"{PATH}/-/add"
 HEADINGS = ("name", "source", "kind", "query", "key", "pushes")
 KINDS = {"sql": "SQL", "table": "Table", "index": "Index", "sheet": "Sheet", "file": "File"}
+UNREAD = (errors.ConfigError, errors.WarehouseError)
+"""What keeps a model from being read, which its page says."""
 INPUTS = ("warehouse", "sql", "table", "index", "sheet", "range", "file")
 
 
@@ -91,11 +93,24 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
 
     @made.post(f"{PATH}/{{name}}/look")
     def look(request: requests.Request, asker: asking.Operator, name: str) -> responses.Response:
-        return _one(request, asker, place, name, looked=views.look(place, name))
+        try:
+            return _one(request, asker, place, name, looked=views.look(place, name))
+        except UNREAD as error:
+            return _one(request, asker, place, name, said=error)
 
     @made.post(f"{PATH}/{{name}}/key")
     def key(request: requests.Request, asker: asking.Operator, name: str) -> responses.Response:
-        return _one(request, asker, place, name, checked=views.check_key(place, name))
+        try:
+            return _one(request, asker, place, name, checked=views.check_key(place, name))
+        except UNREAD as error:
+            return _one(request, asker, place, name, said=error)
+
+    @made.get(f"{PATH}/{{name}}/look")
+    @made.get(f"{PATH}/{{name}}/key")
+    def again(request: requests.Request, asker: asking.Reader, name: str) -> responses.Response:
+        """Whoever comes back to what was shown once, by a bookmark or after signing in, finds the model."""
+        del asker
+        return frame.done(request, f"{PATH}/{views.one(place, name).name}")
 
     @made.get(f"{PATH}/{{name}}/edit")
     def edit(request: requests.Request, asker: asking.Editor, name: str) -> responses.Response:
@@ -131,10 +146,12 @@ def _one(
     *,
     looked: views.Look | None = None,
     checked: views.KeyCheck | None = None,
+    said: errors.TidegateError | None = None,
 ) -> responses.Response:
     found, part = views.one(place, name), configured.written(place, "models", name)
+    where = frame.link(f"/warehouses/{found.where}", found.where) if found.where else "a file on this machine"
     facts = [
-        ("Read from", found.where or "a file on this machine"),
+        ("Read from", where),
         ("Kind", KINDS[found.way]),
         ("Key", " and ".join(found.model.keys)),
         ("What", "" if found.way == "sql" else found.text),
@@ -146,8 +163,10 @@ def _one(
         found=found,
         part=part,
         locked=configured.locked(part),
+        status=422 if said is not None else 200,
         looked=looked,
         checked=checked,
+        said="" if said is None else str(said),
         facts=[(label, value) for label, value in facts if value],
     )
 

@@ -101,6 +101,11 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             return _form(request, asker, place, name, configured.texts(sent), part, error)
         return frame.done(request, f"{PATH}/{name}", f"{name} is changed; its next run goes by it.")
 
+    @made.post(f"{PATH}/-/form")
+    def form(request: requests.Request, asker: asking.Editor, sent: configured.Sent) -> responses.Response:
+        """The form as it is typed, with the fields of the stream and the properties of the model that it names."""
+        return _again(request, asker, place, sent)
+
     @made.post(f"{PATH}/-/test")
     def test(request: requests.Request, asker: asking.Editor, sent: configured.Sent) -> responses.Response:
         name, found = _draft(place, asker, sent)
@@ -147,6 +152,8 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         name, found = _draft(place, asker, sent)
         trial = pipeline_trials.trial(place, name, found, ids=[take], limit=1)
         [seen], [given] = trial.preview.rows, trial.given
+        if seen.outcome == "failed":
+            raise errors.ConfigError(f"{take} could not be shaped, so there is no result to keep: {seen.why}")
         more: dict[str, Any] = {"name": f"{take} is {seen.outcome}", "given": _filled(given)}
         if seen.properties is not None:
             more["expected"] = seen.properties
@@ -311,7 +318,7 @@ def _shown(body: Mapping[str, Any]) -> dict[str, str]:
     return {
         **{name: str(body.get(name, "")) for name in ("from", "to", "description")},
         "stream": str(body.get("stream", "customers")),
-        "schedule": told(said) if isinstance(said, Mapping) else str(said),
+        "schedule": json.dumps(said) if isinstance(said, Mapping) else str(said),
         "filter": json.dumps(body["filter"]) if body.get("filter") else "",
         "map": json.dumps(body["map"]) if body.get("map") else "",
         "cases": told(escaping.deep_unescaped(body["cases"])) if body.get("cases") else "",

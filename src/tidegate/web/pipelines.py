@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import fastapi
-import markupsafe
 from fastapi import Form
 from starlette import requests, responses
 
+from tidegate import config
+from tidegate.engine import differences
 from tidegate.engine import place as places
 from tidegate.server import asking
 from tidegate.server import desk as desks
 from tidegate.views import pipeline_failures, pipeline_versions, runs
 from tidegate.views import pipelines as views
-from tidegate.web import configured, frame, standings, tables
+from tidegate.web import configured, frame, prose, standings, tables
 
 PATH = "/pipelines"
 SIZE = 50
@@ -50,16 +50,6 @@ VERSIONS = (
     tables.Column("at", "First ran"),
     tables.Column("changed", "What changed", wide=True),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Later:
-    """A cell that is made while the page is: forms in it have the token of whoever asks."""
-
-    made: Callable[[], markupsafe.Markup]
-
-    def __html__(self) -> str:
-        return str(self.made())
 
 
 def router(desk: desks.Desk) -> fastapi.APIRouter:
@@ -109,6 +99,8 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             asker,
             "pipeline.html",
             **about,
+            error="" if last is None else prose.plain(last.error),
+            facts=_facts(place, about["line"]),
             funnel=[(each.label, each.rows, "" if each.kind == "plain" else each.kind) for each in funnel],
         )
 
@@ -246,7 +238,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             numbers=numbers,
             before=before,
             after=after,
-            diff=[(each.field, each.before, each.after) for each in told],
+            diff=[(each.field, _code(each, each.before), _code(each, each.after)) for each in told],
         )
 
     @made.post(f"{PATH}/{{name}}/versions/{{number}}/restore")
@@ -280,6 +272,31 @@ def _about(place: places.Place, name: str, tab: str) -> dict[str, Any]:
     }
 
 
+def _facts(place: places.Place, line: views.Line) -> list[tuple[str, Any]]:
+    """What a pipeline does, each thing that has a page leading to it."""
+    ui, found = frame.parts(), views.pipeline(place, line.name)
+    return [
+        ("Stripe account", frame.link(f"/accounts/{line.connection}", line.connection)),
+        ("Stream", frame.link(f"/streams?search={line.stream}", line.stream)),
+        ("Warehouse", frame.link(f"/warehouses/{line.warehouse}", line.warehouse)),
+        ("Filter", line.filter or "none: every row is read"),
+        ("Mapped", f"{len(found.map)} properties" if found.map else "each from its usual field"),
+        ("Function", _language(found.function)),
+        ("Schedule", line.schedule),
+        ("Next run", ui.when(line.next_at, "when somebody starts it")),
+        ("Freshness", ui.freshness(line.age, None)),
+        ("In quarantine", frame.link(f"{PATH}/{line.name}/failures", frame.number(line.quarantined))),
+    ]
+
+
+def _language(function: config.Function | None) -> str:
+    if function is None:
+        return "none"
+    if function.javascript is not None or (function.code is not None and function.language == "javascript"):
+        return "JavaScript"
+    return "Python"
+
+
 def _meant(line: views.Line, asked: tables.Asked) -> bool:
     text = f"{line.name} {line.description} {line.stream} {line.connection}".lower()
     state = "none" if line.last is None else "ok" if line.last.state == "ok" else "wrong"
@@ -305,13 +322,13 @@ def _row(line: views.Line, asker: asking.Asker) -> tables.Row:
         {
             "name": cell.titled(line, here),
             "filters": line.filter or "-",
-            "enable": Later(lambda: cell.enabled(line, here, edits)),
-            "run": Later(lambda: cell.run(line, asker.may("run"))),
+            "enable": frame.Later(lambda: cell.enabled(line, here, edits)),
+            "run": frame.Later(lambda: cell.run(line, asker.may("run"))),
             "schedule": line.schedule,
             "manage": frame.parts().button(
                 "Edit" if edits else "View", "plain", f"{here}/edit" if edits else here
             ),
-            "more": Later(lambda: cell.more(line, here)) if edits else "",
+            "more": frame.Later(lambda: cell.more(line, here)) if edits else "",
             "last": "" if shown is None else cell.last(shown),
             "freshness": standings.freshness(line.age, None),
         },
@@ -355,6 +372,17 @@ def _changed(before: pipeline_versions.Version | None, after: pipeline_versions.
         each.field.split(".")[0].split("[")[0] for each in pipeline_versions.compared(before, after)
     )
     return ", ".join(names)
+
+
+def _code(of: differences.Difference, value: str | None) -> str | None:
+    """A line of a function as it was written, with what it begins with; any other value as it is told."""
+    if value is None or ".line " not in of.field or not value.startswith('"'):
+        return value
+    try:
+        line = json.loads(value)
+    except ValueError:
+        return value
+    return line if differences.told(line) == value else value
 
 
 def _pretty(payload: str) -> str:

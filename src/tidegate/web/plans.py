@@ -15,7 +15,7 @@ from tidegate.api import base, streaming
 from tidegate.engine import place as places
 from tidegate.server import asking
 from tidegate.server import desk as desks
-from tidegate.views import push_plans, push_words
+from tidegate.views import push_plans, push_words, records
 from tidegate.views import pushes as views
 from tidegate.web import configured, frame, push_tables, pushes, tables
 
@@ -91,12 +91,16 @@ def _planned(
     told: dict[str, Any] = {
         "at": f"{PATH}/{push}",
         "push": push,
+        "model": views.named(place, push).model,
         "found": found,
         "table": None,
         "funnel": [],
         "unclear": [],
         "stuck": False,
         "created": [],
+        "doing": "",
+        "gone": "",
+        "deletes": False,
     }
     if found is None or found.plan.state in ("making", "failed"):
         return told
@@ -106,10 +110,18 @@ def _planned(
         place, found.plan, kind=kind, search=asked.search, after=after[0] if after else 0, limit=SIZE
     )
     undo = found.plan.kind == "undo"
+    object, account = views.named(place, push).object, str(found.told.get("account", ""))
+    live = bool(found.told.get("livemode"))
     told["table"] = tables.Table(
         "rows",
         push_tables.PLAN,
-        push_tables.planned(page.items, undo=undo),
+        push_tables.planned(
+            page.items,
+            undo=undo,
+            push=push,
+            known=push_plans.known(place, found.plan, page),
+            where=lambda target: records.shown(object, target, account, live),
+        ),
         next=None if page.next is None else base.cursor(page.next),
         asked=asked,
         empty=tables.Empty("Every row is as Stripe has it.", "Rows that need nothing are not listed."),
@@ -120,6 +132,11 @@ def _planned(
     )
     told["funnel"] = [] if undo else push_tables.funnel(dict(found.counts))
     told["unclear"] = list(push_words.unclear(found.told))
+    removal = push_plans.removal(place, found.plan) if found.counts.get("removed") else ""
+    told["doing"] = push_words.doing(found.counts, removal)
+    told["deletes"] = removal == "delete"
+    if removal and not undo:
+        told["gone"] = push_words.gone(found.counts["removed"], object, removal)
     told["stuck"] = push_plans.stuck(place, found.plan)
     if undo and found.told["undo"]["left"]:
         told["created"] = push_plans.removals(place, push)

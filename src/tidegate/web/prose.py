@@ -20,6 +20,9 @@ _MARKED = re.compile(
     r"|\b(?P<run>run_[0-9a-f]{16})\b|\b(?P<request>req_[A-Za-z0-9]{6,40})\b"
 )
 _BEGINS = re.compile(r"(?:^|[.:!?] )$")
+_COMMAND = re.compile(r"`tidegate [^`]*`")
+_SENTENCE = re.compile(r"(?<=[.!?])\s+")
+_CLAUSE = re.compile(r"\s*;\s+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,20 @@ def cell(text: str, *, requests: str = "", flow: str = "") -> markupsafe.Markup:
     """The same for a cell of a table, as one element; nothing of nothing."""
     made = shown(text, requests=requests, flow=flow)
     return markupsafe.Markup("<span>{}</span>").format(made) if made else made
+
+
+def plain(text: str) -> str:
+    """A text without its sentences and clauses that name a command, where a link to the page stands beside it."""
+    kept = []
+    for sentence in _SENTENCE.split(text.strip()):
+        clauses = _CLAUSE.split(sentence)
+        left = [each for each in clauses if not _COMMAND.search(each)]
+        if len(left) == len(clauses):
+            kept.append(sentence)
+        elif left:
+            kept.append("; ".join(left).rstrip(".") + ".")
+    found = " ".join(kept)
+    return found[:1].upper() + found[1:]
 
 
 def alone(text: str, flow: str) -> str:

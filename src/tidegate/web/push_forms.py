@@ -111,6 +111,19 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             request, f"{PATH}/{name}/plan", f"{name} is kept. Make a plan to see what it would write."
         )
 
+    @made.post(f"{PATH}/{{push}}/form")
+    def form(
+        request: requests.Request, asker: asking.Editor, push: str, sent: configured.Sent
+    ) -> responses.Response:
+        """The form as it is typed, with the columns of the model and the fields of the object that it names."""
+        if push == "-":
+            return _form(
+                request, asker, place, configured.text(sent, "_name").strip(), configured.texts(sent), None
+            )
+        pushes.named(place, push)
+        part = configured.written(place, "pushes", push)
+        return _form(request, asker, place, push, configured.texts(sent), part)
+
     @made.get(f"{PATH}/{{push}}/edit")
     def edit(request: requests.Request, asker: asking.Editor, push: str) -> responses.Response:
         pushes.named(place, push)

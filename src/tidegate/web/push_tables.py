@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import markupsafe
@@ -24,6 +24,7 @@ BEHAVIORS = {
 }
 STATES = {
     "fresh": "ok",
+    "partial": "partial",
     "behind": "late",
     "failed": "failed",
     "running": "running",
@@ -32,6 +33,7 @@ STATES = {
 }
 STATE_WORDS = {
     "fresh": "OK",
+    "partial": "Partial",
     "behind": "Behind",
     "failed": "Failed",
     "running": "Running",
@@ -42,7 +44,6 @@ COLUMNS = (
     tables.Column("name", "Sync"),
     tables.Column("state", "State"),
     tables.Column("what", "What", wide=True),
-    tables.Column("behavior", "How", hide=True),
     tables.Column("schedule", "When", hide=True),
     tables.Column("last", "Last run"),
     tables.Column("waiting", "Needs you", align="right"),
@@ -87,6 +88,8 @@ UNDO_WORDS = {
     "over": "Was created, left",
     "equal": "As before already",
 }
+REMOVALS = {"delete": "Delete", "archive": "Archive", "flag": "Flag", "clear": "Clear", "undo": "Archive"}
+"""What is done to an object whose row is gone, or that an undo removes, by the action of its entry."""
 TONES = {
     "create": "ok",
     "update": "running",
@@ -109,15 +112,27 @@ KIND_WORDS = {
 }
 COUNTED = (
     ("source", "Rows of the model", ""),
-    ("unchanged", "Unchanged", "calm"),
-    ("filtered", "Filtered out", "calm"),
+    ("unchanged", "As Stripe has them", "calm"),
+    ("filtered", "Left out by the filter", "calm"),
     ("created", "To create", "good"),
     ("updated", "To update", "good"),
     ("unmatched", "Without an object", "calm"),
     ("held", "Held", "warn"),
     ("quarantined", "In quarantine", "warn"),
-    ("invalid", "Invalid", "bad"),
+    ("invalid", "Not valid", "bad"),
 )
+DONE = {
+    "create": "created",
+    "update": "updated",
+    "replace": "replaced",
+    "retire": "archived, being replaced",
+    "clear": "cleared",
+    "flag": "flagged",
+    "archive": "archived",
+    "delete": "deleted",
+    "undo": "put back",
+}
+"""What a run did, by the action of its operations."""
 TITLES = {
     "planned": "Planned",
     "sent": "Sent",
@@ -136,9 +151,6 @@ KINDS = {"done": "ok", "refused": "bad", "unknown": "warn", "held": "warn", "wai
 def row(sync: views.Sync) -> tables.Row:
     """A sync in the list of all."""
     ui, push, stands = frame.parts(), sync.push, sync.standing
-    state: Any = ui.chip(STATES[stands.state], STATE_WORDS[stands.state])
-    if stands.running is not None:
-        state = ui.chip(stands.running.state)
     last = stands.last.started_at or stands.last.queued_at if stands.last is not None else None
     waiting: Any = sync.waiting
     if sync.waiting:
@@ -149,9 +161,10 @@ def row(sync: views.Sync) -> tables.Row:
     return tables.Row(
         {
             "name": sync.name,
-            "state": state,
-            "what": f"{push.model} → {push.object} of {push.connection}",
-            "behavior": BEHAVIORS[push.behavior],
+            "state": state(sync),
+            "what": markupsafe.Markup('{}<small class="cell-note">{}</small>').format(
+                f"{push.model} → {push.object} of {push.connection}", BEHAVIORS[push.behavior]
+            ),
             "schedule": stands.schedule,
             "last": ui.when(last),
             "waiting": waiting,
@@ -162,17 +175,31 @@ def row(sync: views.Sync) -> tables.Row:
     )
 
 
+def standing(sync: views.Sync) -> str:
+    """How a sync is: one of `STATES`; `partial` where its last run, though in time, wrote less than all of it."""
+    stands = sync.standing
+    partly = stands.state == "fresh" and stands.last is not None and stands.last.state == "partial"
+    return "partial" if partly else stands.state
+
+
+def state(sync: views.Sync) -> Any:
+    """The same as a chip; while it runs, how its run is."""
+    ui, running, found = frame.parts(), sync.standing.running, standing(sync)
+    return ui.chip(running.state) if running is not None else ui.chip(STATES[found], STATE_WORDS[found])
+
+
 def plan_chip(sync: views.Sync) -> Any:
-    """How the newest plan is, in a word; nothing where it is done."""
+    """How the newest plan is, in a word that leads to it; nothing where it is done."""
     ui = frame.parts()
     words = {
         "making": ("running", "Being made"),
         "planned": ("warn", "To approve"),
         "approved": ("running", "Being done"),
+        "failed": ("failed", "Not made"),
     }
     if sync.plan is None or sync.plan.state not in words:
         return None
-    return ui.chip(*words[sync.plan.state])
+    return frame.link(f"{PATH}/{sync.name}/plan", ui.chip(*words[sync.plan.state]))
 
 
 def line(sync: views.Sync) -> tuple[Any, ...]:
@@ -181,7 +208,7 @@ def line(sync: views.Sync) -> tuple[Any, ...]:
     last = stands.last.started_at or stands.last.queued_at if stands.last is not None else None
     return (
         sync.name,
-        stands.state,
+        standing(sync),
         push.model,
         push.connection,
         push.object,
@@ -202,13 +229,26 @@ def funnel(counts: dict[str, int]) -> list[tuple[str, int, str]]:
     ]
 
 
-def planned(found: Sequence[tuple[int, plans.Entry]], *, undo: bool) -> list[tables.Row]:
-    """Rows of a plan: of a write each field before and after, of the others why."""
+def planned(
+    found: Sequence[tuple[int, plans.Entry]],
+    *,
+    undo: bool,
+    push: str,
+    known: frozenset[str],
+    where: Callable[[str], str | None],
+) -> list[tables.Row]:
+    """Rows of a plan: of a write each field before and after, of the others why.
+
+    Rows that are `known` lead to their history, objects to the page that Stripe's dashboard has of them: `where`.
+    """
     ui = frame.parts()
     words = UNDO_WORDS if undo else WORDS
     rows = []
     for number, each in found:
         change: Any = push_words.why(each)
+        what, tone = words[each.verdict], TONES[each.verdict]
+        if each.verdict == "remove" and each.action in REMOVALS:
+            what, tone = REMOVALS[each.action], "failed" if each.action == "delete" else tone
         if each.changes:
             pairs = [(path, pair.before, pair.after) for path, pair in each.changes.items()]
             change = _changes(pairs)
@@ -218,10 +258,13 @@ def planned(found: Sequence[tuple[int, plans.Entry]], *, undo: bool) -> list[tab
             tables.Row(
                 {
                     "key": each.key or "–",
-                    "what": ui.chip(TONES[each.verdict], words[each.verdict]),
-                    "object": each.target or ("new" if each.verdict == "create" else None),
+                    "what": ui.chip(tone, what),
+                    "object": outward(each.target, where(each.target))
+                    if each.target
+                    else ("new" if each.verdict == "create" else None),
                     "change": change,
                 },
+                record_url(push, each.key) if each.key in known else "",
                 id=f"row-{number}",
             )
         )
@@ -243,17 +286,17 @@ def record_url(push: str, key: str) -> str:
     return f"{PATH}/{push}/records/row?" + urllib.parse.urlencode({"key": key})
 
 
+def outward(target: str, where: str | None) -> Any:
+    """The id of an object, leading to its page at Stripe where there is one."""
+    if where is None:
+        return target
+    return markupsafe.Markup('<a href="{}" rel="noreferrer" target="_blank">{}</a>').format(where, target)
+
+
 def record(push: str, each: records.Row) -> tables.Row:
     """A row of a sync in the list of all."""
     ui, link, hold = frame.parts(), each.link, each.hold
-    target: Any = None
-    if link is not None:
-        where = records.page(link)
-        target = link.target
-        if where is not None:
-            target = markupsafe.Markup('<a href="{}" rel="noreferrer" target="_blank">{}</a>').format(
-                where, target
-            )
+    target: Any = None if link is None else outward(link.target, records.page(link))
     state = ui.chip("ok", "Written")
     if hold is not None:
         state = markupsafe.Markup('<a href="{}">{}</a>').format(
@@ -288,10 +331,10 @@ def timeline(found: records.Record, linked: Any) -> list[tuple[float, str, Any, 
 def written(push: str, each: stored.Written, may: bool) -> tables.Row:
     """A run that wrote something, with its undo."""
     ui = frame.parts()
-    did = ", ".join(f"{n:,} {what}" for what, n in sorted(each.actions.items()))
+    did = ", ".join(f"{n:,} {DONE.get(what, what)}" for what, n in sorted(each.actions.items()))
     act: Any = ""
     if may:
-        act = ui.act("Plan its undo", f"{PATH}/{push}/undo", "quiet", {"run": each.run})
+        act = frame.Later(lambda: ui.act("Plan its undo", f"{PATH}/{push}/undo", "quiet", {"run": each.run}))
     return tables.Row({"run": each.run, "at": ui.when(each.at), "did": did, "act": act}, f"/runs/{each.run}")
 
 

@@ -19,7 +19,7 @@ from tidegate.views import alerts, flows, records
 from tidegate.views import issues as known_issues
 from tidegate.views import pushes as views
 from tidegate.views import runs as known_runs
-from tidegate.web import configured, frame, issues, push_tables, run_tables, tables
+from tidegate.web import configured, frame, issues, prose, push_tables, run_tables, tables
 
 PATH = push_tables.PATH
 SIZE = 50
@@ -48,7 +48,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             each
             for each in views.listed(place)
             if wanted in f"{each.name} {each.push.model} {each.push.object} {each.push.connection}".lower()
-            and asked.filters["state"] in ("", each.standing.state)
+            and asked.filters["state"] in ("", push_tables.standing(each))
         ]
         if asked.format == "csv":
             return tables.csv(
@@ -80,9 +80,10 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         ui, stands = frame.parts(), sync.standing
         now = place.store.now()
         facts = [
-            ("State", ui.chip(push_tables.STATES[stands.state], push_tables.STATE_WORDS[stands.state])),
-            ("Model", sync.push.model),
-            ("Object", f"{sync.push.object} of {sync.push.connection}"),
+            ("State", push_tables.state(sync)),
+            ("Model", frame.link(f"/models/{sync.push.model}", sync.push.model)),
+            ("Object", sync.push.object),
+            ("Stripe account", frame.link(f"/accounts/{sync.push.connection}", sync.push.connection)),
             ("How", push_tables.BEHAVIORS[sync.push.behavior]),
             ("Found by", " and ".join(sync.push.match)),
             ("When", stands.schedule),
@@ -103,6 +104,9 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             kinds=kinds,
             last=last,
             run=found.run,
+            error=prose.plain(found.run.error) if found.run is not None else "",
+            unusable=found.unusable,
+            waiting=sync.plan is not None and sync.plan.state == "planned",
         )
 
     @made.post(f"{PATH}/{{push}}/run")
@@ -282,6 +286,7 @@ def about(place: places.Place, asker: asking.Asker, sync: views.Sync, tab: str) 
         "part": part,
         "locked": configured.locked(part),
         "tabs": [(label, f"{at}{end}", end == tab) for label, end in TABS],
+        "tab": tab,
         "at": at,
         "behavior": push_tables.BEHAVIORS[sync.push.behavior],
         "may_edit": asker.may("write"),

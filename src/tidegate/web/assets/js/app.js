@@ -9,6 +9,7 @@ import "./copy.js";
 import "./confirm.js";
 import "./live.js";
 import "./draft.js";
+import "./again.js";
 
 const LAZY = {
   "tg-filter": () => import("./filter.js"),

@@ -83,6 +83,21 @@ function restore(form, kept) {
   }
 }
 
+/**
+ * Of a draft what somebody typed: all else is as the server has it by now, its version, too, so that what others have
+ * changed meanwhile stays, and the form can be sent.
+ *
+ * @param {{ base?: string, values: [string, string | [string, boolean]][] }} draft
+ */
+function typed({ base, values: kept }) {
+  const before = (base ? JSON.parse(base) : []).map((each) => JSON.stringify(each));
+  return kept.filter(([name, value]) => {
+    const at = before.indexOf(JSON.stringify([name, value]));
+    if (at >= 0) before.splice(at, 1);
+    return at < 0 && name !== "_version";
+  });
+}
+
 /** @param {HTMLFormElement} form */
 function begin(form) {
   if (form.dataset.base !== undefined) return;
@@ -91,7 +106,7 @@ function begin(form) {
   form.dataset.base = JSON.stringify(values(form));
   const found = read(form);
   if (!found || JSON.stringify(found.values) === form.dataset.base) return;
-  restore(form, found.values);
+  restore(form, typed(found));
   const at = new Date(found.at).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
   const changed = found.base !== form.dataset.base;
   const text = `What you typed at ${at} is here again${changed ? "; what is saved has changed since" : ""}.`;
