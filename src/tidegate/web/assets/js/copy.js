@@ -3,14 +3,15 @@
 class Copy extends HTMLElement {
   connectedCallback() {
     const button = this.querySelector("button");
-    if (!button || !navigator.clipboard) return;
+    const code = this.querySelector("code");
+    if (!button || !code || !navigator.clipboard) return;
     button.hidden = false;
-    const label = button.getAttribute("aria-label");
+    const label = button.getAttribute("aria-label") ?? "Copy";
     button.onclick = async () => {
       try {
-        await navigator.clipboard.writeText(this.querySelector("code").textContent);
+        await navigator.clipboard.writeText(code.textContent);
       } catch {
-        getSelection().selectAllChildren(this.querySelector("code"));
+        getSelection()?.selectAllChildren(code);
         return;
       }
       button.setAttribute("aria-label", "Copied");

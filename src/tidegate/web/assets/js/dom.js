@@ -1,6 +1,7 @@
 // Elements without markup in strings: h("button", { type: "button", onclick: run }, "Run").
 
 const SVG = "http://www.w3.org/2000/svg";
+/** @type {Record<string, string>} */
 const SHAPES = {
   close: "m3.5 3.5 9 9M12.5 3.5l-9 9",
   plus: "M8 2.5v11M2.5 8h11",
@@ -12,21 +13,28 @@ const SHAPES = {
 };
 
 /**
+ * Properties, attributes and, by names that start with "on", listeners.
+ *
+ * @typedef {{[on: `on${string}`]: (event: any) => any, [name: string]: any}} Props
+ */
+
+/**
  * An element with its properties, attributes and listeners, and what is in it; false, null and undefined are left out.
  *
  * @template {keyof HTMLElementTagNameMap} T
  * @param {T} tag
- * @param {Object<string, any>} [props]
+ * @param {Props} [props]
  * @param {any[]} children
  * @returns {HTMLElementTagNameMap[T]}
  */
 export function h(tag, props = {}, ...children) {
   const element = document.createElement(tag);
+  const own = /** @type {Record<string, any>} */ (element);
   for (const [name, value] of Object.entries(props)) {
     if (value === undefined || value === null || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (name === "class") element.className = value;
-    else if (name in element && typeof value !== "string") element[name] = value;
+    else if (name in element && typeof value !== "string") own[name] = value;
     else element.setAttribute(name, value === true ? "" : value);
   }
   element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
@@ -47,7 +55,7 @@ export function icon(name) {
 /**
  * @param {(string | string[])[]} options values, or values with their texts
  * @param {string} value the one that is chosen
- * @param {Object<string, any>} [props]
+ * @param {Props} [props]
  */
 export function select(options, value, props = {}) {
   const made = h("select", props);

@@ -42,7 +42,7 @@ function place(form) {
 /** @param {HTMLFormElement} form */
 function read(form) {
   try {
-    const found = JSON.parse(localStorage.getItem(place(form)));
+    const found = JSON.parse(localStorage.getItem(place(form)) ?? "null");
     return found && Date.now() - found.at < KEPT ? found : null;
   } catch {
     return null;
@@ -132,14 +132,14 @@ document.addEventListener("submit", (event) => {
 
 const timers = new WeakMap();
 document.addEventListener("input", (event) => {
-  /** @type {HTMLFormElement} */
+  /** @type {HTMLFormElement | null} */
   const form = /** @type {Element} */ (event.target).closest?.("form[data-draft]");
   if (!form) return;
   clearTimeout(timers.get(form));
   timers.set(form, setTimeout(() => keep(form), PAUSE));
 });
 document.addEventListener("change", (event) => {
-  /** @type {HTMLFormElement} */
+  /** @type {HTMLFormElement | null} */
   const form = /** @type {Element} */ (event.target).closest?.("form[data-draft]");
   if (form) keep(form);
 });
@@ -232,12 +232,12 @@ function again(form, next, found) {
   turn(found, next, base);
   restore(next, typed);
   for (const { name, value } of hidden) {
-    /** @type {HTMLInputElement} */
+    /** @type {HTMLInputElement | null} */
     const input = next.querySelector(`input[type=password][name="${CSS.escape(name)}"]`);
     if (input && !input.value) input.value = value;
   }
   keep(next);
-  /** @type {HTMLElement} */
+  /** @type {HTMLElement | null} */
   const wrong = next.querySelector("[aria-invalid=true]") ?? document.querySelector("main [role=alert]");
   if (wrong?.matches("[role=alert]")) wrong.tabIndex = -1;
   wrong?.focus();
@@ -250,13 +250,12 @@ function again(form, next, found) {
  * @param {HTMLFormElement} form
  */
 function turn(found, form, base = "") {
-  /** @type {HTMLElement} */
-  const main = document.querySelector("main");
+  const main = /** @type {HTMLElement} */ (document.querySelector("main"));
   /** @type {Node} */
   const came = document.adoptNode(/** @type {Node} */ (found.querySelector("main")));
   form.dataset.base = base;
   document.title = found.title;
-  const said = document.getElementById("said");
+  const said = /** @type {HTMLElement} */ (document.getElementById("said"));
   said.replaceChildren();
   main.replaceChildren(said, ...came.childNodes);
   window.htmx.process(main);

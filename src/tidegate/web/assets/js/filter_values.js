@@ -9,6 +9,21 @@ const FORMS = [
 const UNITS = ["minute", "hour", "day", "week", "month", "year"];
 const ORDER = ["<", "<=", ">", ">="];
 
+/**
+ * What the inputs need of the builder that they stand in.
+ *
+ * @typedef {import("./operators.js").Condition} Condition
+ * @typedef {import("./operators.js").Time} Time
+ * @typedef {{name: string, type?: string, label?: string, values?: any[]}} Field
+ * @typedef {{fixed: boolean, fields: Field[], type: (part: Condition) => string | undefined, write: () => void}} Builder
+ */
+
+/**
+ * The inputs for the values of a condition.
+ *
+ * @param {Builder} builder
+ * @param {Condition} part
+ */
 export function valuesOf(builder, part) {
   if (UNARY.includes(part.op)) return [];
   if (LISTS.includes(part.op)) return [chips(builder, part)];
@@ -18,6 +33,15 @@ export function valuesOf(builder, part) {
   return [one(builder, part, () => part.value, (value) => (part.value = value), "Value")];
 }
 
+/**
+ * An input for one value.
+ *
+ * @param {Builder} builder
+ * @param {Condition} part
+ * @param {() => any} get
+ * @param {(value: any) => void} set
+ * @param {string} label
+ */
 function one(builder, part, get, set, label) {
   const of = kind(builder.type(part));
   if (of === "time" || DATES.includes(part.op)) return moment(builder, get, set, label);
@@ -38,16 +62,25 @@ function one(builder, part, get, set, label) {
   return h("span", { class: "tg-value" }, input, list);
 }
 
+/**
+ * Inputs for a time: of which kind it is, and its parts.
+ *
+ * @param {Builder} builder
+ * @param {() => any} get
+ * @param {(value: any) => void} set
+ * @param {string} label
+ */
 function moment(builder, get, set, label) {
   const place = h("span", { class: "tg-value tg-moment" });
-  const draw = (time, focus) => {
+  const draw = (/** @type {Time} */ time, focus = false) => {
     const keep = () => { set(writeTime(time)); builder.write(); };
+    /** @type {(name: "count" | "unit" | "text", read?: (input: HTMLInputElement) => any) => (event: any) => void} */
     const change = (name, read = (input) => input.value) => (event) => { time[name] = read(event.target); keep(); };
     const props = { required: true, disabled: builder.fixed, "aria-label": label };
     const form = select(FORMS, time.form, {
       "aria-label": `${label}: kind of time`, disabled: builder.fixed,
       onchange: (event) => {
-        /** @type {import("./operators.js").Time} */
+        /** @type {Time} */
         const next = { form: event.target.value, count: time.count ?? 30, unit: time.unit ?? "day", text: "" };
         if (next.form === "date" && time.text) next.text = time.text.slice(0, 10);
         if (next.form === "time" && /^\d{4}-\d\d-\d\d$/.test(time.text ?? "")) next.text = `${time.text}T00:00`;
@@ -60,7 +93,7 @@ function moment(builder, get, set, label) {
     const inputs = [];
     if (time.form === "ago" || time.form === "in")
       inputs.push(h("input", { ...props, type: "number", min: "0", max: "999999", step: "1", value: String(time.count), oninput: change("count", (input) => Math.max(0, Math.trunc(Number(input.value) || 0))) }),
-        select(UNITS.map((unit) => [unit, `${unit}s`]), time.unit, { "aria-label": `${label}: unit`, disabled: builder.fixed, onchange: change("unit") }));
+        select(UNITS.map((unit) => [unit, `${unit}s`]), time.unit ?? "day", { "aria-label": `${label}: unit`, disabled: builder.fixed, onchange: change("unit") }));
     else if (time.form === "date") inputs.push(h("input", { ...props, type: "date", value: time.text, oninput: change("text") }));
     else if (time.form === "time") inputs.push(h("input", { ...props, type: "datetime-local", step: "1", value: time.text, oninput: change("text") }));
     else if (time.form === "other") inputs.push(h("input", { ...props, type: "text", value: time.text, placeholder: "2024-01-31T12:00:00+02:00, or unix seconds", oninput: change("text") }));
@@ -71,6 +104,12 @@ function moment(builder, get, set, label) {
   return place;
 }
 
+/**
+ * Inputs for a list of values.
+ *
+ * @param {Builder} builder
+ * @param {Condition} part
+ */
 function chips(builder, part) {
   const of = kind(builder.type(part));
   const place = h("span", { class: "tg-value tg-chips" });
@@ -86,19 +125,19 @@ function chips(builder, part) {
       },
       onchange: (event) => event.target.value.trim() && take([event.target.value], false),
       onpaste: (event) => {
-        const many = event.clipboardData.getData("text").split(/[\n,;\t]+/).filter((each) => each.trim());
+        const many = event.clipboardData.getData("text").split(/[\n,;\t]+/).filter((/** @type {string} */ each) => each.trim());
         if (many.length > 1) { event.preventDefault(); take(many); }
       },
     });
     place.replaceChildren(
-      ...part.value.map((value, at) => h("span", { class: "tg-chip" }, String(value),
+      ...part.value.map((/** @type {any} */ value, /** @type {number} */ at) => h("span", { class: "tg-chip" }, String(value),
         !builder.fixed && h("button", { type: "button", class: "quiet", "aria-label": `Remove ${value}`, onclick: () => drop(at) }, icon("close")))),
       input,
     );
     return input;
   };
-  const boolean = (text) => (of === "boolean" && /^(true|false)$/i.test(text) ? text.toLowerCase() === "true" : text);
-  const take = (texts, stay = true) => {
+  const boolean = (/** @type {any} */ text) => (of === "boolean" && /^(true|false)$/i.test(text) ? text.toLowerCase() === "true" : text);
+  const take = (/** @type {string[]} */ texts, stay = true) => {
     for (const text of texts.map((each) => each.trim())) {
       const value = boolean(typed(text, of));
       if (!part.value.includes(value)) part.value.push(value);
@@ -107,7 +146,7 @@ function chips(builder, part) {
     const input = draw();
     if (stay) input.focus();
   };
-  const drop = (at) => {
+  const drop = (/** @type {number} */ at) => {
     part.value.splice(at, 1);
     builder.write();
     draw().focus();

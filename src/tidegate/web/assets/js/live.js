@@ -9,6 +9,16 @@ const AWAY = 5000; // milliseconds without a connection after which the region s
 
 class Live extends HTMLElement {
   static observedAttributes = ["src"];
+  wait = FIRST;
+  ended = false;
+  /** @type {EventSource | null} */
+  source = null;
+  /** @type {() => void} */
+  onvisible = () => (document.hidden ? this.close() : this.open());
+  /** @type {ReturnType<typeof setTimeout> | undefined} of the next attempt */
+  again;
+  /** @type {ReturnType<typeof setTimeout> | undefined} of saying that there is no connection */
+  missed;
 
   /**
    * @param {string} _name
@@ -25,7 +35,6 @@ class Live extends HTMLElement {
   connectedCallback() {
     this.wait = FIRST;
     this.ended = false;
-    this.onvisible = () => (document.hidden ? this.close() : this.open());
     document.addEventListener("visibilitychange", this.onvisible);
     this.open();
   }
@@ -38,7 +47,7 @@ class Live extends HTMLElement {
   open() {
     if (this.source || this.ended || !this.isConnected || document.hidden) return;
     clearTimeout(this.again);
-    const source = new EventSource(this.getAttribute("src"));
+    const source = new EventSource(this.getAttribute("src") ?? "");
     this.source = source;
     source.onopen = () => {
       this.wait = FIRST;
@@ -67,10 +76,12 @@ class Live extends HTMLElement {
     this.source = null;
   }
 
+  /** @param {MessageEvent} event */
   show(event) {
     window.htmx.swap({ sourceElement: this, target: this, text: event.data, swap: "innerMorph" });
   }
 
+  /** @param {"live" | "waiting" | "ended"} name */
   state(name) {
     clearTimeout(this.missed);
     this.missed = undefined;

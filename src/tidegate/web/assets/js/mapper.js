@@ -3,7 +3,18 @@
 import { find, h, icon, id, parsed, put, select } from "./dom.js";
 import { kind, typed } from "./operators.js";
 
+/**
+ * Where the value of a property comes from, and what else is said about it.
+ *
+ * @typedef {{target: string, origin: string, value: any, more: Record<string, any>, short: boolean}} Row
+ * @typedef {{name: string, type?: string, label?: string}} Field
+ * @typedef {{path: string, why?: string}} Suggestion
+ * @typedef {{name: string, label: string, choices: any[]}} Option
+ */
+
+/** @type {Record<string, string>} */
 const ORIGINS = { from: "Field", value: "Constant", sql: "SQL", template: "Template" };
+/** @type {Record<string, string>} */
 const HINTS = {
   from: "Path, such as address.city",
   value: "The same for all rows",
@@ -11,15 +22,49 @@ const HINTS = {
   template: "Text with {columns} in it",
 };
 
+/**
+ * A field that may be given as its name alone, or with its type.
+ *
+ * @param {any} each
+ * @returns {Field}
+ */
 function spec(each) {
   return typeof each === "string" ? { name: each } : Array.isArray(each) ? { name: each[0], type: each[1] } : each;
 }
 
 class Mapper extends HTMLElement {
+  /** @type {HTMLTextAreaElement} */
+  area;
+  /** @type {Field[]} */
+  targets;
+  /** @type {Field[]} */
+  sources;
+  /** @type {string[]} */
+  origins;
+  /** @type {Option[]} */
+  options;
+  /** @type {Map<string, Suggestion[]>} by the target's name */
+  suggestions;
+  /** @type {HTMLDataListElement} */
+  fields;
+  /** @type {HTMLDataListElement} */
+  names;
+  /** @type {HTMLElement} */
+  box;
+  /** @type {HTMLElement} */
+  summary;
+  /** @type {HTMLButtonElement} */
+  all;
+  /** @type {Row[]} */
+  rows = [];
+  fixed = false;
+  free = false; // are the targets anybody's choice?
+  raw = false; // is it edited as JSON?
+
   connectedCallback() {
     if (this.area) return;
     this.setAttribute("hx-morph-skip", "");
-    this.area = this.querySelector("textarea");
+    this.area = /** @type {HTMLTextAreaElement} */ (this.querySelector("textarea"));
     this.fixed = this.hasAttribute("readonly");
     this.free = this.hasAttribute("free");
     this.targets = parsed(this.getAttribute("targets"), []).map(spec);
@@ -28,7 +73,7 @@ class Mapper extends HTMLElement {
     this.options = parsed(this.getAttribute("options"), []);
     const given = parsed(this.getAttribute("suggestions"), {});
     this.suggestions = new Map(Object.entries(given).map(([name, found]) => [name, [found].flat().map((each) => (typeof each === "string" ? { path: each } : each))]));
-    const list = (name, specs) => h("datalist", { id: id(name) }, specs.map((each) => h("option", { value: each.name }, each.label ?? each.type ?? "")));
+    const list = (/** @type {string} */ name, /** @type {Field[]} */ specs) => h("datalist", { id: id(name) }, specs.map((each) => h("option", { value: each.name }, each.label ?? each.type ?? "")));
     this.fields = list("sources", this.sources);
     this.names = list("targets", this.targets);
     this.box = h("div", { class: "tg-mapper-box" });
@@ -48,27 +93,38 @@ class Mapper extends HTMLElement {
       for (const { name } of this.targets) if (!this.rows.some((row) => row.target === name)) this.rows.push(this.row(name, null));
     if (!this.free) {
       const order = this.targets.map((each) => each.name);
-      const rank = (row) => (order.includes(row.target) ? order.indexOf(row.target) : order.length);
+      const rank = (/** @type {Row} */ row) => (order.includes(row.target) ? order.indexOf(row.target) : order.length);
       this.rows.sort((one, other) => rank(one) - rank(other));
     }
     this.draw();
   }
 
+  /**
+   * Is this known, so that a row can hold it?
+   *
+   * @param {any} value
+   */
   reads(value) {
     if (typeof value === "string") return true;
     if (typeof value !== "object" || value === null) return false;
     return Object.keys(ORIGINS).filter((origin) => origin in value).length === 1 && this.origins.some((origin) => origin in value);
   }
 
+  /**
+   * @param {string} target
+   * @param {any} value as `reads` knows it, or null where nothing is mapped
+   * @returns {Row}
+   */
   row(target, value) {
     if (value === null) return { target, origin: this.origins[0], value: "", more: {}, short: true };
     if (typeof value === "string") return { target, origin: "from", value, more: {}, short: true };
-    const origin = this.origins.find((each) => each in value);
+    const origin = this.origins.find((each) => each in value) ?? "";
     const { [origin]: own, ...more } = value;
     return { target, origin, value: own, more, short: false };
   }
 
   write() {
+    /** @type {Record<string, any>} */
     const made = {};
     for (const row of this.rows) {
       if (!row.target || row.value === "" || row.value === undefined) continue;
@@ -96,7 +152,7 @@ class Mapper extends HTMLElement {
       onclick: () => {
         this.rows.push(this.row("", null));
         this.draw();
-        find(this.box, "li:last-child input").focus();
+        find(this.box, "li:last-child input")?.focus();
       },
     }, icon("plus"), "Field");
     this.box.replaceChildren(
@@ -116,13 +172,19 @@ class Mapper extends HTMLElement {
     this.draw();
   }
 
+  /**
+   * @param {Element} line
+   * @param {Row} row
+   * @param {string} focus a selector of what has it then
+   */
   redraw(line, row, focus) {
     const made = this.line(row);
     line.replaceWith(made);
-    if (focus) find(made, focus)?.focus();
+    find(made, focus)?.focus();
     this.write();
   }
 
+  /** @param {Row} row */
   line(row) {
     const target = this.targets.find((each) => each.name === row.target);
     const line = h("li", { class: row.value === "" && !this.free ? "tg-map empty-row" : "tg-map" });
@@ -161,13 +223,25 @@ class Mapper extends HTMLElement {
     return line;
   }
 
+  /**
+   * What was typed, as a value of the target.
+   *
+   * @param {string} text
+   * @param {string | undefined} type
+   * @param {any} before
+   */
   constant(text, type, before) {
     const of = kind(type);
     if (of === "boolean" && /^(true|false)$/.test(text.trim())) return text.trim() === "true";
     return typed(text, of, before);
   }
 
-  // Choices such as a type to convert to: {name, label, choices: [value | [value, text]]}; the first is the default.
+  /**
+   * Choices such as a type to convert to: {name, label, choices: [value | [value, text]]}; the first is the default.
+   *
+   * @param {Row} row
+   * @param {string} label
+   */
   more(row, label) {
     return this.options.map(({ name, label: what, choices }) => {
       const values = choices.map((each) => (Array.isArray(each) ? each : [each, String(each)]));
@@ -184,6 +258,12 @@ class Mapper extends HTMLElement {
     });
   }
 
+  /**
+   * What the target is likely to take.
+   *
+   * @param {Element} line
+   * @param {Row} row
+   */
   chips(line, row) {
     line.querySelector(".tg-map-chips")?.remove();
     const found = row.value === "" && !this.fixed ? (this.suggestions.get(row.target) ?? []) : [];

@@ -10,6 +10,7 @@ const TEXT = ["contains", "does not contain", "starts with", "ends with"];
 const PRESENT = ["is empty", "is not empty", "is null", "is not null", "exists", "does not exist"];
 const TRUTH = ["is true", "is false"];
 
+/** @type {Record<"text" | "number" | "boolean" | "time" | "object" | "any", string[]>} */
 const BY_TYPE = {
   text: [...EQUAL, ...TEXT, ...ORDER, ...DATES, ...PRESENT],
   number: [...EQUAL, ...ORDER, ...DATES, ...PRESENT],
@@ -22,6 +23,7 @@ export const ALL = BY_TYPE.any;
 /** Operators that may ignore upper and lower case. */
 export const FOLDING = [...EQUAL, ...TEXT];
 
+/** @type {Record<string, keyof typeof BY_TYPE>} */
 const KINDS = {
   string: "text", text: "text", varchar: "text", enum: "text", id: "text",
   integer: "number", int: "number", bigint: "number", number: "number", decimal: "number", double: "number", float: "number", amount: "number",
@@ -95,7 +97,20 @@ export function typed(text, of, before) {
   return of === "number" && exact && Number.isSafeInteger(Math.trunc(Number(plain))) ? Number(plain) : text;
 }
 
-/** A tree as the builder holds it, or null where it has something that the builder does not know. */
+/**
+ * Conditions as the builder holds them, in groups; a bare group is not in the configuration.
+ *
+ * @typedef {{field: string, op: string, value?: any, folded: boolean, parts?: undefined}} Condition
+ * @typedef {{join: string, parts: Part[], bare?: boolean}} Group
+ * @typedef {Condition | Group} Part
+ */
+
+/**
+ * A tree as the builder holds it, or null where it has something that the builder does not know.
+ *
+ * @param {any} found
+ * @returns {Group | null}
+ */
 export function readTree(found) {
   if (found === null || found === undefined) return { join: "all", parts: [], bare: true };
   const part = readPart(found, 0);
@@ -103,25 +118,42 @@ export function readTree(found) {
   return part.parts ? part : { join: "all", parts: [part], bare: true };
 }
 
+/**
+ * @param {any} found
+ * @param {number} depth
+ * @returns {Part | null}
+ */
 function readPart(found, depth) {
   if (typeof found !== "object" || Array.isArray(found) || depth > 20) return null;
   for (const join of ["all", "any"]) {
     if (!(join in found)) continue;
     if (Object.keys(found).length !== 1 || !Array.isArray(found[join])) return null;
-    const parts = found[join].map((each) => readPart(each ?? false, depth + 1));
-    return parts.includes(null) ? null : { join, parts };
+    /** @type {Part[]} */
+    const parts = [];
+    for (const each of found[join]) {
+      const part = readPart(each ?? false, depth + 1);
+      if (!part) return null;
+      parts.push(part);
+    }
+    return { join, parts };
   }
   const { field, op, value, ignore_case: folded = false, ...more } = found;
-  const scalar = (each) => ["string", "number", "boolean"].includes(typeof each);
+  const scalar = (/** @type {any} */ each) => ["string", "number", "boolean"].includes(typeof each);
   if (Object.keys(more).length || typeof field !== "string" || !ALL.includes(op) || typeof folded !== "boolean") return null;
   if (UNARY.includes(op) ? value !== undefined && value !== null : LISTS.includes(op) || RANGES.includes(op) ? !Array.isArray(value) || !value.every(scalar) : !scalar(value)) return null;
   if (RANGES.includes(op) && value.length !== 2) return null;
   return { field, op, value: UNARY.includes(op) ? undefined : value, folded };
 }
 
-/** The tree as the configuration has it; undefined where nothing is asked. */
+/**
+ * The tree as the configuration has it; undefined where nothing is asked.
+ *
+ * @param {Part} part
+ * @returns {object | undefined}
+ */
 export function writeTree(part) {
   if (!part.parts) {
+    /** @type {{field: string, op: string, value?: any, ignore_case?: boolean}} */
     const made = { field: part.field, op: part.op };
     if (!UNARY.includes(part.op)) made.value = part.value;
     if (part.folded && FOLDING.includes(part.op)) made.ignore_case = true;

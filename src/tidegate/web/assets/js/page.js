@@ -11,7 +11,7 @@ document.addEventListener("click", (event) => {
   const row = /** @type {Element} */ (event.target).closest("table.rows tbody tr");
   if (!row || /** @type {Element} */ (event.target).closest("a, button, input, select, label, summary, dialog, textarea")) return;
   if (window.getSelection()?.toString()) return;
-  /** @type {HTMLAnchorElement} */
+  /** @type {HTMLAnchorElement | null} */
   const link = row.querySelector("a.row-link");
   if (!link) return;
   if (event.metaKey || event.ctrlKey) window.open(link.href, "_blank", "noopener");
@@ -22,13 +22,14 @@ document.addEventListener("click", (event) => {
 for (const each of document.querySelectorAll(".tabs [aria-current]")) {
   const current = /** @type {HTMLElement} */ (each);
   const tabs = current.parentElement;
+  if (!tabs) continue;
   tabs.scrollLeft = current.offsetLeft - tabs.offsetLeft - (tabs.clientWidth - current.clientWidth) / 2;
 }
 
 let waiting = 0;
 document.addEventListener("input", (event) => {
   const input = /** @type {Element} */ (event.target);
-  /** @type {HTMLFormElement} */
+  /** @type {HTMLFormElement | null} */
   const form = input.closest("form[data-quick]");
   if (!form || !input.matches("input")) return;
   clearTimeout(waiting);
@@ -36,7 +37,7 @@ document.addEventListener("input", (event) => {
 });
 document.addEventListener("change", (event) => {
   const input = /** @type {Element} */ (event.target);
-  /** @type {HTMLFormElement} */
+  /** @type {HTMLFormElement | null} */
   const form = input.closest("form[data-quick], form[data-submit]");
   if (form && input.matches("select, input[type=checkbox]")) form.requestSubmit();
 });

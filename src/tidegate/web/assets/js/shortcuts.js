@@ -4,8 +4,9 @@ import { h, icon } from "./dom.js";
 const PATIENCE = 2000; // milliseconds between `g` and the letter
 let going = 0;
 
+/** @param {KeyboardEvent} event */
 function typing(event) {
-  const [target] = event.composedPath();
+  const target = /** @type {HTMLElement} */ (event.composedPath()[0]);
   return target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName ?? "");
 }
 
@@ -15,7 +16,7 @@ document.addEventListener("keydown", (event) => {
   const gone = Date.now() - going < PATIENCE;
   going = 0;
   if (gone) {
-    /** @type {HTMLAnchorElement} */
+    /** @type {HTMLAnchorElement | null} */
     const link = document.querySelector(`a[data-go="${CSS.escape(event.key)}"]`);
     if (link) {
       event.preventDefault();
@@ -24,7 +25,7 @@ document.addEventListener("keydown", (event) => {
   } else if (event.key === "g") going = Date.now();
   else if (event.key === "?") show();
   else if (event.key === "/") {
-    /** @type {HTMLInputElement} */
+    /** @type {HTMLInputElement | null} */
     const search = document.querySelector("[data-search]");
     if (!search) return;
     event.preventDefault();

@@ -15,15 +15,17 @@ class Theme extends HTMLElement {
     this.removeEventListener("click", this);
   }
 
+  /** @param {Event} event */
   handleEvent(event) {
-    const chosen = event.target.closest("[data-theme-choice]");
+    /** @type {HTMLElement | null} */
+    const chosen = /** @type {Element} */ (event.target).closest("[data-theme-choice]");
     if (!chosen) return;
     const theme = chosen.dataset.themeChoice;
     const secure = location.protocol === "https:" ? "; Secure" : "";
     document.cookie = `${COOKIE}=${theme}; Path=/; Max-Age=${theme ? YEAR : 0}; SameSite=Lax${secure}`;
     if (theme) document.documentElement.dataset.theme = theme;
     else delete document.documentElement.dataset.theme;
-    /** @type {HTMLMetaElement} */
+    /** @type {HTMLMetaElement | null} */
     const scheme = document.querySelector('meta[name="color-scheme"]');
     if (scheme) scheme.content = theme || "light dark";
     document.dispatchEvent(new CustomEvent("tg:theme"));

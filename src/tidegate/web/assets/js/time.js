@@ -18,7 +18,7 @@ const STEPS = [[60, "second"], [3600, "minute"], [86400, "hour"], [30 * 86400, "
  * @param {boolean} [precise] to the second
  */
 export function local(moment, now = new Date(), precise = false) {
-  const day = (date) => `${date.getFullYear()}-${date.getMonth()}-${date.getDate()}`;
+  const day = (/** @type {Date} */ date) => `${date.getFullYear()}-${date.getMonth()}-${date.getDate()}`;
   if (day(moment) === day(now)) return (precise ? exact : today).format(moment);
   const text = (moment.getFullYear() === now.getFullYear() ? year : other).format(moment);
   return precise ? `${text.replace(/,? \d\d:\d\d$/, "")}, ${exact.format(moment)}` : text;
@@ -42,7 +42,7 @@ class Time extends HTMLElement {
   show() {
     const time = this.querySelector("time");
     const moment = new Date(time?.dateTime ?? "");
-    if (Number.isNaN(moment.getTime())) return;
+    if (!time || Number.isNaN(moment.getTime())) return;
     time.textContent = local(moment, new Date(), this.hasAttribute("precise"));
     const utc = moment.toISOString().replace("T", " ").replace(/\.\d+Z$/, " UTC");
     const say = () => (this.title = `${utc}, ${distance((moment.getTime() - Date.now()) / 1000)}`);
