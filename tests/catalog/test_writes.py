@@ -18,7 +18,7 @@ from stripe import params
 from stripe._request_options import RequestOptions
 
 from tidegate import catalog
-from tidegate.catalog import build, build_writes, write_facts, writes
+from tidegate.catalog import build, build_writes, stated, write_facts, write_facts_customers, writes
 
 ISSUED = {
     "customer",
@@ -105,24 +105,24 @@ def test_differences_name_the_field_and_what_of_it() -> None:
     ]
 
 
-def told(monkeypatch: pytest.MonkeyPatch, path: str, fact: write_facts.Fact) -> None:
+def told(monkeypatch: pytest.MonkeyPatch, path: str, fact: stated.Fact) -> None:
     """Derive as if there were one more fact about a customer."""
-    facts = write_facts.CUSTOMER
+    facts = write_facts_customers.CUSTOMER
     more = {**facts.__dict__, "fields": {**facts.fields, path: (*facts.fields.get(path, ()), fact)}}
-    monkeypatch.setitem(write_facts.OBJECTS, "customer", write_facts.Facts(**more))
+    monkeypatch.setitem(write_facts.OBJECTS, "customer", stated.Facts(**more))
     build_writes.derive.__wrapped__()
 
 
 def test_a_fact_about_something_gone_fails_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LookupError, match=r"customer\.account_balance, which the package does not have"):
-        told(monkeypatch, "account_balance", write_facts.Fact("https://example.com", max_length=1))
+        told(monkeypatch, "account_balance", stated.Fact("https://example.com", max_length=1))
     with pytest.raises(LookupError, match=r"customer\.tax_id_data\[\]\.country, which"):
-        told(monkeypatch, "tax_id_data[].country", write_facts.Fact("https://example.com", max_length=1))
+        told(monkeypatch, "tax_id_data[].country", stated.Fact("https://example.com", max_length=1))
 
 
 def test_a_fact_that_the_package_has_by_itself_fails_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LookupError, match=r"package itself says of customer\.email what a fact says"):
-        told(monkeypatch, "email", write_facts.Fact("https://example.com", max_length=512))
+        told(monkeypatch, "email", stated.Fact("https://example.com", max_length=512))
 
 
 def test_every_fact_has_its_source() -> None:

@@ -292,3 +292,25 @@ def test_what_acts_only_when_an_object_is_created_is_not_looked_for_in_others() 
     assert not compare.compare(price, wanted, live, {}).changes
     assert not compare.compare(price, wanted, live, {}, {"product_data.name": "Gold"}).changes
     assert compare.compare(price, wanted, live, {}, {"product_data.name": "Silver"}).changes
+
+
+def test_a_list_of_stripes_is_what_is_in_it() -> None:
+    assert compare.text({"object": "list", "data": ["de", "en"]}) == compare.text(["de", "en"])
+    assert compare.text({"object": "list", "id": "li_1"}) == "li_1"
+
+
+@pytest.mark.parametrize(
+    ("changed", "left"),
+    [
+        ({"unit_amount": "1200"}, {"unit_amount": "1200"}),
+        ({"unit_amount_decimal": "1200.5"}, {"unit_amount_decimal": "1200.5"}),
+        ({"nickname": "New"}, {"unit_amount": "1000"}),
+    ],
+)
+def test_a_price_that_takes_the_place_of_another_has_its_amount_in_one_spelling(
+    changed: dict[str, str], left: dict[str, str]
+) -> None:
+    live = {"id": "price_1", "object": "price", "unit_amount": 1000, "unit_amount_decimal": "1000"}
+    wanted = {path: compare.Change(None, value) for path, value in changed.items()}
+    made = compare.replacement(writes.load()["price"], wanted, live)
+    assert {path: value for path, value in made.items() if path.startswith("unit_amount")} == left

@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 
 from tidegate import catalog
-from tidegate.catalog import build, fields, package, streams, write_facts, writes
+from tidegate.catalog import build, fields, package, stated, streams, write_facts, writes
 
 COMMITTED = Path(__file__).with_name("writes.json")
 LENGTH = re.compile(r"up to \*?(\d+) characters", re.IGNORECASE)
@@ -75,7 +75,7 @@ def derive() -> writes.Writes:
 
 
 def _object(
-    name: str, facts: write_facts.Facts, operations: Mapping[tuple[str, str], package.Operation]
+    name: str, facts: stated.Facts, operations: Mapping[tuple[str, str], package.Operation]
 ) -> writes.Object:
     known = {
         "create": operations.get(("post", facts.path)),
@@ -127,7 +127,7 @@ def _operations(
     name: str,
     actions: Mapping[writes.Action, package.Operation | None],
     found: Mapping[str, writes.Field],
-    facts: write_facts.Facts,
+    facts: stated.Facts,
 ) -> dict[writes.Action, writes.Operation]:
     operations: dict[writes.Action, writes.Operation] = {}
     for action, operation in actions.items():
@@ -252,7 +252,7 @@ def _kind(member: package.Member, param: catalog.Param) -> tuple[writes.Kind, wr
 
 
 def _told(
-    found: dict[str, writes.Field], path: str, fact: write_facts.Fact, where: str
+    found: dict[str, writes.Field], path: str, fact: stated.Fact, where: str
 ) -> dict[str, writes.Field]:
     """The fields with one fact added to the one that it is about."""
     outer, mark, inner = path.partition("[].")
@@ -275,7 +275,7 @@ def _told(
     }
 
 
-def _changed(old: writes.Field, fact: write_facts.Fact) -> dict[str, object]:
+def _changed(old: writes.Field, fact: stated.Fact) -> dict[str, object]:
     same = {
         "max_length",
         "max_items",

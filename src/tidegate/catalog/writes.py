@@ -1,7 +1,7 @@
 """What can be written to Stripe: the objects, the operations on them and every field a request may carry, as data.
 
 `writes.json` is derived by `build_writes.py` from the parameters of the installed `stripe` package and committed;
-what Stripe says only in prose stands in `write_facts.py`. `load()` and `find()` are the only ways to it.
+what Stripe says only in prose stands in `write_facts_*.py`. `load()` and `find()` are the only ways to it.
 
 A field is named by its dotted path: `address.city`, `metadata.plan`, `currency_options.eur.unit_amount`. A map
 takes any key; `metadata` takes everything behind its first dot, dots included.

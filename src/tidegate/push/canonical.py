@@ -118,8 +118,3 @@ def items(value: str, kind: str) -> str:
         f"WHEN starts_with(ltrim({plain}), '[') AND json_valid({plain}) THEN CAST(json({plain}) AS VARCHAR) "
         f"WHEN contains({plain}, {NUL}) THEN {plain} ELSE {one} END"
     )
-
-
-def could_hold_nul(kind: str) -> bool:
-    """Can the text of such a value have a NUL character?"""
-    return not (kind in INTEGERS or kind in ("BOOLEAN", "DATE", NUMERAL) or kind.startswith("DECIMAL"))

@@ -13,14 +13,11 @@ import difflib
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tidegate import catalog
 from tidegate.catalog import writes
 from tidegate.push import forms, values
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Action = values.Action
 
@@ -48,29 +45,6 @@ def check(
     given = {path: value for path, value in fields.items() if value is not None}
     found = [Problem(path, s) for path, value in given.items() if (s := _wrong(of, action, path, value))]
     return sorted({*found, *_together(of, action, given, existing)})
-
-
-def check_many(of: writes.Object, action: Action, table: pa.Table) -> pa.Table:
-    """The problems of many rows, as a table `row`, `field`, `sentence` sorted by row and field.
-
-    `table` has one column of text per field, named by its dotted path; null says nothing, the empty text clears. A
-    row has the problems that `check` finds without `existing`. Each distinct value is looked at once.
-    """
-    import pyarrow as pa
-
-    table = table.cast(pa.schema([(path, pa.string()) for path in table.column_names]))
-    found: set[tuple[int, str, str]] = set()
-    for path in table.column_names:
-        found.update((row, path, s) for row, s in _column(of, action, path, table.column(path)))
-    found.update((row, each.field, each.sentence) for row, each in _rows(of, action, table))
-    rows, paths, sentences = zip(*sorted(found), strict=True) if found else ((), (), ())
-    return pa.table(
-        {
-            "row": pa.array(rows, pa.int64()),
-            "field": pa.array(paths, pa.string()),
-            "sentence": pa.array(sentences, pa.string()),
-        }
-    )
 
 
 def refusal(of: writes.Object, action: Action, path: str) -> str:
@@ -101,79 +75,6 @@ def _wrong(of: writes.Object, action: Action, path: str, value: object) -> str:
     refused = _refusal(of.name, action, path)
     field = of.fields.get(path) or of.field(path)
     return refused if refused or field is None else values.wrong(field, action, value)
-
-
-# Many rows.
-
-
-def _column(of: writes.Object, action: Action, path: str, column: Any) -> Iterator[tuple[int, str]]:
-    """The rows of one column whose value is wrong."""
-    import pyarrow.compute as pc
-
-    if refused := _refusal(of.name, action, path):
-        yield from ((row, refused) for row in _true(pc.is_valid(column)))
-        return
-    field = of.field(path)
-    assert field is not None  # else it would have been refused
-    if values.only_by_length(field):
-        doubtful = pc.or_(pc.equal(column, ""), pc.match_substring(column, "\0"))
-        if field.max_length:
-            doubtful = pc.or_(doubtful, pc.greater(pc.utf8_length(column), field.max_length))
-        told = ((row, values.wrong(field, action, column[row].as_py())) for row in _true(doubtful))
-        yield from ((row, sentence) for row, sentence in told if sentence)
-        return
-    encoded = _one(column).dictionary_encode()
-    sentences = [values.wrong(field, action, each) for each in encoded.dictionary.to_pylist()]
-    if any(sentences):
-        for row, index in enumerate(encoded.indices.to_pylist()):
-            if index is not None and sentences[index]:
-                yield row, sentences[index]
-
-
-def _rows(of: writes.Object, action: Action, table: pa.Table) -> Iterator[tuple[int, Problem]]:
-    """What `_together` says of every row.
-
-    It asks which fields a row gives and clears, and for the values of a few of them. So rows are numbered by just
-    that, and one of each number is asked.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if not table.num_rows:
-        return
-    asked = {
-        path for rule in of.rules for each in (rule.when, rule.unless) for path, v in each.items() if v != "*"
-    }
-    numbers = pa.array([0] * table.num_rows, pa.int64())
-    for path in table.column_names:
-        state = column = _one(table.column(path))
-        if path not in asked | {"metadata"}:
-            state = pc.if_else(pc.is_null(column), 0, pc.if_else(pc.equal(column, ""), 1, 2))
-        codes = pc.fill_null(pc.add(state.dictionary_encode().indices.cast(pa.int64()), 1), 0)
-        mixed = pc.add(pc.multiply(numbers, table.num_rows + 2), codes)
-        numbers = mixed.dictionary_encode().indices.cast(pa.int64())
-    seen: dict[int, list[Problem]] = {}
-    for row, number in enumerate(numbers.to_pylist()):
-        if number not in seen:
-            said = {path: table.column(path)[row].as_py() for path in table.column_names}
-            given = {path: value for path, value in said.items() if value is not None}
-            seen[number] = list(_together(of, action, given, None))
-        yield from ((row, problem) for problem in seen[number])
-
-
-def _one(column: Any) -> Any:
-    """A column in one piece."""
-    import pyarrow as pa
-
-    found = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return pa.concat_arrays(found.chunks) if isinstance(found, pa.ChunkedArray) else found
-
-
-def _true(mask: Any) -> list[int]:
-    import pyarrow.compute as pc
-
-    found: list[int] = pc.indices_nonzero(pc.fill_null(mask, False)).to_pylist()
-    return found
 
 
 # What the fields of a row say together.

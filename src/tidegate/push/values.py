@@ -53,11 +53,6 @@ def wrong(field: writes.Field, action: Action, value: object) -> str:
     return _wrong_string(field, text) if field.kind == "string" else _wrong_number(field, action, text)
 
 
-def only_by_length(field: writes.Field) -> bool:
-    """Is a text of this field wrong only when it is empty, too long, or holds what cannot be sent?"""
-    return field.kind == "string" and not field.pattern
-
-
 def wrong_key(field: writes.Field, path: str, key: str) -> str:
     """What is wrong with the key of a value in a map, if anything."""
     if not key or "[" in key or "]" in key:
