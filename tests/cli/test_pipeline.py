@@ -97,9 +97,8 @@ def test_from_the_cases_to_the_customers(tmp_path: Path) -> None:
     assert shown.stdout.count("  matched\n") == 3
     assert "    name: " in shown.stdout
     assert "seen cus_" in shown.stdout
-    [line] = [
-        line for line in tidegate(tmp_path, "pipelines").stdout.splitlines() if line.startswith("people")
-    ]
+    listed = tidegate(tmp_path, "pipelines").stdout.splitlines()
+    [line] = [line for line in listed if line.split()[:1] == ["people"]]
     assert line.split()[:5] == ["people", "acme.customers", "-", "yes", "manual"]
     assert "partial" in line
     log = tidegate(tmp_path, "logs", "last")

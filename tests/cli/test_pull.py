@@ -213,6 +213,19 @@ def test_preview_shows_rows_without_a_warehouse(stripe: Stripe, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_preview_asks_the_stripe_of_the_file_although_its_key_is_in_the_environment(
+    stripe: Stripe, tmp_path: Path
+) -> None:
+    said = {"STRIPE_API_KEY": KEY}
+    assert run("init", "--api-base", stripe.url, cwd=tmp_path, **said).returncode == 0
+    asked = ("preview", "charges", "--limit", "1", "--json")
+    by_file = run(*asked, cwd=tmp_path, **said)
+    assert by_file.returncode == 0, by_file.stderr
+    (tmp_path / "tidegate.yaml").unlink()
+    by_flag = run(*asked, "--api-base", stripe.url, cwd=tmp_path, **said)
+    assert json.loads(by_file.stdout)["id"] == json.loads(by_flag.stdout)["id"]
+
+
 def test_the_demo_ends_with_something_to_look_at(tmp_path: Path) -> None:
     done = run("demo", "--objects", "1500", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

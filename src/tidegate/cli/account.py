@@ -65,8 +65,9 @@ def account(
             )
             return 0
         session = secrets.token_urlsafe(16)
+        address = oauth.depart(place, connection, session, back, write=write)
         output.say("open this address, sign in as the owner of the account, and agree:")
-        print(oauth.depart(place, connection, session, back, write=write), flush=True)
+        print(address, flush=True)
         output.say("then paste the address that the browser was sent back to:")
         state, code = _answer(sys.stdin.readline())
         found = oauth.arrive(place, who, session, state, code)

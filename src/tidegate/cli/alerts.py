@@ -59,7 +59,6 @@ def alerts(
 def _table(listed: Sequence[notices.Notice]) -> None:
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("since", "told"):
@@ -67,5 +66,5 @@ def _table(listed: Sequence[notices.Notice]) -> None:
     table.add_column("", overflow="fold")
     for each in listed:
         ended = "" if each.resolved_at is None else f"Resolved {matters.moment(each.resolved_at)}. "
-        table.add_row(matters.moment(each.opened_at), Text(views.told(each)), Text(ended + each.text))
+        table.add_row(matters.moment(each.opened_at), views.told(each), ended + each.text)
     output.console().print(table)

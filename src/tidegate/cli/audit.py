@@ -156,11 +156,11 @@ def _show(name: str, found: findings.Audit, repair: bool) -> None:
         output.draw(out, drawn, wrong)
     for each in told:
         for line in _details(each):
-            out.print(line, markup=False, soft_wrap=True)
+            out.print(line, soft_wrap=True)
     for balance in found.balances:
         for line in _balance(balance, several):
-            out.print(line, markup=False, soft_wrap=True)
-    out.print(_last(found, repair), markup=False, soft_wrap=True)
+            out.print(line, soft_wrap=True)
+    out.print(_last(found, repair), soft_wrap=True)
 
 
 def _status(found: findings.Stream, error: bool) -> str:

@@ -94,7 +94,6 @@ def _document(line: trail.Line) -> dict[str, object]:
 def _table(found: Sequence[trail.Line]) -> None:
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("when (UTC)", "who", "via", "action", "what"):
@@ -103,11 +102,11 @@ def _table(found: Sequence[trail.Line]) -> None:
     for each in found:
         table.add_row(
             f"{dt.datetime.fromtimestamp(each.at, dt.UTC):%Y-%m-%d %H:%M}",
-            Text(each.who),
-            Text(each.via),
-            Text(each.action),
-            Text(each.what),
-            Text("\n".join(_told(each))),
+            each.who,
+            each.via,
+            each.action,
+            each.what,
+            "\n".join(_told(each)),
         )
     output.console().print(table)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -64,7 +63,7 @@ def check(
     from tidegate.cli import check_pushes
 
     if to is None and not (names or config_file or streams):
-        given = api_key or (None if Path(config.DEFAULT_FILE).exists() else os.environ.get("STRIPE_API_KEY"))
+        given = connect.lone_key(api_key)
         if given:
             return _key(given, api_base, account_id, json=json)
     models: dict[str, list[base.Check]] = {}
@@ -120,15 +119,15 @@ def check(
         output.print_json({"ok": fine, **parts, "sign_in": checks.steps_document(signs_in)})
     else:
         for name, steps in models.items():
-            output.console().print(f"[bold]{name}[/bold]: a model")
+            output.console(markup=True).print(f"[bold]{name}[/bold]: a model")
             _show_steps("source", steps)
         for name, steps in pipelines.items():
-            output.console().print(f"[bold]{name}[/bold]: a pipeline")
+            output.console(markup=True).print(f"[bold]{name}[/bold]: a pipeline")
             _show_steps("pipeline", steps)
         for each in pushes:
             check_pushes.show(each)
         if signs_in:
-            output.console().print("[bold]sign-in[/bold]: an OpenID provider")
+            output.console(markup=True).print("[bold]sign-in[/bold]: an OpenID provider")
             _show_steps("provider", signs_in)
     return 0 if fine else 3
 
@@ -156,11 +155,11 @@ def _key(api_key: str, api_base: str | None, account_id: str | None, *, json: bo
 
 def _show_steps(kind: str, steps: Sequence[base.Check]) -> None:
     for step in steps:
-        output.console().print(f"  {_sign(step.ok)} {kind} {step.name}: {_plain(step.detail)}")
+        output.console(markup=True).print(f"  {_sign(step.ok)} {kind} {step.name}: {_plain(step.detail)}")
 
 
 def _show(job: settings.Job, found: permissions.Found, steps: list[base.Check]) -> None:
-    console = output.console()
+    console = output.console(markup=True)
     key = client.masked(job.source.api_key)
     console.print(f"[bold]{job.name}[/bold]: account {found.account}, {found.mode} mode, key {key}")
     _show_steps("warehouse", steps)

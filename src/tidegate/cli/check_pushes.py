@@ -31,7 +31,7 @@ def reports(file: config.Config, names: Sequence[str], config_file: Path | None)
 
 def show(found: readiness.Report) -> None:
     """A report on the screen: every step, and what it will do without."""
-    console = output.console()
+    console = output.console(markup=True)
     console.print(f"[bold]{found.push}[/bold]: a push")
     for step in found.steps:
         console.print(f"  {_sign(step)} {step.name}: {_plain(step.detail)}")
@@ -42,7 +42,7 @@ def show(found: readiness.Report) -> None:
 
 def show_key(api_key: str, found: readiness.Key) -> None:
     """A key on the screen: whose it is, and what it may read and write."""
-    console = output.console()
+    console = output.console(markup=True)
     mode = "live" if found.livemode else "test"
     whose = found.account or "which does not tell its account"
     console.print(f"[bold]{client.masked(api_key)}[/bold]: account {whose}, {mode} mode")
@@ -73,7 +73,7 @@ def show_key(api_key: str, found: readiness.Key) -> None:
 
 def _grant(missing: Mapping[str, list[str]], *, live: bool) -> None:
     for permission, objects in sorted(missing.items()):
-        output.console().print(f"  - grant {permission} for {', '.join(objects)}")
+        output.console(markup=True).print(f"  - grant {permission} for {', '.join(objects)}")
     if missing:
         _where(live=live)
 
@@ -81,7 +81,7 @@ def _grant(missing: Mapping[str, list[str]], *, live: bool) -> None:
 def _where(*, live: bool) -> None:
     part = "" if live else "test/"
     address = f"https://dashboard.stripe.com/{part}apikeys"
-    output.console().print(f"  Permissions of a restricted key: {address}, Edit key.")
+    output.console(markup=True).print(f"  Permissions of a restricted key: {address}, Edit key.")
 
 
 def _sign(step: base.Check) -> str:

@@ -62,6 +62,14 @@ def _may_go_inside(file: config.Config) -> bool:
     return file.server is not None and file.server.link_local
 
 
+def lone_key(api_key: str | None) -> str | None:
+    """The key that stands for a configuration: the one that was given, or STRIPE_API_KEY where there is no file.
+
+    A file that `tidegate init` wrote takes its key from there too, and says where Stripe answers.
+    """
+    return api_key or (None if Path(config.DEFAULT_FILE).exists() else os.environ.get("STRIPE_API_KEY"))
+
+
 def shadowed(config_file: Path | None) -> list[str]:
     """What the metadata database configures in vain, since the file has a part of its name: `pulls.everything`."""
     url = database_url(config_file)

@@ -195,7 +195,6 @@ def _list(
     """Rows on the screen, by push: how many of which kind, the rows, and what can be done."""
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     screen = output.console()
     for push in dict.fromkeys(each.push for each in page):
@@ -213,10 +212,10 @@ def _list(
         for each in mine:
             since = f"{dt.datetime.fromtimestamp(each.opened_at, dt.UTC):%Y-%m-%d %H:%M}"
             what = "\n".join([each.kind, *([] if each.state == "held" else [_state(each)])])
-            table.add_row(Text(each.key), what, since, Text("\n".join([each.text, *known.get(each.key, ())])))
+            table.add_row(each.key, what, since, "\n".join([each.text, *known.get(each.key, ())]))
         screen.print(table)
     for kind in dict.fromkeys(each.kind for each in sorted(page, key=lambda each: each.kind)):
-        screen.print(f"{kind}: {deciding.NEXT[kind]}.", markup=False)
+        screen.print(f"{kind}: {deciding.NEXT[kind]}.")
 
 
 def _state(hold: holds.Hold) -> str:

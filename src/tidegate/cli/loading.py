@@ -47,7 +47,7 @@ def show(result: report.Result) -> None:
     out.print(next((table for table in drawn if output.fits(table, out)), _drawn(told, None)))
     if versions:
         written = f"from {first} to {last}" if first != last else f"of {first}"
-        out.print(f"What was written has versions {written} UTC.", markup=False, soft_wrap=True)
+        out.print(f"What was written has versions {written} UTC.", soft_wrap=True)
 
 
 def _drawn(told: Sequence[report.Outcome], shown: Shown | None) -> Table:

@@ -77,7 +77,7 @@ def _show(lines: Sequence[stored.Line]) -> None:
         at = f"{dt.datetime.fromtimestamp(line.at, dt.UTC):%H:%M:%S}"
         about = " ".join(filter(None, (line.stream, line.account)))
         level = "" if line.level == "info" else f"{line.level}: "
-        print(f"{at}  {f'{about}: ' if about else ''}{level}{line.text}", flush=True)
+        output.show(f"{at}  {f'{about}: ' if about else ''}{level}{line.text}")
 
 
 _PUSHED = (*recorder.FIGURES, "requests")
@@ -141,5 +141,5 @@ def _pushed(tables: Sequence[dict[str, object]], figures: Sequence[str]) -> None
             if number := row.get(name):
                 told.add_row(name.replace("_", " "), f"{number:,}")
         whose = f" of {row['account']}" if row["account"] else ""
-        output.console().print(f"{row['stream']}{whose}: {row['status']}", markup=False)
+        output.console().print(f"{row['stream']}{whose}: {row['status']}")
         output.console().print(told)

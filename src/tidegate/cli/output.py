@@ -14,14 +14,20 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 WIDE = 400
 """Columns where nobody looks: in a pipe a table is never cut."""
+
+_STEERING = {
+    code: rf"\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"
+} | {code: rf"\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+"""Control characters, and those that turn the direction of what follows."""
 
 _SECRETS = re.compile(
     r"\b(?P<key>(?:sk|rk|pk|ek)_(?:live|test)_|whsec_|sk_org_\w*?_|tg_(?=[\w-]{43}\b))[A-Za-z0-9_-]+"
@@ -34,9 +40,14 @@ def redacted(text: str) -> str:
     return _SECRETS.sub(lambda match: f"{match['key']}…" if match["key"] else f"{match['login']}…@", text)
 
 
+def visible(text: str) -> str:
+    """The text with what would steer a terminal spelled out: a customer's name may hold escape sequences."""
+    return text.translate(_STEERING)
+
+
 def say(text: str) -> None:
     """A sentence, or one sentence per line, to the person."""
-    lines = [f"tidegate: {line}" for line in redacted(text).splitlines() or [""]]
+    lines = [f"tidegate: {visible(line)}" for line in redacted(text).splitlines() or [""]]
     print("\n".join(lines), file=sys.stderr, flush=True)
 
 
@@ -45,24 +56,48 @@ def trace(error: BaseException) -> None:
     print(redacted("".join(traceback.format_exception(error))), end="", file=sys.stderr)
 
 
+def show(*lines: str) -> None:
+    """Lines on stdout that may hold values of records."""
+    print(*map(visible, lines), sep="\n", flush=True)
+
+
 def print_json(value: object, *, pretty: bool = False) -> None:
     """One JSON value on stdout: on one line, or indented for reading; ASCII, for any terminal."""
     print(json.dumps(value, indent=2 if pretty else None, ensure_ascii=True, default=str), flush=True)
 
 
-def console(*, stderr: bool = False) -> Console:
-    """A rich console; wide where the output is no terminal and COLUMNS is not set."""
+def console(*, stderr: bool = False, markup: bool = False) -> Console:
+    """A rich console; wide where the output is no terminal and COLUMNS is not set.
+
+    Values are shown as they are: `:smile:` is text, `[red]` too unless `markup` is asked for, and what would steer
+    the terminal is spelled out.
+    """
     from rich.console import Console
 
-    class Pipe(Console):
+    class Plain(Console):
         """Tells of a reader that went away by BrokenPipeError, as print does; rich would end the process."""
 
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
 
+        def render_str(self, text: str, **how: Any) -> Text:
+            return super().render_str(visible(text), **how)
+
     stream = sys.stderr if stderr else sys.stdout
     wide = not stream.isatty() and "COLUMNS" not in os.environ
-    return Pipe(stderr=stderr, width=WIDE if wide else None, highlight=False, soft_wrap=False)
+    width = WIDE if wide else None
+    return Plain(stderr=stderr, width=width, highlight=False, soft_wrap=False, markup=markup, emoji=False)
+
+
+def table(*headings: str, title: str = "", whole: int = 0) -> Table:
+    """An empty table; where the terminal is narrow, its cells fold, but for those of the first `whole` columns."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title or None, title_justify="left")
+    for at, heading in enumerate(headings):
+        made.add_column(heading, overflow="fold", no_wrap=at < whole)
+    return made
 
 
 def fits(table: Table, out: Console) -> bool:
@@ -78,7 +113,7 @@ def draw(out: Console, drawn: Callable[[bool], Table], wrong: Mapping[str, str])
         return
     out.print(drawn(False))
     for line in told_together(wrong):
-        out.print(line, markup=False, soft_wrap=True)
+        out.print(line, soft_wrap=True)
 
 
 def told_together(errors: Mapping[str, str], *, named: int = 5) -> list[str]:

@@ -198,12 +198,12 @@ def _preview(file: config.Config, name: str, limit: int, ids: Sequence[str], as_
     if not found.table:
         output.say(f"read from Stripe, since {'they are' if ids else 'that stream is'} in no table yet")
     for row in found.rows:
-        print(f"{row.id}  {row.outcome}{': ' + row.why if row.why else ''}", flush=True)
+        output.show(f"{row.id}  {row.outcome}{': ' + row.why if row.why else ''}")
         for key, value in (row.properties or {}).items():
-            print(f"    {key}: {_shown(value)}", flush=True)
+            output.show(f"    {key}: {_shown(value)}")
     if found.printed:
-        print("printed by the function:", flush=True)
-        print(found.printed, end="", flush=True)
+        output.show("printed by the function:")
+        output.show(found.printed.rstrip("\n"))
     if found.suggestions:
         likely = ", ".join(f"{each.property}: {each.source}" for each in found.suggestions)
         output.say(f"the model has more properties, which could come from these fields: {likely}")
@@ -225,12 +225,12 @@ def _test(file: config.Config, name: str, as_json: bool) -> int:
         )
         return 1 if wrong else 0
     for each in tried:
-        print(
+        output.show(
             f"{'ok' if each.ok else 'not ok'}  {each.name}{': ' + each.why if each.why and not each.ok else ''}"
         )
         if not each.ok and each.came is not None:
             for key, value in each.came.items():
-                print(f"    {key}: {_shown(value)}")
+                output.show(f"    {key}: {_shown(value)}")
     output.say(
         f"{name} has no cases; write some under `cases:`"
         if not tried
@@ -252,7 +252,7 @@ def _failures(file: config.Config, name: str, limit: int, as_json: bool) -> int:
         return 0
     for each in found:
         at = f"{dt.datetime.fromtimestamp(each.last_at, dt.UTC):%Y-%m-%d %H:%M}"
-        print(f"{at}  {each.source_id}  {each.said}", flush=True)
+        output.show(f"{at}  {each.source_id}  {each.said}")
     more = f"; {count - len(found):,} more, see --limit" if count > len(found) else ""
     output.say(f"{name} has {output.counted(count, 'row')} in quarantine{more}")
     return 0

@@ -28,7 +28,6 @@ def pipelines(
     json
         Print a JSON object, last on stdout.
     """
-    from rich.table import Table
 
     file = connect.configuration(config_file)
     last: dict[str, runs.Run] = {}
@@ -62,9 +61,9 @@ def pipelines(
     if not told:
         output.say("the configuration has no pipelines; describe one under `pipelines:`")
         return 0
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("pipeline", "reads", "filter", "enabled", "schedule", "last run", "quarantine"):
-        table.add_column(heading, overflow="fold")
+    table = output.table(
+        "pipeline", "reads", "filter", "enabled", "schedule", "last run", "quarantine", whole=2
+    )
     for row in told:
         table.add_row(
             str(row["pipeline"]),

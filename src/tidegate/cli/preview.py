@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +24,7 @@ def preview(
     *,
     config_file: Annotated[Path | None, Parameter(name=["--config", "-c"])] = None,
     connection: str | None = None,
-    api_key: Annotated[str | None, Parameter(env_var="STRIPE_API_KEY", show_env_var=False)] = None,
+    api_key: str | None = None,
     api_base: str | None = None,
     limit: int = 10,
     columns: str | None = None,
@@ -40,7 +41,8 @@ def preview(
     connection
         The connection of the configuration, where it has several.
     api_key
-        Stripe key, instead of a configuration; also read from STRIPE_API_KEY.
+        Stripe key, instead of a configuration; also read from STRIPE_API_KEY
+        where there is no tidegate.yaml, or with --api-base.
     api_base
         Where Stripe answers; another address for the sandbox.
     limit
@@ -75,8 +77,10 @@ def preview(
 def _source(
     config_file: Path | None, connection: str | None, api_key: str | None, api_base: str | None
 ) -> scope.Source:
-    if api_key is not None and config_file is None and connection is None:
-        return scope.Source(api_key, api_base) if api_base else scope.Source(api_key)
+    if config_file is None and connection is None:
+        given = (api_key or os.environ.get("STRIPE_API_KEY")) if api_base else connect.lone_key(api_key)
+        if given:
+            return scope.Source(given, api_base) if api_base else scope.Source(given)
     return streams.source(connect.configuration(config_file), connection)[1]
 
 
@@ -92,14 +96,13 @@ def _table(rows: list[dict[str, object]], columns: list[str], *, asked: bool) ->
 def _grid(rows: list[dict[str, object]], columns: list[str]) -> Table:
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
         numeric = all(isinstance(row[name], int | float | None) for row in rows)
         table.add_column(name, justify="right" if numeric else "left", overflow="ellipsis", no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(_cell(row[name])) for name in columns))
+        table.add_row(*(_cell(row[name]) for name in columns))
     return table
 
 

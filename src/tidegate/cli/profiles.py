@@ -28,8 +28,6 @@ USES = {
 
 def page(found: finding.Page, text: str, *, as_json: bool) -> int:
     """A page of customers."""
-    from rich.table import Table
-    from rich.text import Text
 
     if as_json:
         output.print_json(_plain(found))
@@ -38,11 +36,9 @@ def page(found: finding.Page, text: str, *, as_json: bool) -> int:
         output.say(f"no customer is found by {text!r}" if text else "the customer model has no customers")
         return 0
     names = list(found.customers[0].known)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("profile", *names, "records", "accounts"):
-        table.add_column(heading, overflow="fold")
+    table = output.table("profile", *names, "records", "accounts", whole=1)
     for each in found.customers:
-        values = (Text(_shown(each.known[name])) for name in names)
+        values = (_shown(each.known[name]) for name in names)
         table.add_row(each.profile, *values, f"{each.sources:,}", f"{each.accounts:,}")
     output.console().print(table)
     if found.after:
@@ -77,7 +73,7 @@ def one(found: finding.Customer, *, as_json: bool) -> int:
         lines.append(f"former profiles: {', '.join(found.aliases)}")
     if found.decisions:
         lines += ["decisions:", *(f"    {sentence(each)}" for each in found.decisions)]
-    print("\n".join(lines), flush=True)
+    output.show(*lines)
     return 0
 
 
@@ -89,20 +85,20 @@ def why(found: reasons.Answer, *, as_json: bool) -> int:
     known = {each.decision: each for each in found.decisions}
     first, last = found.first, found.last
     if found.is_one:
-        print(
+        output.show(
             f"{first.asked} and {last.asked} are one customer, {first.profile}" + (":" if found.path else ".")
         )
         for step in found.path:
             if step.decision:
-                print(f"    {sentence(known[step.decision])}")
+                output.show(f"    {sentence(known[step.decision])}")
             else:
-                print(
+                output.show(
                     f"    {step.record} and {step.other} have the same {step.identifier}: {_shown(step.value)}"
                 )
     else:
-        print(f"{first.asked} and {last.asked} are two customers, {first.profile} and {last.profile}:")
+        output.show(f"{first.asked} and {last.asked} are two customers, {first.profile} and {last.profile}:")
         for reason in found.reasons:
-            print(f"    {_reason(reason, known)}")
+            output.show(f"    {_reason(reason, known)}")
     return 0
 
 
@@ -115,7 +111,7 @@ def decided(found: Sequence[decisions.Decision], *, as_json: bool) -> int:
         waits = "" if each.resolved_at else "  (shows after the next run)"
         by = f" by {each.withdrawn_by}" if each.withdrawn_by else ""
         gone = f"  (withdrawn {_day(each.withdrawn_at)}{by})" if each.withdrawn_at else ""
-        print(f"{sentence(each)}{gone}{waits}", flush=True)
+        output.show(f"{sentence(each)}{gone}{waits}")
     if not found:
         output.say("nothing was decided by hand")
     return 0
@@ -153,7 +149,7 @@ def previewed(found: preview.Preview, identifiers: Sequence[str], most: int, *, 
         ),
     )
     lines += _section("not used:", map(saying.held, found.held))
-    print("\n".join(lines), flush=True)
+    output.show(*lines)
     return 0
 
 

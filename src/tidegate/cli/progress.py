@@ -85,7 +85,7 @@ def summary(result: report.Result) -> None:
         *((f"{_streams(empty)} without news",) if empty else ()),
         *((f"{absent} not enabled in this account",) if absent else ()),
     ]
-    out.print("; ".join(parts), markup=False, soft_wrap=True)
+    out.print("; ".join(parts), soft_wrap=True)
 
 
 def _outcome(each: report.Outcome, error: bool) -> str:
@@ -277,7 +277,7 @@ class Screen(drawing.Drawing):
     def note(self, text: str) -> None:
         """Something worth a line; on a terminal it stays above the table."""
         if self._picture is not None:
-            self.console.print(f"tidegate: {output.redacted(text)}", markup=False)
+            self.console.print(f"tidegate: {output.redacted(text)}")
         elif not self.quiet:
             output.say(text)
 

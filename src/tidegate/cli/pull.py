@@ -330,7 +330,7 @@ def _show(found: estimate.Forecast) -> None:
             one.error,
         )
     console = output.console()
-    console.print(f"A pull of {found.account} would bring", markup=False, soft_wrap=True)
+    console.print(f"A pull of {found.account} would bring", soft_wrap=True)
     console.print(table)
     requests = output.counted(found.requests, "request")
     console.print(

@@ -138,15 +138,13 @@ def show(found: plan.Plan, rows: pushes.Rows, *, everything: bool = False, appro
             counts.add_row(name, f"{number:,}")
     screen.print(counts)
     for sentence in push_words.keys(found):
-        screen.print(sentence, markup=False)
+        screen.print(sentence)
     for verdict, title in TITLES.items():
         some = rows(verdict)
         shown = list(some if everything else itertools.islice(some, SHOWN))
         if not shown:
             continue
-        table = Table(title=title, title_justify="left")
-        for heading in WRITTEN if verdict in plan.WRITES else ("row", "why"):
-            table.add_column(heading, overflow="fold")
+        table = output.table(*(WRITTEN if verdict in plan.WRITES else ("row", "why")), title=title)
         for line in itertools.chain.from_iterable(map(lines, shown)):
             table.add_row(*line)
         screen.print(table)

@@ -58,22 +58,19 @@ def record(
 def _show(found: views.Record) -> None:
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     push, key, link, hold = found.push, found.key, found.link, found.hold
     screen = output.console()
     if link is None:
-        screen.print(f"{key} of {push}: it has no object yet", markup=False)
+        screen.print(f"{key} of {push}: it has no object yet")
     else:
         gone = {"": "", "deleted": ", which it deleted", "missing": ", which somebody deleted"}[link.gone]
         mode = "live mode" if link.livemode else "test mode"
-        screen.print(
-            f"{key} of {push}: {link.object} {link.target} of {link.account}, {mode}{gone}", markup=False
-        )
+        screen.print(f"{key} of {push}: {link.object} {link.target} of {link.account}, {mode}{gone}")
         if (place := views.page(link)) and (hold is None or hold.kind != "gone"):
-            screen.print(place, markup=False, soft_wrap=True)
+            screen.print(place, soft_wrap=True)
     if hold is not None:
-        screen.print(f"{hold.kind}, {hold.state}: {hold.text}", markup=False)
+        screen.print(f"{hold.kind}, {hold.state}: {hold.text}")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("when (UTC)", no_wrap=True)
     table.add_column("what", no_wrap=True)
@@ -86,10 +83,10 @@ def _show(found: views.Record) -> None:
         if each.operation and each.operation != last:
             told.append(f"  {each.operation}")
         last = each.operation or last
-        table.add_row(when, each.what, Text("\n".join(told)))
+        table.add_row(when, each.what, "\n".join(told))
     screen.print(table)
     if hold is not None:
-        screen.print(f"`tidegate inbox {push} {key}` shows what can be done.", markup=False)
+        screen.print(f"`tidegate inbox {push} {key}` shows what can be done.")
 
 
 def _change(before: str | None, after: str | None) -> str:

@@ -8,8 +8,6 @@ import sys
 from collections.abc import Awaitable
 from pathlib import Path
 
-from rich.table import Table
-
 from tidegate import config, errors
 from tidegate.cli import connect, meters, noting, output, pushing, signals
 from tidegate.engine import preparing, pushes, rehearsals
@@ -90,9 +88,7 @@ def _begins(stage: rehearsals.Stage) -> str:
 def _tell(result: rehearsals.Result) -> None:
     push = result.push
     if result.refused:
-        table = Table(title=TITLE, title_justify="left")
-        for heading in ("rows", "what", "field", "first rows", "why"):
-            table.add_column(heading, overflow="fold")
+        table = output.table("rows", "what", "field", "first rows", "why", title=TITLE)
         for each in result.refused:
             what = ", ".join(part for part in (each.kind, each.code) if part)
             table.add_row(f"{each.rows:,}", what, each.field, ", ".join(each.keys), each.text)

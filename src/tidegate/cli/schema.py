@@ -75,4 +75,4 @@ def _table(stream: catalog.Stream, columns: list[dict[str, Any]]) -> None:
         grid.add_row(*(text.Text(str(cell)) for cell in cells))
     out = output.console()
     out.print(grid)
-    out.print(f"key: _account_id, {', '.join(stream.key)}", style="dim", markup=False)
+    out.print(f"key: _account_id, {', '.join(stream.key)}", style="dim")

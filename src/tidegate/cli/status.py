@@ -67,7 +67,7 @@ def status(
             raise errors.ConfigError(f"{name}: nothing was pulled yet; `tidegate pull` begins")
         _table(name, found)
         if name in stopped:
-            output.console().print(stopped[name], markup=False, soft_wrap=True)
+            output.console().print(stopped[name], soft_wrap=True)
     return 0
 
 
@@ -96,9 +96,9 @@ def _table(name: str, found: list[held.Held]) -> None:
         table = _grid(name, found, marks, errors=False)
     out.print(table)
     if narrow:
-        out.print("changes show within", markup=False)
+        out.print("changes show within")
         for words, mark in marks.items():
-            out.print(f"  {mark} {words}", markup=False, soft_wrap=True)
+            out.print(f"  {mark} {words}", soft_wrap=True)
         several = len({one.account for one in found}) > 1
         wrong = {
             f"{one.stream} of {one.account}" if several else one.stream: _status(one, errors=True)
@@ -106,7 +106,7 @@ def _table(name: str, found: list[held.Held]) -> None:
             if _status(one, errors=True) != _status(one, errors=False)
         }
         for line in output.told_together(wrong):
-            out.print(line, markup=False, soft_wrap=True)
+            out.print(line, soft_wrap=True)
     complete, waiting = sum(one.complete for one in found), sum(one.status == "not_begun" for one in found)
     out.print(
         f"{output.counted(sum(one.rows for one in found), 'row')} in {output.counted(len(found), 'stream')}, "
@@ -114,7 +114,7 @@ def _table(name: str, found: list[held.Held]) -> None:
         soft_wrap=True,
     )
     for sentence in filter(None, (one.held for one in found)):
-        out.print(sentence, markup=False, soft_wrap=True)
+        out.print(sentence, soft_wrap=True)
 
 
 def _grid(name: str, found: list[held.Held], marks: Mapping[str, str], *, errors: bool) -> Table:

@@ -53,10 +53,10 @@ def _table(chosen: list[catalog.Stream], version: str) -> None:
     for each in cells:
         grid.add_row(*(text.Text(each[heading]) for heading in headings))
     out.print(grid)
-    out.print(f"{len(chosen)} streams, Stripe API {version}", style="dim", markup=False)
+    out.print(f"{len(chosen)} streams, Stripe API {version}", style="dim")
     for stream in chosen:
         if not stream.default:
-            out.print(f"* {stream.name} is pulled only when named: {stream.why}", style="dim", markup=False)
+            out.print(f"* {stream.name} is pulled only when named: {stream.why}", style="dim")
 
 
 def _cells(stream: catalog.Stream) -> dict[str, str]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.table import Table
 
 from tidegate import errors
 from tidegate.cli import connect, meters, noting, output, pushing, signals
@@ -163,9 +162,7 @@ def _list(store: database.Database, push: str, *, as_json: bool) -> int:
     if not found:
         output.say(f"{push} has written nothing that the metadata database still has")
         return 0
-    table = Table()
-    for heading in ("run", "when (UTC)", "what it did"):
-        table.add_column(heading, overflow="fold")
+    table = output.table("run", "when (UTC)", "what it did")
     for each in found:
         when = f"{dt.datetime.fromtimestamp(each.at, dt.UTC):%Y-%m-%d %H:%M:%S}"
         table.add_row(each.run, when, ", ".join(f"{n:,} {what}" for what, n in sorted(each.actions.items())))
@@ -185,9 +182,7 @@ def _show(made: plans.Plan, rows: pushes.Rows, wish: undoing.Wish) -> None:
         if not shown:
             continue
         headings = pushing.WRITTEN if verdict in plans.WRITES else ("row", "object", "why")
-        table = Table(title=title, title_justify="left")
-        for heading in headings:
-            table.add_column(heading, overflow="fold")
+        table = output.table(*headings, title=title)
         for each in shown:
             if verdict not in plans.WRITES:
                 table.add_row(each.key, each.target, each.text)

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from rich.table import Table
-
 from tidegate import errors
 from tidegate.cli import connect, noting, output, pushing, signals
 from tidegate.engine import drifts, preparing
@@ -62,9 +60,7 @@ def verify(push: str, config_file: Path | None, *, out: Path | None, as_json: bo
 def _show(result: drifts.Result, shown: list[drift.Drift]) -> None:
     counts = result.counts
     if shown:
-        table = Table(title="Drifted", title_justify="left")
-        for heading in ("row", "object", "field", "acknowledged", "now"):
-            table.add_column(heading, overflow="fold")
+        table = output.table("row", "object", "field", "acknowledged", "now", title="Drifted")
         for each in shown:
             now = pushing.cut(each.now) if each.kind == "changed" else WORDS[each.kind]
             before = pushing.cut(each.before) if each.kind == "changed" else ""
