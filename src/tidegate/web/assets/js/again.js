@@ -10,11 +10,13 @@ document.addEventListener("change", (event) => {
 /** @param {HTMLSelectElement} select */
 async function ask(select) {
   const { form } = select;
+  const url = select.dataset.again;
+  if (!form || !url) return;
   const body = new URLSearchParams(/** @type {any} */ (new FormData(form)));
   form.setAttribute("aria-busy", "true");
   try {
     const headers = { "HX-Request": "true", "X-CSRF-Token": token() };
-    const answer = await fetch(select.dataset.again, { method: "POST", body, headers, credentials: "same-origin" });
+    const answer = await fetch(url, { method: "POST", body, headers, credentials: "same-origin" });
     if (!answer.ok || answer.redirected) throw new Error(String(answer.status));
     put(form, new DOMParser().parseFromString(await answer.text(), "text/html"));
   } catch {
@@ -29,7 +31,7 @@ async function ask(select) {
  * @param {Document} found
  */
 function put(form, found) {
-  const { id } = document.activeElement;
+  const id = document.activeElement?.id;
   for (const each of form.querySelectorAll("[data-fresh]")) {
     const next = found.getElementById(each.id);
     if (next) each.replaceWith(document.adoptNode(next));

@@ -90,7 +90,9 @@ function restore(form, kept) {
  * @param {{ base?: string, values: [string, string | [string, boolean]][] }} draft
  */
 function typed({ base, values: kept }) {
-  const before = (base ? JSON.parse(base) : []).map((each) => JSON.stringify(each));
+  /** @type {unknown[]} */
+  const known = base ? JSON.parse(base) : [];
+  const before = known.map((each) => JSON.stringify(each));
   return kept.filter(([name, value]) => {
     const at = before.indexOf(JSON.stringify([name, value]));
     if (at >= 0) before.splice(at, 1);
@@ -226,11 +228,11 @@ function heading(page) {
  * @param {Document} found
  */
 function again(form, next, found) {
-  const typed = values(form);
+  const given = values(form);
   const hidden = /** @type {HTMLInputElement[]} */ ([...form.querySelectorAll("input[type=password]")]);
   const { base } = form.dataset;
   turn(found, next, base);
-  restore(next, typed);
+  restore(next, given);
   for (const { name, value } of hidden) {
     /** @type {HTMLInputElement | null} */
     const input = next.querySelector(`input[type=password][name="${CSS.escape(name)}"]`);

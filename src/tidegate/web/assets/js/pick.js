@@ -2,6 +2,9 @@
 import { h } from "./dom.js";
 
 class Pick extends HTMLElement {
+  /** @type {HTMLElement} */
+  count;
+
   connectedCallback() {
     if (this.querySelector(".pick-tools") || !this.boxes.length) return;
     const free = this.boxes.some((each) => !each.disabled);
