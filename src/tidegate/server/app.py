@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import socket
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -35,6 +36,8 @@ PATIENCE = 3.0
 DELIVERED = "/webhooks/stripe/"
 SOON = 1.0
 """Seconds after the start when what is made once is made."""
+TURN = 0.0005
+"""Seconds that this goes on while somebody else has something to do."""
 MOST = 1000
 """Connections at a time; beyond, they are told to come again."""
 
@@ -181,13 +184,23 @@ def _prepared(front: Front | None, application: fastapi.FastAPI) -> Iterator[Non
     if front is None or front.prepare is None:
         yield
         return
-    waiting = threading.Timer(SOON, front.prepare, [application])
+    waiting = threading.Timer(SOON, _briefly, [front.prepare, application])
     waiting.daemon = True
     waiting.start()
     try:
         yield
     finally:
         waiting.cancel()
+
+
+def _briefly(prepare: Callable[[fastapi.FastAPI], None], application: fastapi.FastAPI) -> None:
+    """Do it in turns so short that who asks meanwhile hardly waits: of 5 ms a page of many steps takes a second."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(TURN)
+    try:
+        prepare(application)
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def _now(file: config.Config, front: Front | None) -> Callable[[], config.Config]:
