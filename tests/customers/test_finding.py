@@ -93,6 +93,8 @@ def test_one_record_alone_is_told_with_what_it_is_recognised_by(place: piped.Pla
         ("%", 1),
         ("neill%50%", 0),  # its longest part is there, and the whole is not
         ("neill_50_", 0),
+        ("TIDEGATE_PARAMETER", 0),  # what a text says is no part of the statement
+        ("?", 0),
         ("person", 2),
         ("people.test", 3),
         ("nobody", 0),

@@ -7,13 +7,15 @@ another's. What a user writes (models, filters) is in the warehouse's own dialec
 from __future__ import annotations
 
 import functools
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import sqlglot
 from sqlglot import exp
 
-_MARK = "TIDEGATE_PARAMETER"
+_MARK = f"TIDEGATE_PARAMETER_{secrets.token_hex(8)}"
+"""Stands for a parameter until its place is found again; nobody can have written it in a text."""
 
 
 @dataclass(frozen=True, slots=True)
