@@ -12,6 +12,7 @@ from agreeing import agreed
 
 from tidegate import cli, sandbox
 from tidegate.cli import account as command
+from tidegate.cli import asking
 from tidegate.engine import live
 from tidegate.store import database
 
@@ -109,3 +110,17 @@ def test_a_connection_with_a_key_has_nobody_sign_in(folder: Path, capfd: pytest.
     assert cli.main(["account", "sign-in", "shop"]) == 2
     (said,) = capfd.readouterr().err.splitlines()
     assert "has a key of its own" in said
+
+
+@pytest.mark.parametrize(("connection", "words"), [("shopp", "did you mean"), ("shop", "Nobody has signed in")])
+def test_nobody_is_asked_about_what_cannot_be_disconnected(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    connection: str,
+    words: str,
+) -> None:
+    assert folder.exists()
+    monkeypatch.setattr(asking, "confirm", lambda *_, **__: pytest.fail("somebody was asked"))
+    assert cli.main(["account", "disconnect", connection]) == 2
+    assert words in capfd.readouterr().err

@@ -414,6 +414,7 @@ def test_python_may_raise_anything() -> None:
 )
 def test_python_that_cannot_be_loaded(code: str, sentence: str) -> None:
     assert refused(Code("python", code, "f.py")) == f"the function f.py cannot be used{sentence}"
+    assert refused(Code("python", code)) == f"the function cannot be used{sentence}"
 
 
 def test_python_that_is_too_much_for_its_compiler() -> None:

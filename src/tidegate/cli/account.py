@@ -53,6 +53,7 @@ def account(
         who = views.person()
         if action == "disconnect":
             if not yes:
+                oauth.connected(place, connection)
                 question = (
                     f"Stripe is told, and the key of {connection} is forgotten; its flows rest then. Do it?"
                 )

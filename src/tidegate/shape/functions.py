@@ -44,6 +44,11 @@ class Code:
     text: str
     name: str = "function"
 
+    @property
+    def title(self) -> str:
+        """What errors call it: `the function clean.py`; one that stands in the configuration has no name."""
+        return "the function" if self.name == "function" else f"the function {self.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -94,7 +99,7 @@ def opened(function: config.Function | Code, limits: Limits | None = None) -> Ru
         function = read(function)
     if function.language == "javascript" and importlib.util.find_spec("py_mini_racer") is None:
         raise errors.ConfigError(
-            f"the function {function.name} is JavaScript, which is not installed; "
+            f"{function.title} is JavaScript, which is not installed; "
             "run `pip install 'tidegate[javascript]'`, or write it in Python"
         )
     return Run(function, limits or Limits())
@@ -155,7 +160,7 @@ class Run:
             else ", and its memory has no limit"
         )
         return (
-            f"The kernel of this system guards no function (it offers no seccomp): the function {self.code.name} "
+            f"The kernel of this system guards no function (it offers no seccomp): {self.code.title} "
             f"is kept from the network and from other processes {by}{memory}; run only code that you trust here."
         )
 
@@ -302,7 +307,7 @@ class Run:
         self.restarts += 1
         if self.restarts > self.limits.restarts:
             raise errors.TidegateError(
-                f"the process of the function {self.code.name} had to be started anew more than "
+                f"the process of {self.code.title} had to be started anew more than "
                 f"{self.limits.restarts} times in one run, the last time because a record {why}; "
                 "correct the function and run again"
             )
@@ -331,7 +336,7 @@ class Run:
             child = bounded.Child(self.code.language, settings)
         except OSError as reason:
             raise errors.TidegateError(
-                f"no process could be started for the function {self.code.name}: {reason.strerror}; "
+                f"no process could be started for {self.code.title}: {reason.strerror}; "
                 "see that there are memory, processes and open files left, and run again"
             ) from None
         try:
@@ -356,7 +361,7 @@ class Run:
 
     def _unloaded(self, why: str, line: int) -> errors.ConfigError:
         at = f", line {line}" if line else ""
-        return errors.ConfigError(f"the function {self.code.name} cannot be used{at}: {why}")
+        return errors.ConfigError(f"{self.code.title} cannot be used{at}: {why}")
 
 
 class _Printed:

@@ -153,18 +153,25 @@ def _another(name: str, known: str, account: str) -> views.Refused:
     )
 
 
+def connected(place: places.Place, name: str) -> str:
+    """The account that may be disconnected; raises Unknown and Refused as `disconnect` does."""
+    oauth, found = _oauth(place.file, name), standing(place, name)
+    if found.locked:
+        raise views.Refused(found.locked)
+    if oauth.account is None:
+        raise consents.not_signed_in(name)
+    return oauth.account
+
+
 def disconnect(place: places.Place, who: views.Who, name: str) -> bool:
     """Take the sign-in back, at Stripe first and here then; False where Stripe knew of none any more.
 
     Its flows rest from then on, with a sentence that says why, until somebody signs in again. Raises Unknown,
     Refused, and what Stripe says.
     """
-    oauth, found = _oauth(place.file, name), standing(place, name)
-    if found.locked:
-        raise views.Refused(found.locked)
-    if oauth.account is None:
-        raise consents.not_signed_in(name)
-    account, secret, at = oauth.account, oauth.client_secret.get_secret_value(), _at(place.file, name)
+    oauth = _oauth(place.file, name)
+    account = connected(place, name)
+    secret, at = oauth.client_secret.get_secret_value(), _at(place.file, name)
     others = _others(place.file, name, oauth.client_id, account)
     there = True
     if not others:
