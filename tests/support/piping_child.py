@@ -7,6 +7,7 @@ kept, so none can be another's.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import gc
@@ -75,6 +76,7 @@ def main() -> None:
         if not child:
             os.close(reader)
             os.write(writer, _done(msgspec.json.decode(line, type=Told)))
+            atexit._run_exitfuncs()  # as a process does that ends in order
             os._exit(0)
         os.close(writer)
         with os.fdopen(reader, "rb") as pipe:
