@@ -112,7 +112,9 @@ def test_a_connection_with_a_key_has_nobody_sign_in(folder: Path, capfd: pytest.
     assert "has a key of its own" in said
 
 
-@pytest.mark.parametrize(("connection", "words"), [("shopp", "did you mean"), ("shop", "Nobody has signed in")])
+@pytest.mark.parametrize(
+    ("connection", "words"), [("shopp", "did you mean"), ("shop", "Nobody has signed in")]
+)
 def test_nobody_is_asked_about_what_cannot_be_disconnected(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,

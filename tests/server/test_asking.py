@@ -86,7 +86,7 @@ def test_who_is_not_signed_in_goes_to_the_sign_in_page_and_back(served: Served) 
     assert (answer.status, answer.headers["location"]) == (303, "/sign-in?next=%2Freads%3Fa%3D1%26b%3D2")
     assert nobody.post("/runs").headers["location"] == "/sign-in"
     part = nobody.get("/reads", HX_Request="true", HX_Current_URL=f"{served[0]}/reads?page=2")
-    assert (part.status, part.headers["hx-redirect"]) == (401, "/sign-in?next=%2Freads")
+    assert (part.status, part.headers["hx-redirect"]) == (401, "/sign-in?next=%2Freads%3Fpage%3D2")
     lost = nobody.get("/reads", HX_Request="true", HX_Current_URL="http://[")
     assert (lost.status, lost.headers["hx-redirect"]) == (401, "/sign-in")
     assert nobody.get("/reads", Accept="text/event-stream").status == 401

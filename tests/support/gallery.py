@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import json
 import time
 import types
@@ -180,7 +181,8 @@ def make(gallery: Gallery) -> fastapi.FastAPI:
 
     @made.get("/figures")
     def figures() -> dict[str, Any]:
-        times = [1767225600 + 3600 * hour for hour in range(48)]
+        start = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+        times = [(start + dt.timedelta(hours=hour)).isoformat() for hour in range(48)]
         return {
             "times": times,
             "series": [

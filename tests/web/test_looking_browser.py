@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,7 +106,12 @@ def test_every_page_fits_wide_and_narrow(page: sync_api.Page, narrow: sync_api.P
 def test_the_chart_is_drawn(page: sync_api.Page, editor: Client) -> None:
     signed_in(page, editor)
     page.goto(editor.url + "/")
-    expect(page.locator("tg-chart canvas")).to_be_visible()
+    chart = page.locator("tg-chart")
+    expect(chart.locator("canvas")).to_be_visible()
+    chart.get_by_text("Figures").click()
+    hours = chart.locator(".figures tbody th")
+    expect(hours).to_have_count(48)
+    expect(hours.last).to_have_text(re.compile(r"^\d{1,2} [A-Z][a-z]+ 20\d\d, \d\d:\d\d$"))
 
 
 def test_a_key_is_tried_in_the_form_and_stays_typed(page: sync_api.Page, editor: Client, stripe: str) -> None:

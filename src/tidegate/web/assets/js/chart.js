@@ -1,4 +1,4 @@
-// A chart of figures that are read from a URL: {"times": [unix seconds], "series": [{"label", "values", "unit"}]}.
+// A chart of figures that are read from a URL: {"times": [RFC 3339], "series": [{"label", "values", "unit"}]}.
 import uPlot from "uplot";
 import { h } from "./dom.js";
 
@@ -8,7 +8,7 @@ const ROWS = 60; // of the table of figures
 
 /**
  * @typedef {{label: string, unit?: string, values: (number | null)[]}} Series
- * @typedef {{times: number[], series: Series[]}} Figures
+ * @typedef {{times: number[], series: Series[]}} Figures of which the times are unix seconds
  */
 
 /** @param {number | null} value */
@@ -71,7 +71,9 @@ class Chart extends HTMLElement {
     try {
       const answer = await fetch(this.getAttribute("src") ?? "", { headers: { Accept: "application/json" }, credentials: "same-origin" });
       if (!answer.ok) throw new Error(String(answer.status));
-      this.data = await answer.json();
+      /** @type {{times: string[], series: Series[]}} */
+      const { times, series } = await answer.json();
+      this.data = { times: times.map((at) => Date.parse(at) / 1000), series };
     } catch {
       this.replaceChildren(h("p", { class: "faint" }, "The figures could not be read; load the page again."));
     }
