@@ -444,7 +444,7 @@ def test_no_environment_and_no_secret_of_the_parent(monkeypatch: pytest.MonkeyPa
 
 def test_garbage_in_the_pipe_fails_its_record() -> None:
     code = python(
-        "for n in range(3, 30):", "    try: anything()['write'](n, b'x' * 1000)", "    except OSError: pass"
+        "for n in range(3, 1024):", "    try: anything()['write'](n, b'x' * 1000)", "    except OSError: pass"
     )
     assert second(code) == Failed(PIPE, PIPE, None, "garbled")
 
@@ -463,7 +463,7 @@ def test_an_answer_for_another_record_cannot_be_forged(kind: str, count: int, bo
     code = python(
         "import struct",
         f"frame = struct.pack('<cIQQ', b{kind!r}, {count}, {len(body)}, 0) + {body.encode()!r}",
-        "for n in range(3, 30):",
+        "for n in range(3, 1024):",
         "    try: anything()['write'](n, frame)",
         "    except OSError: pass",
     )
@@ -477,7 +477,7 @@ def test_garbage_is_laid_to_the_record_that_wrote_it_though_the_next_has_begun()
 import time
 def transform(customer):
     if customer['n'] == 1:
-        for n in range(3, 30):
+        for n in range(3, 1024):
             try: anything()['write'](n, b'x' * 1000)
             except OSError: pass
     if customer['n'] == 2:
@@ -503,7 +503,7 @@ def test_an_endless_frame_is_not_waited_for() -> None:
     code = python(
         "import struct",
         "frame = struct.pack('<cIQQ', b'A', 1, 2 ** 60, 0)",
-        "for n in range(3, 30):",
+        "for n in range(3, 1024):",
         "    try: anything()['write'](n, frame)",
         "    except OSError: pass",
     )
@@ -511,7 +511,7 @@ def test_an_endless_frame_is_not_waited_for() -> None:
 
 
 def test_closed_pipes_fail_their_record() -> None:
-    assert why(python("anything()['closerange'](0, 30)")).startswith("ended the process of the function")
+    assert why(python("anything()['closerange'](0, 1024)")).startswith("ended the process of the function")
 
 
 def test_a_function_that_tampers_with_tidegate_spoils_its_own_run_only() -> None:
