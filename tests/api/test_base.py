@@ -327,7 +327,7 @@ class TestAnswers:
             at: base.Moment
 
         text = json.loads(Told(at=seconds).model_dump_json())["at"]
-        assert abs(dt.datetime.fromisoformat(text).timestamp() - seconds) <= 0.000_6
+        assert -0.000_1 <= seconds - dt.datetime.fromisoformat(text).timestamp() <= 0.001_1
         assert text.endswith("Z")
 
     def test_integers_beyond_what_javascript_holds_are_text(self) -> None:
@@ -365,3 +365,16 @@ def test_a_client_that_goes_away_is_no_error() -> None:
     import asyncio
 
     asyncio.run(work())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0.0, "1970-01-01T00:00:00.000Z"),
+        (1.001, "1970-01-01T00:00:01.001Z"),
+        (1_763_819_033.3419, "2025-11-22T13:43:53.341Z"),  # what is asked from there on has it
+        (-0.0004, "1969-12-31T23:59:59.999Z"),
+    ],
+)
+def test_a_moment_is_never_told_later_than_it_was(seconds: float, told: str) -> None:
+    assert pydantic.TypeAdapter(base.Moment).dump_json(seconds) == f'"{told}"'.encode()

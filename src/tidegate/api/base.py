@@ -70,8 +70,8 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 def _rfc3339(seconds: float) -> str:
-    """A moment in milliseconds, such as 2026-11-22T06:30:00.250Z."""
-    at = _EPOCH + dt.timedelta(milliseconds=round(seconds * 1000))
+    """A moment in milliseconds, such as 2026-11-22T06:30:00.250Z, never later than it was: it may be asked from."""
+    at = _EPOCH + dt.timedelta(milliseconds=round(seconds * 1_000_000) // 1000)
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
