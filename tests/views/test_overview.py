@@ -62,6 +62,12 @@ def test_a_flow_that_somebody_stopped_is_not_fresh(tmp_path: Path) -> None:
         )
 
 
+def test_a_write_that_nobody_knows_of_is_told_once(place: places.Place) -> None:
+    """As the operation that it is, and not by its row again."""
+    hold(place, "1", "unknown")
+    assert overview.look(place).issues == ()
+
+
 def test_several_flows_and_rows_that_need_somebody(tmp_path: Path) -> None:
     with seen.place(seen.written(tmp_path, more=PUSH)) as place:
         seen.ran(place, "pull:everything")

@@ -104,6 +104,12 @@ def test_what_somebody_changed_meanwhile_is_not_written_over(place: places.Place
     assert "more" not in place.file.pulls
 
 
+def test_who_comes_back_to_what_was_shown_once_finds_the_page(admin: Client) -> None:
+    for path in (f"{PATH}/look", f"{PATH}/take"):
+        answer = admin.get(path)
+        assert (answer.status, answer.headers["location"]) == (303, PATH)
+
+
 def test_only_admins_have_it(place: places.Place, signed: Signed) -> None:
     editor = signed(place, "editor")
     assert [editor.get(PATH + more).status for more in ("", "/export")] == [403, 403]

@@ -509,6 +509,21 @@ def test_rows_that_are_held_go_when_somebody_accepts_it(place: places.Place, sig
     assert 'accept-deletes"' not in ann.get("/streams/everything/payouts").text
 
 
+def test_a_pull_that_runs_all_the_time_is_cancelled_before_deletes_are_accepted(
+    tmp_path: Path, signed: Signed
+) -> None:
+    file = seen.written(tmp_path)
+    file.write_text(file.read_text().replace("every 15m", "continuous"))
+    with seen.place(file) as place:
+        seen.stands(place, "pull:everything", seen.table("charges", held=GONE))
+        run = runs.queue(place.store, "run_1", "pull:everything", "continuous")
+        answer = signed(place, "operator").post(
+            "/streams/everything/charges/accept-deletes", {"words": "charges"}
+        )
+        assert (answer.status, answer.headers["location"]) == (303, f"/runs/{run.id}")
+        assert [each.id for each in runs.listed(place.store)] == [run.id]
+
+
 def test_a_stream_says_how_soon_a_change_shows_and_when_it_was_pulled(
     place: places.Place, signed: Signed
 ) -> None:

@@ -14,7 +14,8 @@ from signing import Signed
 from tidegate.engine import place as places
 from tidegate.engine import refusals
 from tidegate.store import holds, notices, runs
-from tidegate.views import configuration
+from tidegate.views import configuration, pushes
+from tidegate.web import standings
 
 PAGES = ("/", "/accounts", "/streams/everything", "/runs", "/issues", "/settings", "/accounts/-/add")
 
@@ -79,6 +80,12 @@ def test_what_needs_a_person_is_as_many_as_the_page_that_it_leads_to(
     found = [
         notices.Matter("push:people/held", "held", "push:people", "push:people: 1 row is held."),
         notices.Matter(
+            "pull:everything/charges/held",
+            "held",
+            "pull:everything",
+            "pull:everything, acct_1: 9 rows are held.",
+        ),
+        notices.Matter(
             "endpoint/acme", "endpoint", "", "acme: it is off. Run `tidegate webhooks enable acme`."
         ),
     ]
@@ -89,9 +96,32 @@ def test_what_needs_a_person_is_as_many_as_the_page_that_it_leads_to(
     assert [(html.unescape(url), count) for url, count in buttons] == [
         ("/issues?kind=doubled&state=held", "1"),
         ("/settings/alerts?kind=endpoint", "1"),
+        ("/settings/alerts?kind=held&search=pull%3A", "1"),
     ]
     for url, count in buttons:
         assert ann.get(html.unescape(url)).text.count("<tr") == 1 + int(count), url
+
+
+def test_rows_of_flows_that_are_gone_lead_nowhere(place: places.Place, signed: Signed) -> None:
+    opening = holds.Opening("1", "doubled", "Twice.")
+    place.store.transact(lambda session: holds.opened(session, "people", [opening]))
+    page = signed(place, "operator").get("/issues").text
+    assert "push:people" in page
+    assert 'href="/syncs/people"' not in page
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [("manual", "when somebody starts it"), ("continuous", "it runs all the time"), ("every 5m", None)],
+)
+def test_what_a_flow_waits_for_that_no_moment_is_known_of(schedule: str, said: str | None) -> None:
+    assert standings.upcoming(None, schedule) == said
+
+
+def test_rows_that_were_undone_are_told_as_such_alone(place: places.Place) -> None:
+    run = runs.get(place.store, seen.ran(place, "pull:everything", quarantined=100))
+    assert pushes.Figures(run, (), {"undone": 100}).unusable == 0
+    assert pushes.Figures(run, (), {"undone": 60}).unusable == 40
 
 
 def test_flows_whose_key_stripe_refuses_rest_and_it_is_said_where_that_is_mended(

@@ -97,6 +97,17 @@ def test_a_plan_that_repairs_is_made_at_any_time_and_says_so(place: places.Place
     assert re.search(r'name="repair" value="on" checked', page), "planned again, it is one again"
 
 
+def test_a_plan_that_writes_nothing_waits_for_nobody(place: places.Place, signed: Signed) -> None:
+    writing_back.pushed(place)
+    operator = signed(place, "operator")
+    operator.post("/syncs/people/plan")
+    writing_back.planned(place)
+    page = operator.get("/syncs/people").text
+    assert "A plan waits for approval" not in page
+    assert ">Make a plan<" in page
+    assert "To approve" not in operator.get("/syncs").text
+
+
 def test_a_sync_leads_to_the_plan_that_waits(place: places.Place, signed: Signed) -> None:
     operator = signed(place, "operator")
     assert ">Make a plan<" in operator.get("/syncs/people").text

@@ -132,7 +132,7 @@ def counts(place: places.Place) -> dict[str, int]:
 
 def waiting(place: places.Place) -> list[plans.Plan]:
     """The plans of syncs that would write something, and that somebody has to approve."""
-    return [each for each in plans.waiting(place.store) if _writes(each) and each.push in place.file.pushes]
+    return [each for each in plans.waiting(place.store) if writes(each) and each.push in place.file.pushes]
 
 
 def decidable(store: database.Database, only: Only) -> int:
@@ -214,9 +214,9 @@ def _plans(place: places.Place, only: Only, _: int, after: Place | None) -> Iter
         return
     found = []
     for each in waiting(place):
-        writes = _writes(each)
+        count = writes(each)
         what = "undo" if each.kind == "undo" else "plan"
-        text = f"A {what} of {writes:,} {'write' if writes == 1 else 'writes'} waits for approval."
+        text = f"A {what} of {count:,} {'write' if count == 1 else 'writes'} waits for approval."
         text = " ".join([text, *each.body.get("guards", ())])
         at = each.planned_at or each.begun_at
         found.append(Issue("plan", APPROVAL, f"push:{each.push}", each.id, text, at, "open"))
@@ -274,6 +274,7 @@ def _of_alert(kind: str) -> str:
     return kind if kind in (APPROVAL, "no_permission") else "alert"
 
 
-def _writes(found: plans.Plan) -> int:
+def writes(found: plans.Plan) -> int:
+    """How many writes a plan has."""
     told = found.body.get("counts", {})
     return sum(told.get(name, 0) for name in ("created", "updated", "removed"))

@@ -253,21 +253,27 @@ def _issues(place: places.Place) -> list[Issue]:
             True,
         )
         for row in store.execute(
-            "SELECT kind, count(*) AS n FROM holds WHERE state = 'held' GROUP BY kind ORDER BY kind"
+            "SELECT kind, count(*) AS n FROM holds WHERE state = 'held' AND kind <> 'unknown' "
+            "GROUP BY kind ORDER BY kind"
         )
     ]
     rows = {
         "unknown": (
-            "writes of which it is not known what became of them",
+            ("write", "writes"),
+            "of which it is not known what became",
             "SELECT count(*) AS n FROM operations WHERE status IN ('intent', 'sent', 'unknown') "
             "AND status = 'unknown'",
         ),
-        "quarantine": ("rows that a pipeline could not shape", "SELECT count(*) AS n FROM failed_records"),
+        "quarantine": (
+            ("row", "rows"),
+            "that a pipeline could not shape",
+            "SELECT count(*) AS n FROM failed_records",
+        ),
     }
-    for kind, (label, question) in rows.items():
+    for kind, (words, label, question) in rows.items():
         row = store.one(question)
         if row is not None and row["n"]:
-            found.append(Issue(kind, label, int(row["n"]), True))
+            found.append(Issue(kind, f"{words[row['n'] > 1]} {label}", int(row["n"]), True))
     planned = {f"push:{each.push}" for each in inbox.waiting(place)}
     counts = collections.Counter[str]({inbox.APPROVAL: len(planned)} if planned else {})
     for row in store.execute(

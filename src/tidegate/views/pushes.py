@@ -15,7 +15,7 @@ from tidegate.engine import editing, preparing, schedules
 from tidegate.engine import place as places
 from tidegate.store import database, holds, plans, runs
 from tidegate.stripe import keys as keys_of_stripe
-from tidegate.views import flows
+from tidegate.views import flows, issues
 from tidegate.views import runs as known_runs
 
 NOW = ("held", "waiting")
@@ -34,6 +34,11 @@ class Sync:
     plan: plans.Plan | None
     """The newest plan."""
 
+    @property
+    def waits(self) -> bool:
+        """Does a plan that would write something wait for approval?"""
+        return self.plan is not None and self.plan.state == "planned" and issues.writes(self.plan) > 0
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:
@@ -50,7 +55,7 @@ class Figures:
         if self.run is None:
             return 0
         lost = sum(int(self.run.totals.get(name) or 0) for name in ("invalid", "quarantined"))
-        return max(0, lost - sum(self.waiting.get(kind, 0) for kind in ("invalid", "refused")))
+        return max(0, lost - sum(self.waiting.get(kind, 0) for kind in ("invalid", "refused", "undone")))
 
 
 def listed(place: places.Place) -> list[Sync]:

@@ -42,6 +42,13 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             views.exported(place), headers=headers, media_type="application/yaml"
         )
 
+    @made.get(f"{PATH}/look")
+    @made.get(f"{PATH}/take")
+    def again(request: requests.Request, asker: asking.Admin) -> responses.Response:
+        """Whoever comes back to what was shown once, after signing in, finds the page."""
+        del asker
+        return frame.done(request, PATH)
+
     @made.post(f"{PATH}/look")
     def look(request: requests.Request, asker: asking.Admin, sent: configured.Sent) -> responses.Response:
         text, prune = configured.text(sent, "yaml"), configured.text(sent, "prune") == "on"

@@ -208,12 +208,15 @@ def _row(each: views.Issue, asker: asking.Asker, asked: tables.Asked, place: pla
     ui = frame.parts()
     label, href, text, what = each.key, "", each.text, views.KINDS.get(each.kind, each.kind)
     act: Any = ""
+    known = each.own in {"push": place.file.pushes, "pipeline": place.file.pipelines}.get(
+        each.flow.partition(":")[0], place.file.pulls
+    )
     match each.source:
         case "push":
             href, act = row_url(each.own, each.key), _deciding(each, asker, asked)
         case "pipeline":
             href = f"/pipelines/{each.own}/failures?" + urllib.parse.urlencode({"search": each.key})
-            act = ui.button("See the row", href=href)
+            act = ui.button("See the row", href=href) if known else ""
         case "plan":
             label, href = "A plan", f"/syncs/{each.own}/plan"
             act = ui.button("See the plan", href=href)
@@ -231,7 +234,7 @@ def _row(each: views.Issue, asker: asking.Asker, asked: tables.Asked, place: pla
     return tables.Row(
         {
             "key": NAMED.format(label, what),
-            "flow": addresses.flow_link(each.flow) if each.flow else "",
+            "flow": addresses.flow_link(each.flow) if known else each.flow,
             "text": prose.cell(prose.alone(text, each.flow), flow=each.flow),
             "since": ui.when(each.since),
             "state": ui.chip(TONES[each.state], STATES.get(each.state, "Open")),

@@ -103,6 +103,8 @@ def leads(issue: views.Issue) -> str:
         asked = {"kind": inbox.FAILED}
     elif issue.kind in (inbox.APPROVAL, "unknown"):
         asked = {"kind": issue.kind}
+    elif issue.kind == "held":  # rows that pushes hold are told by the row
+        return "/settings/alerts?" + urllib.parse.urlencode({"kind": issue.kind, "search": "pull:"})
     else:
         return "/settings/alerts?" + urllib.parse.urlencode({"kind": issue.kind})
     return "/issues?" + urllib.parse.urlencode(asked)

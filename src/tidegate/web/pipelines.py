@@ -283,7 +283,7 @@ def _facts(place: places.Place, line: views.Line) -> list[tuple[str, Any]]:
         ("Mapped", f"{len(found.map)} properties" if found.map else "each from its usual field"),
         ("Function", _language(found.function)),
         ("Schedule", line.schedule),
-        ("Next run", ui.when(line.next_at, "when somebody starts it")),
+        ("Next run", standings.upcoming(line.next_at, found.schedule)),
         ("Freshness", ui.freshness(line.age, None)),
         ("In quarantine", frame.link(f"{PATH}/{line.name}/failures", frame.number(line.quarantined))),
     ]

@@ -16,7 +16,7 @@ from tidegate.engine import place as places
 from tidegate.server import asking
 from tidegate.server import desk as desks
 from tidegate.views import models, pushes
-from tidegate.web import configured, frame, pulls, push_tables
+from tidegate.web import configured, frame, pulls, push_tables, standings
 from tidegate.web import pushes as pages
 
 PATH = push_tables.PATH
@@ -188,10 +188,10 @@ def _schedule(
     told = pages.about(place, asker, sync, "/schedule")
     body = told["part"].body if told["part"] is not None else {}
     shown = _written(body.get("schedule", "manual")) if typed is None else typed
-    ui, stands = frame.parts(), sync.standing
+    stands = sync.standing
     facts = [
         ("When", stands.schedule),
-        ("Next run", ui.when(stands.next_at, "when somebody starts it")),
+        ("Next run", standings.upcoming(stands.next_at, sync.push.schedule)),
         ("Due because of", stands.waiting),
     ]
     return frame.page(

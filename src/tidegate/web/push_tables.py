@@ -197,7 +197,7 @@ def plan_chip(sync: views.Sync) -> Any:
         "approved": ("running", "Being done"),
         "failed": ("failed", "Not made"),
     }
-    if sync.plan is None or sync.plan.state not in words:
+    if sync.plan is None or sync.plan.state not in words or (sync.plan.state == "planned" and not sync.waits):
         return None
     return frame.link(f"{PATH}/{sync.name}/plan", ui.chip(*words[sync.plan.state]))
 

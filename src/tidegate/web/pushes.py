@@ -19,7 +19,7 @@ from tidegate.views import alerts, flows, records
 from tidegate.views import issues as known_issues
 from tidegate.views import pushes as views
 from tidegate.views import runs as known_runs
-from tidegate.web import configured, frame, issues, prose, push_tables, run_tables, tables
+from tidegate.web import configured, frame, issues, prose, push_tables, run_tables, standings, tables
 
 PATH = push_tables.PATH
 SIZE = 50
@@ -77,7 +77,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     def one(request: requests.Request, asker: asking.Reader, push: str) -> responses.Response:
         sync = views.one(place, push)
         found = views.figures_of(place, sync)
-        ui, stands = frame.parts(), sync.standing
+        stands = sync.standing
         now = place.store.now()
         facts = [
             ("State", push_tables.state(sync)),
@@ -87,7 +87,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             ("How", push_tables.BEHAVIORS[sync.push.behavior]),
             ("Found by", " and ".join(sync.push.match)),
             ("When", stands.schedule),
-            ("Next run", ui.when(stands.next_at, "when somebody starts it")),
+            ("Next run", standings.upcoming(stands.next_at, sync.push.schedule)),
         ]
         kinds = [(known_issues.KINDS.get(kind, kind), kind, count) for kind, count in found.waiting.items()]
         funnel = [(bar.label, bar.rows, "" if bar.kind == "plain" else bar.kind) for bar in found.funnel]
@@ -106,7 +106,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             run=found.run,
             error=prose.plain(found.run.error) if found.run is not None else "",
             unusable=found.unusable,
-            waiting=sync.plan is not None and sync.plan.state == "planned",
+            waiting=sync.waits,
         )
 
     @made.post(f"{PATH}/{{push}}/run")

@@ -45,6 +45,13 @@ def when(at: float | None) -> Any:
     return None if at is None else frame.parts().when(at)
 
 
+def upcoming(at: float | None, schedule: object) -> Any:
+    """When a flow of a schedule runs next, or what it waits for."""
+    if at is not None:
+        return frame.parts().when(at)
+    return {"manual": "when somebody starts it", "continuous": "it runs all the time"}.get(str(schedule))
+
+
 def size(count: int | None) -> str | None:
     """Bytes as people say them: `12.4 MB`."""
     if count is None:

@@ -85,6 +85,12 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         views.one(place, pull, stream)
         configured.typed(sent, stream)
         back = f"{PATH}/{pull}/{stream}"
+        flow = known_flows.one(place, f"pull:{pull}")
+        if flow.continuous and flow.running is not None:
+            said = (
+                f"{flow.name} pulls all the time: cancel this run first, then accept the deletes of {stream}."
+            )
+            return frame.done(request, f"/runs/{flow.running.id}", said, "warn")
         try:
             call = known_flows.ask(place, asker, f"pull:{pull}", accept_deletes=[stream], cause="manual")
         except errors.StoreConflict as error:
