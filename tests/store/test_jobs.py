@@ -79,6 +79,20 @@ def test_a_job_whose_worker_fell_silent_is_taken_up_by_one_other(store: database
     assert jobs.take(store, "third:3") is None, "it has ended"
 
 
+def test_a_job_that_is_being_done_is_not_taken_up_by_who_does_it(store: database.Database) -> None:
+    begun(store)
+    silent(store)
+    assert jobs.take(store, "w:2", besides={"job_0", "job_1"}) is None
+    assert jobs.take(store, "w:2", besides={"job_0"}) is not None
+
+
+def test_lines_of_an_attempt_that_came_to_no_end_are_replaced(store: database.Database) -> None:
+    begun(store)
+    store.execute("INSERT INTO job_rows (job, number, wrong, entry) VALUES ('job_1', 1, 0, '{}')")
+    assert jobs.finish(store, "job_1", "ok", {}, rows=[(True, {"n": 1})])
+    assert jobs.rows(store, "job_1") == [(1, {"n": 1})]
+
+
 def test_of_many_servers_one_takes_a_job_up(store: database.Database) -> None:
     begun(store)
     silent(store)

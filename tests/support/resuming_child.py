@@ -27,7 +27,9 @@ def main(file: str, begun: Sequence[str]) -> None:
             wish = json.loads(begun[2])
             doing.begin(place, "ann", kind, begun[1], wish, resuming.WORK[kind](wish))
         with resuming.keeping(place):
-            while not any(each.worker == place.worker for each in jobs.listed(place.store, limit=1)):
+            while not any(
+                each.worker.startswith(f"{place.worker}/") for each in jobs.listed(place.store, limit=1)
+            ):
                 time.sleep(0.01)
             print("going", flush=True)
             while any(each.alive for each in jobs.listed(place.store)):

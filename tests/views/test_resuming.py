@@ -109,7 +109,12 @@ def test_a_server_that_stops_leaves_its_jobs_to_the_next(place: places.Place, tm
     assert (left.state, left.worker) == ("running", ""), "it is nobody's when the server has ended"
     with seen.place(tmp_path / "tidegate.yaml") as other, resuming.keeping(other):
         job = ended(other, begun.id)
-    assert (job.state, job.attempts, job.result["status"], job.worker) == ("ok", 1, "ok", other.worker)
+    assert (job.state, job.attempts, job.result["status"], job.worker.partition("/")[0]) == (
+        "ok",
+        1,
+        "ok",
+        other.worker,
+    )
 
 
 def ended(place: places.Place, job_id: str) -> jobs.Job:
@@ -148,3 +153,24 @@ def test_what_cannot_be_done_any_more_has_failed_and_says_why(place: places.Plac
         found = ended(place, job.id)
         assert (found.state, found.error) == ("failed", error)
     assert doing.take(place, resuming.work) is None
+
+
+def test_a_job_of_which_nothing_was_heard_goes_on_once_where_it_lives(place: places.Place) -> None:
+    going, over, count = threading.Event(), threading.Event(), []
+
+    async def waiting(_: places.Place, __: doing.Screen) -> doing.Done:
+        count.append(1)
+        going.set()
+        await asyncio.to_thread(over.wait, 60)
+        return doing.Done("ok", {})
+
+    job, _ = doing.begin(place, "ann", "audit", "pull:everything", AUDIT, waiting)
+    assert going.wait(60)
+    for _ in range(3):
+        place.store.execute("UPDATE jobs SET seen_at = seen_at - 3600")
+        assert doing.take(place, lambda _: waiting) is None
+    over.set()
+    while (found := jobs.get(place.store, job.id)) is not None and found.alive:
+        time.sleep(0.02)
+    assert found is not None
+    assert (found.state, found.attempts, len(count)) == ("ok", 1, 1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
@@ -78,7 +79,7 @@ def begin(
     Raises StoreConflict while the same is being done, or too much else.
     """
     still = place.still()
-    begun, new = jobs.begin(place.store, jobs.new_id(), kind, what, wish, by, place.worker)
+    begun, new = jobs.begin(place.store, jobs.new_id(), kind, what, wish, by, _attempt(place))
     if new:
         _start(still, begun, doing)
     return begun, new
@@ -107,7 +108,7 @@ def _leave(place: places.Place) -> None:
     until = time.monotonic() + LEAVING
     with contextlib.suppress(errors.StoreError):
         while time.monotonic() < until and any(
-            each.worker == place.worker for each in jobs.listed(place.store, state="running")
+            each.worker.startswith(f"{place.worker}/") for each in jobs.listed(place.store, state="running")
         ):
             time.sleep(0.05)
 
@@ -122,20 +123,34 @@ def _keeping(place: places.Place, work: Work, over: threading.Event) -> None:
 
 def take(place: places.Place, work: Work) -> jobs.Job | None:
     """Take up one job whose process is gone, and do it in the background; None where there is none."""
-    found = jobs.take(place.store, place.worker)
+    with _changing:
+        alive = set(_alive)
+    found = jobs.take(place.store, _attempt(place), alive)
     if found is None:
         return None
     log.warning("The job %s is taken up again, for whoever did it is gone.", found.id)
     try:
         doing = work(found)
     except errors.ConfigError as error:
-        jobs.finish(place.store, found.id, "failed", None, str(error), worker=place.worker)
+        jobs.finish(place.store, found.id, "failed", None, str(error), worker=found.worker)
     else:
         _start(place.still(), found, doing)
     return found
 
 
+_alive: set[str] = set()
+"""The jobs that threads of this process do."""
+_changing = threading.Lock()
+
+
+def _attempt(place: places.Place) -> str:
+    """Who does a job: this process, and no other attempt of its own."""
+    return f"{place.worker}/{secrets.token_hex(4)}"
+
+
 def _start(place: places.Place, begun: jobs.Job, doing: Doing) -> None:
+    with _changing:
+        _alive.add(begun.id)
     name = f"{begun.kind} {begun.what}"
     threading.Thread(target=_do, args=(place, begun, doing), name=name, daemon=True).start()
 
@@ -153,10 +168,10 @@ def _do(place: places.Place, begun: jobs.Job, doing: Doing) -> None:
             said = str(known) if known else f"internal error: {type(error).__name__}; please report it"
             done = Done("failed", {}, error=said)
         if done is None:
-            jobs.leave(place.store, begun.id, place.worker)
+            jobs.leave(place.store, begun.id, begun.worker)
         else:
             jobs.finish(
-                *(place.store, begun.id, done.state, done.result, done.error, done.rows), worker=place.worker
+                *(place.store, begun.id, done.state, done.result, done.error, done.rows), worker=begun.worker
             )
     except Exception as error:  # the metadata database is away, or closed with the process
         log.warning(
@@ -164,6 +179,9 @@ def _do(place: places.Place, begun: jobs.Job, doing: Doing) -> None:
             begun.id,
             type(error).__name__,
         )
+    finally:
+        with _changing:
+            _alive.discard(begun.id)
 
 
 async def _done(place: places.Place, begun: jobs.Job, doing: Doing) -> Done | None:
@@ -184,12 +202,13 @@ async def _done(place: places.Place, begun: jobs.Job, doing: Doing) -> Done | No
 
 
 async def _keep(place: places.Place, begun: jobs.Job, screen: Screen, work: asyncio.Task[Done]) -> None:
-    """Say that a job is being done, and end it when it is not wanted any more."""
+    """Say that a job is being done, and end it when it is not wanted any more; what cannot end at once goes on."""
+    ending = False
     while True:
         wanted = True
         with contextlib.suppress(errors.StoreError):
-            wanted = await asyncio.to_thread(jobs.beat, place.store, begun.id, screen.shown(), place.worker)
-        if place.stopping.is_set() or not wanted:
+            wanted = await asyncio.to_thread(jobs.beat, place.store, begun.id, screen.shown(), begun.worker)
+        if not ending and (place.stopping.is_set() or not wanted):
+            ending = True
             work.cancel()
-            return
         await asyncio.sleep(places.BEAT)

@@ -13,7 +13,8 @@ wakes after that hears that the job is not its own any more, and what it found i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import string
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -124,18 +125,22 @@ def begin(
     return found, new
 
 
-def take(store: database.Database, worker: str) -> Job | None:
-    """A job whose worker is gone, to be done from its beginning by this one; None where there is none."""
-    given = {"worker": worker, "silent": SILENT}
-    if store.one(f"SELECT id FROM jobs WHERE state = 'running' AND {_SILENT} LIMIT 1", given) is None:
+def take(store: database.Database, worker: str, besides: Collection[str] = ()) -> Job | None:
+    """A job whose worker is gone, to be done from its beginning by this one; None where there is none.
+
+    `besides` are ids of jobs, `MOST` at the most, whose worker is not gone, though nothing was heard of it.
+    """
+    alive = {f"alive_{letter}": each for letter, each in zip(string.ascii_lowercase, besides, strict=False)}
+    gone = f"state = 'running' AND {_SILENT}" + "".join(f" AND id <> :{name}" for name in alive)
+    given = {"worker": worker, "silent": SILENT, **alive}
+    if store.one(f"SELECT id FROM jobs WHERE {gone} LIMIT 1", given) is None:
         return None  # which costs no write
 
     def work(session: database.Session) -> Job | None:
         _settle(session)
         row = session.one(
             "UPDATE jobs SET worker = :worker, attempts = attempts + 1, seen_at = {now}, shown = '{}' WHERE id IN "
-            f"(SELECT id FROM jobs WHERE state = 'running' AND {_SILENT} ORDER BY begun_at LIMIT 1) "
-            f"AND state = 'running' AND {_SILENT} RETURNING id",
+            f"(SELECT id FROM jobs WHERE {gone} ORDER BY begun_at LIMIT 1) AND {gone} RETURNING id",
             given,
         )
         return None if row is None else _get(session, row["id"])
@@ -186,12 +191,15 @@ def finish(
             "WHERE id = :id AND state = 'running' AND worker = :worker RETURNING id",
             {"id": job_id, "state": state, "result": _json(result), "error": error, "worker": worker},
         )
-        if row is not None and lines:
+        if row is None:
+            return False
+        session.execute("DELETE FROM job_rows WHERE job = :job", {"job": job_id})  # of an earlier attempt
+        if lines:
             session.each(
                 "INSERT INTO job_rows (job, number, wrong, entry) VALUES (:job, :number, :wrong, :entry)",
                 lines,
             )
-        return row is not None
+        return True
 
     return store.transact(work)
 

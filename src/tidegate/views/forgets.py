@@ -186,7 +186,12 @@ def work(wish: Mapping[str, Any]) -> doing.Doing:
             dry_run=wish["dry_run"],
         )
         while True:  # what is under way in a thread is not dropped: a place is done whole
-            phase, done = await asyncio.shield(asyncio.to_thread(next, going))
+            step = asyncio.ensure_future(asyncio.to_thread(next, going))
+            try:
+                phase, done = await asyncio.shield(step)
+            except asyncio.CancelledError:
+                await asyncio.wait({step})  # while it is told that somebody is at it
+                raise
             if not phase:
                 break
             screen.phase(phase)
