@@ -13,7 +13,7 @@ from merged import START, model
 from sqlglot import errors as sqlglot_errors
 
 from tidegate.adapters import bigquery_sql, databricks, mysql, redshift, snowflake_rows, sqlserver
-from tidegate.customers import choosing, merging, names
+from tidegate.customers import choosing, finding, merging, names
 from tidegate.shape import profile
 from tidegate.warehouse import base, sql
 
@@ -120,6 +120,14 @@ def test_every_statement_is_said_whole_and_understood(kind: str, everything: boo
         assert sql._MARK not in said
         again = sqlglot.parse_one(said, read=dialect.name, error_level=sqlglot_errors.ErrorLevel.RAISE)
         assert not list(again.find_all(sqlglot.exp.Command))
+
+
+@pytest.mark.parametrize("kind", DIALECTS)
+def test_a_search_is_said_in_every_dialect(kind: str) -> None:
+    where = " OR ".join(finding._contains("p.name", text) for text in ("ann", "é ann", "o'neill_50%"))
+    said = sql.translated(f"SELECT p.name FROM people AS p WHERE {where}", DIALECTS[kind])
+    sqlglot.parse_one(said, read=DIALECTS[kind].name, error_level=sqlglot_errors.ErrorLevel.RAISE)
+    assert ("ILIKE" in said) == (kind in ("databricks", "redshift", "snowflake")), said
 
 
 def test_texts_that_are_hashed_say_every_value() -> None:

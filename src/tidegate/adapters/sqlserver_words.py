@@ -6,7 +6,7 @@ from sqlglot import exp
 
 
 def spoken(node: exp.Expression) -> exp.Expression:
-    """NULLs where T-SQL sorts them, since DISTINCT allows no other order; text that holds every character.
+    """NULLs where T-SQL sorts them, since DISTINCT allows no other order; texts that hold all; LIKE for ILIKE.
 
     The names of INFORMATION_SCHEMA in capitals, since a database may tell letters from capitals in names, too.
     """
@@ -27,6 +27,8 @@ def spoken(node: exp.Expression) -> exp.Expression:
         node.set("nulls_first", not node.args.get("desc"))
     elif isinstance(node, exp.DataType) and node.this in (exp.DType.VARCHAR, exp.DType.TEXT):
         return exp.DataType.build("NVARCHAR(MAX)", dialect="tsql")
+    elif isinstance(node, exp.ILike):
+        return exp.Like(this=exp.Lower(this=node.this), expression=exp.Lower(this=node.expression))
     elif isinstance(node, exp.Literal) and node.is_string and not node.name.isascii():
         return exp.National(this=node.name)
     return node
