@@ -7,6 +7,7 @@ what came of it. Whatever happens between, nothing is decided of which the log d
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -289,7 +290,8 @@ def _told(
             made = _asked(file, of, lambda script, names: work(script, names, intent))
         except Exception:
             if begun:
-                note(f"fail to {action}", begun[-1])
+                with contextlib.suppress(errors.StoreError):  # what went wrong matters more
+                    note(f"fail to {action}", begun[-1])
             raise
         note(action, made)
         return made
