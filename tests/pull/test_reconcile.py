@@ -393,10 +393,11 @@ def test_a_per_parent_list_is_read_again_though_nothing_says_that_it_changed(
     assert one(file, "customer_balance_transactions", entry["id"])["description"] == "corrected"
 
 
+@pytest.mark.parametrize("streams", [("products", "shipping_rates"), ("shipping_rates",)], ids=len)
 def test_a_pull_that_hears_of_anything_looks_for_new_rows_that_have_no_events(
-    merchant: Merchant, file: Path
+    merchant: Merchant, file: Path, streams: tuple[str, ...]
 ) -> None:
-    follow(merchant, file, "products", "shipping_rates")
+    follow(merchant, file, *streams)
     merchant.later(60)
     amount = {
         "type": "fixed_amount",
@@ -406,7 +407,7 @@ def test_a_pull_that_hears_of_anything_looks_for_new_rows_that_have_no_events(
     rate = merchant.make("/v1/shipping_rates", **amount)["id"]
     merchant.make("/v1/products", name="Tea")
     merchant.later()
-    follow(merchant, file, "products", "shipping_rates")
+    follow(merchant, file, *streams)
     assert rate in ids(file, "shipping_rates")
 
 

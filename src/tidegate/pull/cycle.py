@@ -72,12 +72,12 @@ async def run(shared: reading.Reading, wishes: Wishes, saved: dict[str, str]) ->
     shared = dataclasses.replace(shared, done=reconcile.listed(saved, account))
     known = _known(shared, wishes, saved)
     entries = known.entries
-    changed, followed, why = 0, True, ""
+    changed, heard, followed, why = 0, 0, True, ""
     placed = tail.place(saved, account) is not None
     if placed:
         _commit(shared, saved, _begun(shared, wishes.wanted, saved))
         cycle = await _catch_up(shared, known, saved)
-        changed, followed, why = cycle.changed, not cycle.untold, cycle.gap
+        changed, heard, followed, why = cycle.changed, cycle.events, not cycle.untold, cycle.gap
     else:
         _note_absent(shared, saved, tail.left_out(shared, saved, 0))
         followed = not await _look(shared)
@@ -89,7 +89,7 @@ async def run(shared: reading.Reading, wishes: Wishes, saved: dict[str, str]) ->
         _commit(shared, saved, tail.begin(shared, known, now, why))
     if why:
         shared.screen.note(f"{account}: {why}; listing again what events would have told.")
-    await _demand(shared, wishes, known, saved, now, followed, stirred=changed > 0)
+    await _demand(shared, wishes, known, saved, now, followed, stirred=heard > 0)
     before = shared.client.tally.requests
     changed += await _list(shared, wishes, known, saved, followed)
     if followed and shared.client.tally.requests > before:
@@ -139,7 +139,8 @@ async def _list(
                 return changed
             if followed and _is_heard_further(shared, saved):
                 await shared.sink.flush()  # what was read in the second of an event must be known
-                cycle = await _follow(shared, known, saved)
+                # A page may set out while they are read: the last seconds wait until none is on its way.
+                cycle = await _follow(dataclasses.replace(shared, ahead=False), known, saved)
                 changed, followed = changed + cycle.changed, not cycle.untold
     finally:
         listing.cancel()
