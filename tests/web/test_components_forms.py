@@ -349,6 +349,36 @@ def test_a_constant_of_text_stays_text(editors: sync_api.Page) -> None:
     assert held(editors, "map")["city"] == {"value": "12"}
 
 
+def test_a_row_that_is_being_typed_stays_when_the_targets_come(editors: sync_api.Page) -> None:
+    part = editors.evaluate("""() => {
+      const old = document.querySelector("tg-mapper");
+      const made = Object.assign(document.createElement("div"), { id: "part" });
+      made.setAttribute("data-fresh", "");
+      made.innerHTML = '<tg-mapper free targets="[]"><textarea name="map"></textarea></tg-mapper>';
+      const drawn = made.outerHTML;
+      old.replaceWith(made);
+      document.querySelector("[name=schedule]").dataset.again = "/again";
+      return drawn;
+    }""")
+    held: list[sync_api.Route] = []
+
+    def hold(route: sync_api.Route) -> None:
+        held.append(route)
+
+    editors.route("**/again", hold)
+    with editors.expect_request("**/again"):
+        editors.get_by_label("Schedule").select_option("manual")
+    editors.locator("#part").get_by_role("button", name="Field", exact=True).click()
+    editors.keyboard.type("na")
+    held[0].fulfill(body=part.replace("[]", "[&quot;name&quot;]"), content_type="text/html")
+    sync_api.expect(editors.locator("tg-mapper[targets*=name]")).to_be_visible()
+    sync_api.expect(editors.get_by_label("Target")).to_be_focused()
+    editors.keyboard.type("me")
+    editors.get_by_label("Target").press("Tab")
+    editors.get_by_label("name: field").fill("email")
+    assert json.loads(editors.locator("textarea[name=map]").input_value()) == {"name": "email"}
+
+
 # The editor
 
 

@@ -165,3 +165,18 @@ def test_a_column_is_hashed_from_the_page(page: sync_api.Page, editor: Client, p
     assert options.hashed == {"email"}
     assert options.lookback is not None
     assert options.lookback.days == 30
+
+
+def test_boxes_that_a_draft_brings_back_are_counted(page: sync_api.Page, editor: Client) -> None:
+    signed_in(page, editor)
+    page.goto(editor.url + "/streams/all/-/choose")
+    browsing.ready(page)
+    count = page.locator("tg-pick [role=status]")
+    before = re.match(r"(\d+) of", count.inner_text())
+    assert before
+    page.evaluate("""() => {
+      const box = document.querySelector("tg-pick input[type=checkbox]:not(:disabled)");
+      box.checked = !box.checked;
+      box.dispatchEvent(new CustomEvent("tg:restored", { bubbles: true }));
+    }""")
+    expect(count).not_to_have_text(re.compile(rf"^{before[1]} of"))

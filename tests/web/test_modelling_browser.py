@@ -126,6 +126,71 @@ def test_another_stream_brings_its_fields_at_once(page: sync_api.Page, editor: C
     expect(page.get_by_label("email: field")).to_have_value("email")
 
 
+def test_what_is_typed_while_fields_are_asked_for_stays(page: sync_api.Page, editor: Client) -> None:
+    signed_in(page, editor)
+    page.goto(editor.url + "/pipelines/-/add")
+    browsing.ready(page)
+    held: list[sync_api.Route] = []
+
+    def hold(route: sync_api.Route) -> None:
+        held.append(route)
+
+    page.route("**/pipelines/-/form", hold)
+    with page.expect_request("**/pipelines/-/form"):
+        page.get_by_label("Stream").select_option("charges")
+    page.locator("#rows").get_by_role("button", name="Edit as JSON").click()
+    half = '{"field": "email", "op":'
+    page.get_by_label("Filter, as JSON").fill(half)
+    value = page.get_by_label("email: field")
+    value.fill("billing")
+    held[0].continue_()
+    expect(page.get_by_label("Take payment_method_details for default_payment_method")).to_be_visible()
+    expect(value).to_be_focused()
+    page.keyboard.type("_details.email")
+    expect(value).to_have_value("billing_details.email")
+    assert "billing_details.email" in page.locator("textarea[name=map]").input_value()
+    expect(page.get_by_label("Filter, as JSON")).to_have_value(half)
+    expect(page.get_by_label("Filter, as JSON")).to_be_visible()
+
+
+def test_of_answers_that_cross_the_newest_counts(page: sync_api.Page, editor: Client) -> None:
+    signed_in(page, editor)
+    page.goto(editor.url + "/pipelines/-/add")
+    browsing.ready(page)
+    # What is asked first is answered last, and cannot be stopped.
+    page.evaluate("""() => {
+      const real = window.fetch;
+      const open = new Promise((done) => { window.release = done; });
+      window.fetch = async (url, { signal, ...given }) => {
+        const first = String(given.body).includes("stream=refunds");
+        const answer = await real(url, given);
+        if (first) await open;
+        return answer;
+      };
+    }""")
+    page.get_by_label("Stream").select_option("refunds")
+    page.get_by_label("Stream").select_option("charges")
+    likely = page.get_by_label("Take payment_method_details for default_payment_method")
+    expect(likely).to_be_visible()
+    page.evaluate("window.release()")
+    page.evaluate("new Promise((done) => setTimeout(done, 100))")
+    expect(likely).to_be_visible()
+    expect(page.locator("#said .warn")).to_have_count(0)
+
+
+def test_a_draft_with_another_stream_has_the_fields_of_that_one(page: sync_api.Page, editor: Client) -> None:
+    signed_in(page, editor)
+    page.goto(editor.url + "/pipelines/shouting/edit")
+    browsing.ready(page)
+    with page.expect_response("**/pipelines/-/form"):
+        page.get_by_label("Stream").select_option("charges")
+    page.wait_for_function("() => JSON.stringify(localStorage).includes('charges')")
+    page.goto(editor.url + "/pipelines/shouting/edit")
+    expect(page.locator(".draft-note")).to_be_visible()
+    expect(page.get_by_label("Stream")).to_have_value("charges")
+    expect(page.get_by_label("Take payment_method_details for default_payment_method")).to_be_visible()
+
+
 def test_two_who_change_one_pipeline_lose_nothing(
     page: sync_api.Page, editor: Client, place: places.Place
 ) -> None:
@@ -146,6 +211,59 @@ def test_two_who_change_one_pipeline_lose_nothing(
     expect(other.locator("#said")).to_contain_text("shouting is changed")
     kept = place.file.pipelines["shouting"]
     assert (schedules.words(kept.schedule), kept.guard.max_removed) == ("every 2 hours", 0.3)
+
+
+def test_what_two_have_changed_is_decided_and_never_replaced_unseen(
+    page: sync_api.Page, editor: Client, place: places.Place
+) -> None:
+    signed_in(page, editor)
+    other = page.context.new_page()
+    for each in (page, other):
+        each.goto(editor.url + "/pipelines/shouting/edit")
+        browsing.ready(each)
+    page.get_by_label("phone: field").fill("phone")
+    page.get_by_label("Schedule").fill("every 2h")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator("#said")).to_contain_text("shouting is changed")
+    other.get_by_label("phone: field").fill("description")
+    other.get_by_role("button", name="Save", exact=True).click()
+    expect(other.get_by_role("alert").first).to_be_visible()
+    for again in ("by the link", "after another refusal"):
+        other.get_by_role("link", name="Go on with what is saved now").click()
+        expect(other.locator(".draft-note"), again).to_contain_text(
+            "Meanwhile \u201cMapping\u201d was changed, too."
+        )
+        expect(other.get_by_label("phone: field")).to_have_value("description")
+        expect(other.get_by_label("Schedule")).to_have_value("every 2h")
+        other.reload()
+        expect(other.locator(".draft-note"), again).to_contain_text("\u201cMapping\u201d was changed, too.")
+        other.get_by_role("button", name="Save", exact=True).click()
+        expect(other.get_by_role("alert").first).to_be_visible()
+        assert place.file.pipelines["shouting"].map["phone"].source == "phone", again
+    other.get_by_role("link", name="Go on with what is saved now").click()
+    other.get_by_role("button", name="Keep mine").click()
+    expect(other.locator(".draft-note")).not_to_contain_text("Meanwhile")
+    browsing.snap(other, "pipeline-kept-mine")
+    other.get_by_role("button", name="Save", exact=True).click()
+    expect(other.locator("#said")).to_contain_text("shouting is changed")
+    kept = place.file.pipelines["shouting"]
+    assert (kept.map["phone"].source, schedules.words(kept.schedule)) == ("description", "every 2 hours")
+
+
+def test_where_no_draft_is_kept_nothing_leads_away_from_what_was_typed(
+    browser: sync_api.Browser, editor: Client, place: places.Place
+) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    bare = context.new_page()
+    signed_in(bare, editor)
+    bare.goto(editor.url + "/pipelines/shouting/edit")
+    pipeline_trials.keep(place, ANN, "shouting", {**SHOUTING, "schedule": "every 2h"}, 1)
+    bare.get_by_label("Description").fill("typed")
+    bare.get_by_role("button", name="Save", exact=True).click()
+    expect(bare.get_by_role("alert")).to_contain_text("shouting")
+    expect(bare.get_by_text("Go on with what is saved now")).to_be_hidden()
+    expect(bare.get_by_label("Description")).to_have_value("typed")
+    context.close()
 
 
 def test_a_pipeline_is_switched_off_and_deleted_by_its_name(

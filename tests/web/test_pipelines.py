@@ -263,7 +263,7 @@ def test_who_was_slower_is_led_to_what_is_saved_now(editor: Client) -> None:
     late = editor.post("/pipelines/new/edit", {**sent, "description": "the second"})
     assert late.status == 422
     assert "was changed by ann@example.com" in late.text
-    assert '<a href="/pipelines/new/edit">Go on with what is saved now' in late.text
+    assert '<a href="/pipelines/new/edit" data-draft-link hidden>Go on with what is saved now' in late.text
 
 
 def test_a_pipeline_leads_to_what_it_is_made_of(place: places.Place, editor: Client) -> None:

@@ -2,7 +2,15 @@
 // tried again while there is no network or the server restarts. Passwords and secrets are never kept. Drafts belong to
 // who is signed in, and are gone when somebody signs out. A form with data-draft-onward repeats what another one of the
 // same key holds, and asks for no more.
+import "./again.js"; // hears of what is restored
 import { h, icon, meta, say } from "./dom.js";
+
+/**
+ * What stands in an input: its name and its value, of a check box what it stands for and whether it is ticked.
+ *
+ * @typedef {[string, string | [string, boolean]]} Entry
+ * @typedef {{ at: number, base?: string, values: Entry[] }} Draft
+ */
 
 const START = "tidegate.draft.";
 const PAUSE = 200;
@@ -21,13 +29,15 @@ function inputs(form) {
 }
 
 /**
- * What stands in a form: [name, value] of every input, with the state of boxes.
+ * What stands in a form; of radio buttons the one that is chosen.
  *
  * @param {HTMLFormElement} form
- * @returns {[string, string | [string, boolean]][]}
+ * @returns {Entry[]}
  */
 function values(form) {
-  return inputs(form).map((each) => [each.name, /^(checkbox|radio)$/.test(each.type) ? [each.value, each.checked] : each.value]);
+  return inputs(form)
+    .filter((each) => each.type !== "radio" || each.checked)
+    .map((each) => [each.name, each.type === "checkbox" ? [each.value, each.checked] : each.value]);
 }
 
 function own() {
@@ -39,7 +49,10 @@ function place(form) {
   return own() + form.dataset.draft;
 }
 
-/** @param {HTMLFormElement} form */
+/**
+ * @param {HTMLFormElement} form
+ * @returns {Draft | null}
+ */
 function read(form) {
   try {
     const found = JSON.parse(localStorage.getItem(place(form)) ?? "null");
@@ -69,35 +82,90 @@ function forget(form) {
 
 /**
  * @param {HTMLFormElement} form
- * @param {[string, string | [string, boolean]][]} kept as `values` has them
+ * @param {Entry[]} kept
  */
 function restore(form, kept) {
   const left = inputs(form);
   for (const [name, value] of kept) {
-    const at = left.findIndex((each) => each.name === name && (!Array.isArray(value) || each.value === value[0]));
+    const of = Array.isArray(value) ? value[0] : value;
+    const at = left.findIndex((each) => each.name === name && (!/^(checkbox|radio)$/.test(each.type) || each.value === of));
     if (at < 0) continue;
     const [input] = left.splice(at, 1);
-    if (Array.isArray(value)) input.checked = value[1];
-    else input.value = value;
+    const ticked = Array.isArray(value) ? value[1] : input.type === "radio" || input.checked;
+    if (input.checked === ticked && input.value === of) continue;
+    input.checked = ticked;
+    input.value = of;
     input.dispatchEvent(new CustomEvent("tg:restored", { bubbles: true }));
   }
 }
 
 /**
- * Of a draft what somebody typed: all else is as the server has it by now, its version, too, so that what others have
- * changed meanwhile stays, and the form can be sent.
+ * Entries by which input each is of: its name, of boxes what they stand for, and which one of several that are alike.
  *
- * @param {{ base?: string, values: [string, string | [string, boolean]][] }} draft
+ * @param {Entry[]} found
+ * @returns {Map<string, Entry>}
  */
-function typed({ base, values: kept }) {
-  /** @type {unknown[]} */
-  const known = base ? JSON.parse(base) : [];
-  const before = known.map((each) => JSON.stringify(each));
-  return kept.filter(([name, value]) => {
-    const at = before.indexOf(JSON.stringify([name, value]));
-    if (at >= 0) before.splice(at, 1);
-    return at < 0 && name !== "_version";
-  });
+function keyed(found) {
+  const made = new Map();
+  for (const entry of found) {
+    const key = JSON.stringify([entry[0], Array.isArray(entry[1]) ? entry[1][0] : null]);
+    let nth = 0;
+    while (made.has(key + nth)) nth += 1;
+    made.set(key + nth, entry);
+  }
+  return made;
+}
+
+/**
+ * @param {Entry | undefined} one
+ * @param {Entry | undefined} other
+ */
+function same(one, other) {
+  return JSON.stringify(one) === JSON.stringify(other);
+}
+
+/**
+ * A draft with what the server has by now: `typed` is what somebody typed; all else is as the server has it, so that
+ * what others have changed meanwhile stays. `both` are the names of what was typed here and changed there; for them
+ * `base` has what the draft began with, as does the version, which the server refuses.
+ *
+ * @param {Draft} draft
+ * @param {Entry[]} shown
+ */
+function merged(draft, shown) {
+  const before = keyed(draft.base ? JSON.parse(draft.base) : []);
+  const now = keyed(shown);
+  const typed = [...keyed(draft.values)].filter(([key, entry]) => entry[0] !== "_version" && !same(entry, before.get(key)));
+  const both = typed.filter(([key, entry]) => !same(now.get(key), before.get(key)) && !same(now.get(key), entry));
+  const base = new Map(now);
+  for (const [key] of both) {
+    const began = before.get(key);
+    if (began) base.set(key, began);
+    else base.delete(key);
+  }
+  /** @type {(entries: Iterable<Entry>) => string | undefined} */
+  const version = (entries) => [...entries].find(([name]) => name === "_version")?.[1].toString();
+  const [then, latest] = [version(draft.values) ?? "", version(shown)];
+  const clash = both.length > 0 && latest !== undefined && latest !== then;
+  return {
+    typed: typed.map(([, entry]) => entry),
+    both: clash ? both.map(([, [name]]) => name) : [],
+    base: [...base.values()].map((entry) => (entry[0] === "_version" ? /** @type {Entry} */ (["_version", then]) : entry)),
+    then,
+  };
+}
+
+/**
+ * What an input is called on the page.
+ *
+ * @param {HTMLFormElement} form
+ * @param {string} name
+ */
+function title(form, name) {
+  const input = inputs(form).find((each) => each.name === name);
+  const part = input?.closest("tg-filter, tg-mapper") && input.closest(".card")?.querySelector("h2")?.textContent;
+  const group = input?.closest("[role=radiogroup]")?.getAttribute("aria-label");
+  return (group || part || input?.labels?.[0]?.firstChild?.textContent || input?.getAttribute("aria-label") || name).trim();
 }
 
 /** @param {HTMLFormElement} form */
@@ -105,21 +173,47 @@ function begin(form) {
   if (form.dataset.base !== undefined) return;
   if (form.hasAttribute("data-draft-onward")) form.dataset.base = "";
   if (form.dataset.base === "") return;
-  form.dataset.base = JSON.stringify(values(form));
   const found = read(form);
-  if (!found || JSON.stringify(found.values) === form.dataset.base) return;
-  restore(form, typed(found));
+  if (found) form.reset(); // a browser that goes back fills in what was typed by itself
+  const shown = values(form);
+  const base = JSON.stringify(shown);
+  form.dataset.base = base;
+  if (!found) return;
+  lead();
+  if (JSON.stringify(found.values) === base) return;
+  const { typed, both, base: began, then } = merged(found, shown);
+  restore(form, typed);
   const at = new Date(found.at).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
-  const changed = found.base !== form.dataset.base;
-  const text = `What you typed at ${at} is here again${changed ? "; what is saved has changed since" : ""}.`;
-  const line = h(
-    "div",
-    { class: "note draft-note", role: "status" },
-    icon("check"),
-    h("div", {}, text),
-    h("button", { type: "button", class: "button", onclick: () => { forget(form); location.reload(); } }, "Discard"),
-  );
+  const text = h("p", {}, `What you typed at ${at} is here again${found.base !== base ? "; what is saved has changed since" : ""}.`);
+  const discard = h("button", { type: "button", class: "button", onclick: () => { forget(form); location.reload(); } }, "Discard");
+  const line = h("div", { class: "note draft-note", role: "status" }, icon("check"), h("div", {}, text), discard);
   form.prepend(line);
+  if (!both.length) return;
+  // Until somebody decides, the form has the version that it was typed for, and the server does not save it.
+  const version = /** @type {HTMLInputElement} */ (form.querySelector("input[name=_version]"));
+  const latest = version.value;
+  version.value = then;
+  form.dataset.base = JSON.stringify(began);
+  const names = [...new Set(both)].map((name) => `\u201c${title(form, name)}\u201d`).join(", ");
+  text.after(h("p", {}, `Meanwhile ${names} ${both.length > 1 ? "were" : "was"} changed, too. What you typed there can be saved once you choose to keep it in place of that.`));
+  const mine = h("button", {
+    type: "button", class: "button",
+    onclick: () => {
+      version.value = latest;
+      form.dataset.base = base;
+      keep(form);
+      text.nextElementSibling?.remove();
+      text.textContent = "What you typed is kept; it is saved in place of what was changed meanwhile.";
+      discard.focus();
+      mine.remove();
+    },
+  }, "Keep mine");
+  discard.before(mine);
+}
+
+/** The way on from a form that the server refused, for the version that it was typed for, where its draft is kept. */
+function lead() {
+  for (const link of document.querySelectorAll("main [data-draft-link]")) link.removeAttribute("hidden");
 }
 
 /** @param {ParentNode} root */
@@ -239,6 +333,7 @@ function again(form, next, found) {
     if (input && !input.value) input.value = value;
   }
   keep(next);
+  if (read(next)) lead();
   /** @type {HTMLElement | null} */
   const wrong = next.querySelector("[aria-invalid=true]") ?? document.querySelector("main [role=alert]");
   if (wrong?.matches("[role=alert]")) wrong.tabIndex = -1;

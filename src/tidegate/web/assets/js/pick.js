@@ -17,7 +17,7 @@ class Pick extends HTMLElement {
     const usual = h("button", { type: "button", class: "button", onclick: () => this.tick((box) => "recommended" in box.dataset) }, "Recommended");
     this.count = h("span", { class: "faint num", role: "status" });
     this.prepend(h("div", { class: "row pick-tools" }, found, free && [all, none, usual], this.count));
-    this.addEventListener("change", () => this.tell());
+    for (const each of ["change", "tg:restored"]) this.addEventListener(each, () => this.tell());
     this.tell();
   }
 
