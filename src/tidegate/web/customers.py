@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -369,7 +370,7 @@ def _acting(table: tables.Table, of: config.CustomerModel) -> tables.Table:
             row,
             cells={
                 **row.cells,
-                "act": frame.Later(lambda name=row.cells["act"]: cell.withdraw(name, of.warehouse))  # type: ignore[misc]
+                "act": frame.Later(functools.partial(cell.withdraw, row.cells["act"], of.warehouse))
                 if row.cells["act"]
                 else " ",
             },
