@@ -47,6 +47,62 @@ def test_what_was_imported_for_one_is_there_for_the_next() -> None:
     assert said == ["False", "True", "True"]
 
 
+LATE = """
+import threading, time
+lock = threading.Lock()
+def hold():
+    with lock:
+        time.sleep({seconds})
+thread = threading.Thread(target=hold, daemon=True)
+thread.start()
+time.sleep(0.1)
+"""
+"""A module that goes on with its import in a thread of its own, as drivers do."""
+
+
+def nursery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float) -> warm.Nursery:
+    """One that may import `late`, which takes so long."""
+    (tmp_path / "late.py").write_text(LATE.format(seconds=seconds))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    return warm.Nursery()
+
+
+def test_what_a_thread_holds_is_let_go_of_before_anything_is_forked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = nursery(tmp_path, monkeypatch, 0.5)
+    with warm.Process(made, "import late; assert late.lock.acquire(timeout=5)", modules=["late"]) as child:
+        assert child.wait() == 0
+    made.close()
+
+
+def test_a_module_with_a_thread_that_stays_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(warm, "PATIENCE", 0.2)
+    made = nursery(tmp_path, monkeypatch, 600)
+    with pytest.raises(AssertionError, match="the nursery ended"):
+        warm.Process(made, "", modules=["late"])
+    made.close()
+    assert "late starts a thread; let the child import it itself" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("adapter", ["duckdb", "pyarrow", "numpy", "tidegate.adapters.snowflake"])
+def test_nothing_runs_beside_a_nursery(adapter: str) -> None:
+    code = "import os, psutil; print(psutil.Process(os.getppid()).num_threads())"
+    with warm.started(code, modules=[adapter], stdout=True, text=True) as child:
+        assert child.communicate()[0] == "1\n"
+
+
+def test_a_child_that_hangs_says_where_and_ends() -> None:
+    code = "import threading\ndef hanging():\n    threading.Event().wait()\nhanging()"
+    with warm.started(code, longest=1, stderr=True, text=True) as child:
+        told = child.communicate()[1]
+    assert child.returncode == 1
+    assert "Timeout" in told
+    assert "in hanging" in told
+
+
 @pytest.mark.parametrize(
     ("code", "ends"),
     [

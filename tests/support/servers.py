@@ -28,6 +28,9 @@ import mariadbd
 
 _numbers = itertools.count(1)
 
+SILENCE = 60
+"""Seconds for which a stand-in may keep a test's preparations waiting."""
+
 
 HURRIED = {
     "fsync": "off",
@@ -200,7 +203,7 @@ def snowflake_control(**wanted: object) -> dict[str, Any]:
     body = json.dumps(wanted).encode()
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(f"http://{snowflake()}/control", body, headers)
-    with urllib.request.urlopen(request) as answer:
+    with urllib.request.urlopen(request, timeout=SILENCE) as answer:
         return dict(json.load(answer))
 
 
@@ -216,6 +219,9 @@ def new_snowflake() -> str:
         "account": "account",
         "host": host,
         "port": int(port),
+        "login_timeout": SILENCE,
+        "network_timeout": SILENCE,  # or it would try again for ever
+        "socket_timeout": SILENCE,
     }
     with connector.connect(**address, protocol="http") as connection, connection.cursor() as cursor:
         cursor.execute(f"CREATE DATABASE {name}")

@@ -2,7 +2,8 @@
 
 A nursery is a process that imports what its children need and does nothing else. It forks one for each request;
 that one gets its own arguments, environment, folder and pipes, can be killed by its id, and ends as `python -c`
-ends. Where starting itself is tested, start a Python of its own instead.
+ends. It has one thread only whenever it forks: what another one held at that moment, nobody in the child would ever
+let go of. Where starting itself is tested, start a Python of its own instead.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import atexit
 import collections
 import contextlib
+import faulthandler
 import importlib
 import json
 import os
@@ -24,6 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import msgspec
+import psutil
 
 from tidegate.sandbox import serving
 
@@ -39,6 +42,15 @@ PULL = (
     "tidegate.warehouse.duckdb",
 )
 """What sandboxes, and what pulls, have imported before they do anything."""
+
+LONGEST = 600
+"""Seconds after which a child that hangs says where, and ends: sooner than pytest ends its own process."""
+
+PATIENCE = 60.0
+"""Seconds for which a nursery waits until what it imported runs no thread any more."""
+
+QUIET = {"JE_ARROW_MALLOC_CONF": "background_thread:false", "OPENBLAS_NUM_THREADS": "1"}
+"""What lets Arrow and NumPy start no threads when they are imported."""
 
 
 class Process:
@@ -56,6 +68,7 @@ class Process:
         text: bool = False,
         cwd: str | os.PathLike[str] | None = None,
         env: Mapping[str, str] | None = None,
+        longest: int | None = LONGEST,
     ) -> None:
         told, status = os.pipe()
         theirs, mine = [status], [told]
@@ -80,6 +93,7 @@ class Process:
             "ends": ends,
             "cwd": os.fspath(cwd) if cwd is not None else os.getcwd(),
             "env": dict(os.environ if env is None else env),
+            "longest": longest,
         }
         try:
             nursery.ask(request, theirs)
@@ -167,8 +181,10 @@ class Nursery:
 
     def __init__(self) -> None:
         self._line, theirs = socket.socketpair()
-        command = [sys.executable, __file__, str(theirs.fileno())]
-        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        command = [sys.executable, __file__, str(theirs.fileno()), str(PATIENCE)]
+        self._process = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env={**os.environ, **QUIET}
+        )
         theirs.close()
         self._lock = threading.Lock()
         atexit.register(self.close)
@@ -202,7 +218,8 @@ SANDBOXED = "import sys; from tidegate.sandbox import serving; serving.child(sys
 def sandbox(**options: Any) -> Iterator[str]:
     """What `tidegate.sandbox.process` is, only sooner."""
     text = msgspec.json.encode(msgspec.convert(options, serving.Options)).decode()
-    with Process(_nurseries["sandboxes"], SANDBOXED, text, modules=SANDBOX, stdin=True, stdout=True) as child:
+    nursery = _nurseries["sandboxes"]
+    with Process(nursery, SANDBOXED, text, modules=SANDBOX, stdin=True, stdout=True, longest=None) as child:
         assert child.stdout is not None, "stdout is a pipe"
         url = child.stdout.readline().decode().partition(" ")[0].strip()
         assert url, f"the sandbox ended with code {child.wait()} before it could serve"
@@ -212,7 +229,7 @@ def sandbox(**options: Any) -> Iterator[str]:
 # The other side
 
 
-def _attended(line: socket.socket) -> dict[str, Any]:
+def _attended(line: socket.socket, patience: float) -> dict[str, Any]:
     """Fork a child for each request, and tell how each ended; returns in a child, with its request."""
     signal.signal(signal.SIGCHLD, lambda *_: None)
     woken, wakes = os.pipe()
@@ -234,6 +251,7 @@ def _attended(line: socket.socket) -> dict[str, Any]:
         request = json.loads(_received(line, int.from_bytes(size, "big")))
         for module in request["modules"]:
             importlib.import_module(module)
+        _stand_alone(request["modules"], patience)
         pid = os.fork()
         if pid == 0:
             signal.set_wakeup_fd(-1)
@@ -246,6 +264,15 @@ def _attended(line: socket.socket) -> dict[str, Any]:
             os.close(number)
         status[pid] = ends[0]
         os.write(ends[0], f"{pid}\n".encode())
+
+
+def _stand_alone(modules: Sequence[str], patience: float) -> None:
+    """Wait until there is one thread here; raises RuntimeError where what was imported started one that stays."""
+    process, deadline = psutil.Process(), time.monotonic() + patience
+    while process.num_threads() > 1:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"one of {', '.join(modules)} starts a thread; let the child import it itself")
+        time.sleep(0.002)
 
 
 def _received(line: socket.socket, size: int) -> bytes:
@@ -281,10 +308,13 @@ def _settled(request: dict[str, Any]) -> Any:
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
+    if request["longest"] is not None:
+        faulthandler.dump_traceback_later(request["longest"], exit=True)
     sys.argv[:] = ["-c", *request["words"]]
     return compile(request["code"], "<string>", "exec")
 
 
 if __name__ == "__main__":
     # Falls out of here in every child, so that it ends as any Python ends.
-    exec(_settled(_attended(socket.socket(fileno=int(sys.argv[1])))), {"__name__": "__main__"})
+    number, seconds = sys.argv[1:]
+    exec(_settled(_attended(socket.socket(fileno=int(number)), float(seconds))), {"__name__": "__main__"})

@@ -505,8 +505,9 @@ while True:
 
 
 def used(warehouse: base.Warehouse) -> tuple[str, ...]:
-    """The modules that a process needs to load into such a warehouse."""
-    return ("tidegate.warehouse.desk", type(warehouse).__module__)
+    """The modules that a process needs to load into such a warehouse, but for those that start threads."""
+    adapter = type(warehouse).__module__
+    return ("tidegate.warehouse.desk", *([adapter] if adapter != "tidegate.adapters.delta" else []))
 
 
 def held(n: int) -> dict[str, int | None]:
