@@ -6,6 +6,7 @@ Requests are made from the description by schemathesis, always the same ones; no
 from __future__ import annotations
 
 import collections
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -74,6 +75,32 @@ def operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[
             yield method, path, operation
 
 
+def holders(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Every parameter of an operation, and every property that one takes or answers: where, and its name."""
+    rest: list[tuple[str, Any]] = []
+    for method, path, operation in operations(document):
+        rest.append((f"{method} {path}", operation))
+        for each in operation.get("parameters", ()):
+            yield f"{method} {path}", each["name"], each
+    seen = set[str]()
+    while rest:
+        where, value = rest.pop()
+        if isinstance(value, list):
+            rest += [(where, each) for each in value]
+        if not isinstance(value, dict):
+            continue
+        for key, each in value.items():
+            if key == "properties":
+                yield from ((where, name, schema) for name, schema in each.items())
+                rest += [(f"{where} {name}", schema) for name, schema in each.items()]
+            elif key != "$ref":
+                rest.append((where, each))
+            elif each not in seen:
+                seen.add(each)
+                name = each.rpartition("/")[2]
+                rest.append((name, document["components"]["schemas"][name]))
+
+
 class TestDocument:
     def test_it_names_every_route_of_the_api_once(self, document: dict[str, Any]) -> None:
         assert (document["info"]["title"], document["info"]["version"]) == ("Tidegate", tidegate.__version__)
@@ -128,6 +155,17 @@ class TestDocument:
                 jsonschema.validate(told["example"], schema)
         assert used == described
         assert bodies == set(examples.BODIES)
+
+    def test_every_parameter_and_property_says_what_it_holds(self, document: dict[str, Any]) -> None:
+        """In a sentence that says more than its name, such as a unit, or what null is."""
+        found = list(holders(document))
+        for where, name, holder in found:
+            said = holder.get("description", "")
+            words = set(re.findall("[a-z0-9]+", said.lower())) - {"a", "an", "its", "the"}
+            assert words - set(re.findall("[a-z0-9]+", name.lower())), f"{where} {name}"
+            assert said[-1] in ".?", f"{where} {name}: {said}"
+        places = {f"{where} {name}" for where, name, _ in found}
+        assert {"Run due_at", "Money pending", "Problem errors path", "get /api/v1/runs state"} <= places
 
     def test_answers_are_exact(self, document: dict[str, Any]) -> None:
         schemas = document["components"]["schemas"]

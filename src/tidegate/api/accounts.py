@@ -18,16 +18,24 @@ Name = Annotated[str, fastapi.Path(max_length=63, description="The connection's 
 
 
 class Account(base.Model):
-    """A connection, as far as it is known without asking Stripe; `last4` are the last characters of its key."""
+    """A connection, as far as it is known without asking Stripe."""
 
     name: str
+    """As the configuration calls it."""
     mode: keys.Mode
+    """`live` where its key is a live key; `test` otherwise."""
     last4: str
+    """The last characters of its key; empty while there is none."""
     oauth: bool
+    """Is it by "Sign in with Stripe"?"""
     whose: str
+    """`own`, `all` with the connected accounts, or how many accounts are listed."""
     account_id: str
+    """The id of its account, where the configuration names it; empty otherwise."""
     api_base: str
+    """Where Stripe's API is reached."""
     flows: list[str]
+    """What goes over it, by full names."""
     known: int
     """Accounts of which something was pulled."""
     endpoints: int
@@ -40,31 +48,45 @@ class Access(base.Model):
     """Whether a key may read one stream."""
 
     stream: str
+    """Such as `charges`."""
     permission: str
+    """What a restricted key needs for it, such as `rak_charge_read`."""
     status: str
+    """`ok`, `no_permission`, `not_enabled` where the account lacks the product, or `failed`."""
     error: str
+    """What Stripe said against it; empty where nothing."""
 
 
 class Right(base.Model):
     """Whether a restricted key may write one kind of object, as far as that can be told without writing."""
 
     object: str
+    """The kind of object, such as `customer`."""
     status: Literal["yes", "no", "unknown"]
+    """`unknown` where only writing would tell."""
     permission: str
+    """What a restricted key needs for it, such as `rak_customer_write`."""
 
 
 class AccountTested(base.Model):
-    """What a key may do; `missing` are permissions and the streams that each is for."""
+    """What a key may do."""
 
     account: str
+    """The id of the account that the key is of."""
     mode: keys.Mode
+    """`live` where the key is a live key; `test` otherwise."""
     restricted: bool
+    """Is it a restricted key? A secret key may do everything."""
     access: list[Access]
+    """What it may read, stream by stream."""
     events: str
     """Why events cannot be read; empty where they can."""
     missing: dict[str, list[str]]
+    """Permissions that it lacks, with the streams that each is for."""
     rights: list[Right]
+    """What pushes may write with it."""
     edit_link: str
+    """Where the permissions of keys are changed, in Stripe's dashboard."""
     grant_link: str
     """Where a key is made with all of these permissions ticked."""
 
@@ -73,97 +95,134 @@ class DraftAccount(base.Model):
     """A connection that is not kept yet, as it would be written in the file."""
 
     name: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
+    """What the configuration is to call it."""
     body: dict[str, Any]
+    """Such as its `api_key`, `account` and `accounts`."""
 
 
 class Connected(base.Model):
     """An account of a connection, and how many of its streams were pulled, refused, or failed."""
 
     account: str
+    """Its id."""
     streams: int
+    """Streams that were pulled of it."""
     refused: int
+    """Those of them that the key may not read."""
     failed: int
+    """Those of them that failed."""
     noted_at: base.Moment
+    """When the oldest of this was noted."""
 
 
 class AtStripe(base.Model):
-    """A connected account as Stripe has it; `enabled` says whether it may take charges."""
+    """A connected account as Stripe has it."""
 
     account: str
+    """Its id."""
     name: str
+    """The name of its business; empty where it gave none."""
     country: str
+    """Two letters, such as `DE`; empty where Stripe does not say."""
     enabled: bool
+    """May it take charges?"""
     created: base.Moment | None
+    """When it was made; null where Stripe does not say."""
 
 
 class Endpoint(base.Model):
-    """A webhook endpoint; `status` and `types` are what Stripe says, where it was asked."""
+    """A webhook endpoint that we made."""
 
     id: str
+    """As Stripe calls it, such as `we_1Mr5jULkdIwHu7ix1ibLTM0x`."""
     scope: str
+    """`account` for the account's own events, `connect` for those of connected accounts."""
     url: str
+    """Where Stripe delivers."""
     version: str
+    """The API version in which events come."""
     made_at: base.Moment
+    """When it was made."""
     status: str
+    """What Stripe says of it now, such as `enabled`, or why it says nothing; empty where it was not asked."""
     types: int | None
+    """How many types of events Stripe delivers to it; null where it was not asked."""
 
 
 class Webhooks(base.Model):
-    """The endpoints of a connection, and what came through them; `waiting` is not committed by some flow yet."""
+    """The endpoints of a connection, and what came through them."""
 
     endpoints: list[Endpoint]
+    """Those that we made."""
     kept: int
+    """Events that were delivered and are kept still."""
     last: base.Moment | None
+    """When the last one came; null where none did."""
     waiting: int
+    """Events of more than a minute ago that some flow has not committed yet."""
 
 
 class Way(base.Model):
-    """Where Stripe reaches this server; with `rotate` by new endpoints, with other secrets."""
+    """Where Stripe reaches this server."""
 
     url: Annotated[str, pydantic.Field(max_length=2000)]
+    """Its address on the internet, with https."""
     rotate: Annotated[bool, pydantic.Field(strict=True)] = False
+    """Make new endpoints, which have other secrets."""
 
 
 class Enabled(base.Model):
-    """What was done about an endpoint; `left_out` are event types that this Stripe does not know."""
+    """What was done about an endpoint."""
 
     scope: str
+    """`account` for the account's own events, `connect` for those of connected accounts."""
     id: str
+    """As Stripe calls it."""
     url: str
+    """Where Stripe delivers."""
     version: str
+    """The API version in which events come."""
     types: int
+    """How many types of events Stripe delivers to it."""
     left_out: list[str]
+    """Event types that this Stripe does not know."""
     made: bool
+    """Is it new? Otherwise it was there, and was brought up to date."""
 
 
 class Removed(base.Model):
     """How many endpoints are gone."""
 
     removed: int
+    """Endpoints that Stripe delivers nothing more to."""
 
 
 class Since(base.Model):
-    """How long back, such as 2h or 3d; everything that is kept where nothing is said."""
+    """What is heard again."""
 
     since: Annotated[str, pydantic.Field(max_length=30)] | None = None
+    """How long back, such as `2h` or `3d`; everything that is kept where nothing is said."""
 
 
 class Replayed(base.Model):
     """How many events each flow hears again."""
 
     flows: dict[str, int]
+    """How many, by the flow's full name."""
 
 
 class WebhookTarget(base.Model):
     """Another address than the known one; for an endpoint that was made by hand."""
 
     url: Annotated[str, pydantic.Field(max_length=2000)] = ""
+    """The known one where it is empty."""
 
 
 class Proven(base.Model):
     """The address that took a signed event."""
 
     url: str
+    """Where the event was delivered."""
 
 
 def router(desk: desks.Desk) -> fastapi.APIRouter:

@@ -13,43 +13,63 @@ from tidegate.views import alerts as views
 
 
 class Telling(base.Model):
-    """What one channel was told: when last, how often it was tried in vain since, and why."""
+    """What one channel was told."""
 
     channel: str
+    """`email`, `slack` or `webhook`."""
     at: base.Moment | None
+    """When it was told something last; null where it never was."""
     tries: int
+    """How often it was tried in vain since; 0 once it arrived."""
     error: str
+    """Why it did not arrive; empty where it did."""
 
 
 class Alert(base.Model):
-    """A matter that needs a person; one that `resolved_at` says is over needs nobody any more."""
+    """A matter that needs a person, or did."""
 
     matter: str
+    """What names it among all matters."""
     kind: str
+    """What it is, such as `failed`, `no_permission`, `freshness` or `approval`."""
     flow: str
+    """The full name of the flow that it is of; empty where it is of none."""
     title: str
+    """What it is, in a few words."""
     text: str
+    """What, where, and what to do next."""
     opened_at: base.Moment
+    """Since when it is so."""
     seen_at: base.Moment
+    """When it was seen to be so last."""
     resolved_at: base.Moment | None
+    """Since when it is over and needs nobody any more; null while it does."""
     told: list[Telling]
+    """Who was told, channel by channel."""
 
 
 class AlertTarget(base.Model):
-    """A channel on which people are told; `error` says why its last message did not arrive."""
+    """A channel on which people are told."""
 
     name: str
+    """As `told` of an alert calls it."""
     kind: str
+    """`email`, `slack` or `webhook`."""
     where: str
+    """Where to, without anything that lets others tell on it, too."""
     open: int
+    """Matters of which it told, or tries to."""
     error: str
+    """Why its last message did not arrive; empty where it did."""
 
 
 class AlertTested(base.Model):
-    """What came of a test message; `error` is empty where it arrived."""
+    """What came of a test message."""
 
     channel: str
+    """`email`, `slack` or `webhook`."""
     error: str
+    """Why the message did not arrive; empty where it did."""
 
 
 def router(desk: desks.Desk) -> fastapi.APIRouter:

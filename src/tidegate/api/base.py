@@ -56,14 +56,18 @@ told_once = once.told_once
 class Model(pydantic.BaseModel):
     """What the API is told, or tells: exactly these fields. Made from values that have the same attributes."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, from_attributes=True)
+    model_config = pydantic.ConfigDict(
+        extra="forbid", frozen=True, from_attributes=True, use_attribute_docstrings=True
+    )
 
 
 class Page(Model, Generic[T]):
-    """Some items in their order, and where the next ones begin: `next` is given as `after`; null at the end."""
+    """Some items in their order, and where the next ones begin."""
 
     items: list[T]
+    """One page of them, at most as many as `limit` says."""
     next: str | None = None
+    """Give it as `after` for the following page; null where this is the last."""
 
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)

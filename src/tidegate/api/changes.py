@@ -17,13 +17,21 @@ class ChangeLine(base.Model):
     """A line of the audit log: who changed what, and how it was before."""
 
     number: int
+    """Grows with every line."""
     at: base.Moment
+    """When it was changed."""
     who: str
+    """The member or the token that did it."""
     via: str
+    """`session`, `token`, `cli`, or how else it came."""
     action: str
+    """Such as `create`, `change`, `delete` or `sign in`."""
     what: str
+    """Such as `pulls.everything`."""
     before: Any
+    """How it was, with secrets masked; null where there was nothing."""
     after: Any
+    """How it became, with secrets masked; null where there is nothing more."""
 
 
 def router(desk: desks.Desk) -> fastapi.APIRouter:

@@ -19,16 +19,22 @@ class Step(base.Model):
     """What was tried, whether it worked, and what to do if not."""
 
     name: str
+    """What was tried, in a word."""
     ok: bool
+    """Did it work?"""
     detail: str
+    """What was found; where it did not work, what to do."""
 
 
 class Checked(base.Model):
-    """The steps of a check in their order; `without` are guarantees that a push cannot give."""
+    """The steps of a check."""
 
     ok: bool
+    """Did all of them work?"""
     steps: list[Step]
+    """What was tried, in its order."""
     without: tuple[str, ...] = ()
+    """Guarantees that a push cannot give, in sentences; empty for all else."""
 
 
 def router(desk: desks.Desk) -> fastapi.APIRouter:

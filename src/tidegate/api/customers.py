@@ -29,131 +29,196 @@ class Found(base.Model):
     """A customer in a list: its profile, and what people call it by."""
 
     profile: str
+    """The id of the customer in the model's table."""
     known: dict[str, Any]
+    """Properties that people tell customers by, such as `name` and `email`."""
     records: int
+    """How many records are this customer."""
     accounts: int
+    """Of how many accounts they are."""
     updated_at: base.Instant | None
+    """When the profile changed last; null where that is not known."""
 
 
 class CustomerRecord(base.Model):
-    """A record of a customer; `home` is the profile that it would have without the merge that brought it."""
+    """A record of a customer."""
 
     record: str
+    """Its key in the model, of pipeline, account and id."""
     pipeline: str
+    """The pipeline that brought it."""
     account: str
+    """The id of the account that it is of."""
     source_id: str
+    """Its id at Stripe, such as `cus_NffrFeUfNV2Hib`."""
     home: str
+    """The profile that it would have without the merge that brought it."""
     since: base.Instant | None
+    """Since when it is of this customer; null where that is not known."""
     properties: dict[str, Any]
+    """What it says, by the model's properties."""
 
 
 class Identifier(base.Model):
     """A value that records are recognised by, in the form in which it is compared."""
 
     identifier: str
+    """Which of the model's it is, such as `email`."""
     value: str
+    """In the form in which it is compared, such as lower case."""
     records: list[str]
+    """The customer's records that have it."""
     use: Literal["links", "alone", "shared", "ignored", "unused"]
+    """It `links` several records, is `alone` on one, `shared` by too many, `ignored`, or `unused` by the rules."""
 
 
 class CustomersDecision(base.Model):
-    """What was decided; in force until `withdrawn_at`, seen in the profiles since `resolved_at`."""
+    """What a person decided."""
 
     decision: str
+    """Its id, to take it back by."""
     kind: Literal["together", "apart", "alone"]
+    """Whether the two are `together` or `apart`, or the record is `alone`."""
     record: str
+    """The record that it is about."""
     other: str
+    """The record that it is together with, or apart from; empty where it is alone."""
     decided_at: base.Instant
+    """Since when it is in force."""
     decided_by: str
+    """Who did it."""
     note: str
+    """Why, in their words."""
     withdrawn_at: base.Instant | None
+    """When it was taken back; null while it is in force."""
     withdrawn_by: str | None
+    """Who took it back; null while it is in force."""
     resolved_at: base.Instant | None
+    """Since when the profiles show it, or that it was taken back; null where they do not yet."""
 
 
 class Customer(base.Model):
-    """A profile with all that belongs to it; `sources` names the pipelines that say the same of each property.
-
-    `count` is how many records it has; of many the first ones are here.
-    """
+    """A profile with all that belongs to it."""
 
     profile: str
+    """The id of the customer in the model's table."""
     properties: dict[str, Any]
+    """What is known, by the model's properties."""
     sources: dict[str, list[str]]
+    """Of each property the pipelines whose records say the same."""
     count: int
+    """How many records it has."""
     accounts: int
+    """Of how many accounts they are."""
     first_seen_at: base.Instant | None
+    """When its first record came; null where that is not known."""
     updated_at: base.Instant | None
+    """When the profile changed last; null where that is not known."""
     records: list[CustomerRecord]
+    """Its records; of many the first ones."""
     identifiers: list[Identifier]
+    """What its records are recognised by."""
     aliases: list[str]
+    """Ids of profiles that went into this one."""
     decisions: list[CustomersDecision]
+    """What people decided about its records."""
 
 
 class Why(base.Model):
     """Why two are one customer, or why not: a sentence for each step, or each thing that keeps them apart."""
 
     one_customer: bool
+    """Are they?"""
     first: str
+    """The profile of the one."""
     last: str
+    """The profile of the other."""
     because: list[str]
+    """A sentence for each step from one to the other, or for each thing that keeps them apart."""
 
 
 class CustomersWish(base.Model):
-    """What is to be decided: `merge` and `apart` are of `one` and `other`, `split` of `one` and its `records`."""
+    """What is to be decided."""
 
     action: Literal["merge", "apart", "split"]
+    """`merge` makes `one` and `other` one customer, `apart` keeps them two, `split` takes `records` away."""
     one: Who
+    """A profile, a former one, or a record."""
     other: Annotated[str, fastapi.Body(max_length=400)] = ""
+    """The same, for `merge` and `apart`."""
     records: Annotated[tuple[Who, ...], fastapi.Body(max_length=200)] = ()
+    """Those that leave `one`, for `split`."""
     note: Annotated[str, fastapi.Body(max_length=1000)] = ""
+    """Why, for those who read it later."""
     now: Annotated[bool, fastapi.Body(strict=True)] = False
+    """Show it in the profiles at once, not with the next run."""
     warehouse: Annotated[str, fastapi.Body(max_length=63)] = ""
+    """That of the customer model, where there are several."""
 
 
 class CustomersDecided(base.Model):
-    """What was decided; `shown` says whether the profiles have it already, `waits` why not where it was wished."""
+    """What was decided, or taken back."""
 
     decisions: list[CustomersDecision]
+    """All that came of the wish."""
     shown: bool
+    """Do the profiles show it already?"""
     waits: str
+    """Why they do not, though that was wished; empty otherwise."""
 
 
 class Rules(base.Model):
-    """Rules to be tried: identifiers, the strongest first, and how many records a customer may have."""
+    """Rules to be tried."""
 
     identifiers: Annotated[list[Who], fastapi.Body(min_length=1, max_length=50)]
+    """What records are recognised by, the strongest first."""
     max_cluster: Annotated[int, fastapi.Body(ge=2, le=10_000, strict=True)] = 100
+    """Records that a customer may have; more are never one person."""
     warehouse: Annotated[str, fastapi.Body(max_length=63)] = ""
+    """That of the customer model, where there are several."""
 
 
 class Cluster(base.Model):
-    """Records that would be one customer: how many, the first ones, and whose they are now."""
+    """Records that would be one customer."""
 
     records: int
+    """How many there are."""
     first: list[str]
+    """The keys of the first ones."""
     profiles: list[str]
+    """The profiles that they are of now."""
 
 
 class Split(base.Model):
     """A profile that would come apart."""
 
     profile: str
+    """Its id."""
     parts: list[Cluster]
+    """What it would come apart into."""
 
 
 class Preview(base.Model):
-    """What rules would make of all records; nothing was changed. `held` says what they would not use."""
+    """What rules would make of all records; nothing was changed."""
 
     records: int
+    """Records that there are."""
     profiles: int
+    """Customers that these rules would make of them."""
     profiles_now: int
+    """Customers that there are now."""
     merges: int
+    """Profiles that would go into another."""
     splits: int
+    """Parts that would come off a profile."""
     largest: list[Cluster]
+    """The largest customers that there would be."""
     merged: list[Cluster]
+    """Examples of what would be merged, largest first."""
     parted: list[Split]
+    """Examples of what would come apart, largest first."""
     held: list[str]
+    """What the rules would not use and why, in sentences."""
 
 
 def router(desk: desks.Desk) -> fastapi.APIRouter:

@@ -60,9 +60,9 @@ _PROBLEM = {
     "required": ["type", "title", "status", "detail"],
     "additionalProperties": False,
     "properties": {
-        "type": {"type": "string"},
+        "type": {"type": "string", "description": "`about:blank`: the status says what kind it is."},
         "title": {"type": "string", "description": "What the status means."},
-        "status": {"type": "integer"},
+        "status": {"type": "integer", "description": "The status of the answer, once more."},
         "detail": {"type": "string", "description": "What is wrong and what to do, in one sentence."},
         "errors": {
             "type": "array",
@@ -71,7 +71,13 @@ _PROBLEM = {
                 "type": "object",
                 "required": ["path", "message"],
                 "additionalProperties": False,
-                "properties": {"path": {"type": "string"}, "message": {"type": "string"}},
+                "properties": {
+                    "path": {
+                        "type": "string",
+                        "description": "Where, such as `body.limit` or `query.after`.",
+                    },
+                    "message": {"type": "string", "description": "What is wrong there."},
+                },
             },
         },
     },

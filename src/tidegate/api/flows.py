@@ -29,53 +29,65 @@ log = logging.getLogger(__name__)
 
 
 class Flow(base.Model):
-    """A flow and how it stands; `age` is in seconds how old its worst table is, `bound` what that may be.
-
-    Of a push or a pipeline `age` is the time since its newest good run began. `waiting` says why it is due without
-    a tick of its schedule. One that is `stopped` was cancelled, and is begun again at `stopped_until`, or once
-    somebody starts it.
-    """
+    """A flow and how it stands."""
 
     name: str
+    """Its full name, such as `pull:everything`."""
     kind: shapes.Kind
+    """A `pull` reads Stripe, a `pipeline` makes customers of it, a `push` writes to Stripe."""
     connection: str
+    """The connection to Stripe that it goes over."""
     schedule: str
+    """When it runs, in words."""
     continuous: bool
+    """Does it run all the time?"""
     state: views.State
+    """`running` the first time, `stopped` where it is continuous and was cancelled, `off` where it never ran."""
     stopped_until: base.Moment | None
+    """When a stopped one is begun again, unless somebody starts it; null where it is not stopped."""
     waiting: str
+    """Why it is due without a tick of its schedule: `after`, `retry`, `api`, ...; empty where it is not."""
     next_at: base.Moment | None
+    """When it comes next; null where nothing says."""
     running: shapes.Run | None
+    """The run that is queued or running; null where there is none."""
     last: shapes.Run | None
+    """The newest run that has ended; null where none has."""
     age: float | None
+    """Seconds: how old its oldest table is; of a pipeline or push since its newest good run began."""
     bound: float | None
+    """Seconds that `age` may be; null where nothing bounds it."""
     resting: str
     """Why it does not run by itself: Stripe refuses the key, or nobody is signed in."""
 
 
 class Order(base.Model):
-    """What a run is to do: `full_refresh` of pulls and pipelines, `accept_deletes` of pulls, `limit` of pushes.
-
-    Of the streams of `accept_deletes` even very many rows may go that Stripe no longer lists; a push writes `limit`
-    rows at most, where all who share the run gave a limit.
-    """
+    """What a run is to do beside the usual."""
 
     full_refresh: Annotated[bool, fastapi.Body(strict=True, examples=[True])] = False
+    """Read everything anew; of pulls and pipelines."""
     accept_deletes: Annotated[
         list[Annotated[str, pydantic.Field(max_length=100)]],
         pydantic.Field(max_length=500, default_factory=list, examples=[["customers"]]),
     ]
+    """Streams of a pull of which even very many rows may go that Stripe no longer lists."""
     limit: Annotated[int | None, pydantic.Field(ge=1, le=2**31 - 1, strict=True, examples=[100])] = None
+    """Rows that a push writes at most, where all who share the run gave a limit."""
 
 
 class Queued(base.Model):
     """A run that was asked for."""
 
     id: str
+    """Such as `run_2b58c3a1f0d94e67`."""
     flow: str
+    """The full name of its flow, such as `pull:everything`."""
     state: shapes.State
+    """`queued`, or already further."""
     cause: shapes.Cause
+    """What began it first: `api` where it is this call."""
     url: str
+    """Where it is asked for, under this server."""
 
 
 def router(desk: desks.Desk) -> fastapi.APIRouter:

@@ -39,74 +39,120 @@ DECISIONS: dict[str, holds.State] = {"retry": "waiting", "skip": "skipped", "cho
 
 
 class Issue(base.Model):
-    """One thing that waits: a row of a push or of a pipeline, a plan, or an alert."""
+    """One thing that waits for a person."""
 
     source: Literal["alert", "pipeline", "plan", "push"]
+    """What it is: an `alert`, a row of a `pipeline` or a `push`, or a `plan` to be approved."""
     kind: str
+    """That of a held row; or a `failed_row` of a pipeline, an `approval`, a `no_permission`, another `alert`."""
     flow: str
+    """The full name of its flow, such as `push:accounts`."""
     key: str
+    """The row's key or id, the plan's id, or the alert's matter."""
     account: str
+    """The account that the row is of; empty where that says nothing."""
     field: str
+    """The field or property that is wrong; empty where it is none alone."""
     text: str
+    """What is wrong, in a sentence."""
     since: base.Moment
+    """Since when it waits."""
     state: str
+    """`held`, `waiting`, `skipped` or `chosen` of a row of a push; `open` of everything else."""
 
 
 class IssueCandidate(base.Model):
     """An object that a row may be, with what is known of it."""
 
     id: str
+    """At Stripe."""
     facts: dict[str, str]
+    """What objects are told apart by, such as name and e-mail, as far as it is known here."""
     dashboard: str | None
+    """Where Stripe's dashboard shows it; null where that is not known."""
 
 
 class HeldRow(base.Model):
     """A row of a push that is not written, and what can be chosen for it."""
 
     push: str
+    """Its name in the configuration."""
     key: str
+    """The row's key, as the push has it."""
     kind: str
+    """Why it is not written.
+
+    `invalid`: Stripe would refuse it. `refused`: Stripe did. `doubled`: several rows have its key or its match.
+    `ambiguous`: several objects match it. `shared`: its object is another row's. `claimed`: another row makes it.
+    `conflict`: row and object were changed both. `immutable`: a field changed that an object has for ever.
+    `gone`: somebody deleted its object. `unknown`: nobody can tell whether that was made. `undone`: a person undid
+    it. `watched`: it is left out of a few runs. `looping`: what is written comes back as another value.
+    """
     state: str
+    """`held` until a person decides; `waiting` is tried again; `skipped` stays; `chosen` is tried at once."""
     text: str
+    """What is wrong, in a sentence without personal data."""
     field: str
+    """The field that is wrong; empty where it is none alone."""
     code: str
+    """Stripe's code for it; empty where it said none."""
     choice: str
+    """What a person chose; empty where nobody has."""
     failures: int
+    """How often it failed in a row."""
     opened_at: base.Moment
+    """Since when it is not written."""
     next_at: base.Moment | None
+    """When it is tried again; null where it is not."""
     request_id: str
+    """The request that Stripe refused; empty where there is none."""
     candidates: list[IssueCandidate]
+    """Objects that it may be."""
     choices: list[str]
+    """What can be chosen: an id, or a word such as `create` or `oldest`."""
     any: bool
     """May the id of any object be chosen?"""
     advice: str
+    """What to do about it."""
 
 
 class Decision(base.Model):
-    """What becomes of a row: it is tried again, left as it is, or the next run does with it what is chosen."""
+    """What becomes of a row."""
 
     push: Annotated[str, pydantic.Field(min_length=1, max_length=100)]
+    """Its name in the configuration."""
     key: Annotated[str, pydantic.Field(min_length=1, max_length=500)]
+    """The row's key."""
     decision: Literal["retry", "skip", "choose"]
+    """`retry` tries it again, `skip` leaves it until it changes, `choose` does what `choice` says."""
     choice: Annotated[str, pydantic.Field(max_length=300)] = ""
+    """One of the row's `choices`, or an object's id; for `choose` alone."""
 
 
 class BulkDecision(base.Model):
-    """The same for all rows of a kind, a flow or a search. `count` is how many one expects to be decided on."""
+    """What becomes of all rows of a kind, a flow or a search."""
 
     decision: Literal["retry", "skip", "choose"]
+    """`retry` tries them again, `skip` leaves them until they change, `choose` does what `choice` says."""
     choice: Literal["", "oldest", "newest", "create", "warehouse", "stripe"] = ""
+    """Which object, or whose value, counts; for `choose` alone."""
     kind: IssueKind | None = None
+    """Only those of this kind."""
     flow: Annotated[str, pydantic.Field(max_length=200)] = ""
+    """Only those of this push, such as `push:accounts`."""
     search: Annotated[str, pydantic.Field(max_length=200)] = ""
+    """Only those with this in a key or a text."""
     count: Annotated[int, pydantic.Field(ge=0)]
+    """How many rows one expects to decide on; where there are others by now, it is refused."""
 
 
 class RowsDecided(base.Model):
     """On how many rows was decided, and how many stay as they are."""
 
     decided: int
+    """Rows that were decided on."""
     left: int
+    """Rows that were decided on before, or for which this cannot be chosen."""
 
 
 def router(desk: desks.Desk) -> fastapi.APIRouter:

@@ -34,73 +34,98 @@ class JobProgress(base.Model):
     """How far a job is."""
 
     phase: str = ""
+    """What is being done just now, in words."""
     rows: int = 0
+    """Rows that were read so far."""
     requests: int = 0
+    """Requests to Stripe so far."""
 
 
 class Job(base.Model):
-    """What is done once in the background; `result` is there once it has come to its end."""
+    """What is done once in the background."""
 
     id: str
+    """Such as `job_5d0c1b7e9a3f4268`."""
     kind: stored.Kind
+    """What is done; `result` and rows are of the same kind."""
     what: str
     """What it is about, such as pull:everything."""
     state: stored.State
+    """`running` until it ends; `partial` found differences, or did not come to all of it."""
     url: str
+    """Where it is asked for, under this server."""
     made_by: str
+    """Who had it begun."""
     begun_at: base.Moment
+    """When it was asked for."""
     ended_at: base.Moment | None
+    """When it ended; null while it goes on."""
     cancelled_by: str
+    """Who ended it; empty where nobody did."""
     attempts: int
     """How often it was begun: more than once where a server that did it is gone."""
     progress: JobProgress
+    """How far it is, or was at its end."""
     result: findings.Result | None
+    """What it came to; null before its end, and where it failed."""
     error: str
+    """Why it failed, in a sentence; empty where it did not."""
 
 
 class AuditOrder(base.Model):
-    """What is audited: a pull, all its streams where none are named; `since` leaves out what is older."""
+    """What is audited."""
 
     pull: Annotated[Name, pydantic.Field(examples=["everything"])]
+    """Its name in the configuration."""
     streams: Annotated[Streams, pydantic.Field(default_factory=list, examples=[["customers"]])]
+    """Only these of its streams; all where none is named."""
     since: Annotated[str, pydantic.Field(max_length=40, examples=["2026-01-31"])] = ""
+    """Only rows that were created since, such as `2026-01-31`; all where it is empty."""
     repair: Annotated[bool, pydantic.Field(strict=True)] = False
     """Load what is missing or other than at Stripe, and mark as deleted what Stripe no longer has."""
 
 
 class EstimateOrder(base.Model):
-    """What is estimated: a pull, all its streams where none are named."""
+    """What is estimated."""
 
     pull: Annotated[Name, pydantic.Field(examples=["everything"])]
+    """Its name in the configuration."""
     streams: Annotated[Streams, pydantic.Field(default_factory=list, examples=[["customers"]])]
+    """Only these of its streams; all where none is named."""
 
 
 class Confirmation(base.Model):
-    """That somebody means it: the word `forget`, and how many customers are forgotten."""
+    """That somebody means it."""
 
     word: Annotated[str, pydantic.Field(max_length=20, examples=["forget"])]
+    """The word `forget`."""
     customers: Annotated[int, pydantic.Field(ge=0, strict=True, examples=[1])]
+    """How many customers are forgotten."""
 
 
 class ForgetOrder(base.Model):
-    """Whose personal data is erased; without `dry_run: false` it is only counted what would be."""
+    """Whose personal data is erased."""
 
     customers: Annotated[
         list[Annotated[str, pydantic.Field(max_length=255)]],
         pydantic.Field(min_length=1, max_length=forgets.MOST, examples=[["cus_NffrFeUfNV2Hib"]]),
     ]
+    """Their ids at Stripe."""
     account: Annotated[str, pydantic.Field(max_length=100, pattern=r"^(acct_\w+)?$")] = ""
     """Only this account's; of every account that knows them otherwise."""
     dry_run: Annotated[bool, pydantic.Field(strict=True)] = True
+    """Only count what would be erased."""
     confirm: Confirmation | None = None
     """Needed where it is no dry run."""
 
 
 class RehearsalOrder(base.Model):
-    """Which push is rehearsed: in a sandbox, or over another connection that has a test key."""
+    """Which push is rehearsed."""
 
     push: Annotated[Name, pydantic.Field(examples=["accounts"])]
+    """Its name in the configuration."""
     connection: Annotated[str, pydantic.Field(max_length=63)] = ""
+    """Another connection, which has a test key; empty for a sandbox."""
     limit: Annotated[int | None, pydantic.Field(ge=1, le=base.EXACT, strict=True)] = None
     """Rows that are written at the most."""
 
@@ -109,6 +134,7 @@ class VerificationOrder(base.Model):
     """Which push is verified."""
 
     push: Annotated[Name, pydantic.Field(examples=["accounts"])]
+    """Its name in the configuration."""
 
 
 def router(desk: desks.Desk) -> fastapi.APIRouter:

@@ -28,73 +28,98 @@ TokenName = Annotated[str, fastapi.Path(description="The token's name.", max_len
 
 
 class Member(base.Model):
-    """Who may sign in to the pages; `invited` is who has not come yet."""
+    """Who may sign in to the pages."""
 
     name: str
+    """An e-mail address, or a word, in lower case."""
     role: people.Role
+    """What they may: each role all of those before it, from `viewer` to `admin`."""
     state: people.State
+    """`invited` has not come yet; `disabled` may not sign in."""
     signs_in_by: str
+    """`password`, `provider` for single sign-on, or `link` while there is neither."""
     made_at: base.Moment
+    """When they were invited."""
     made_by: str
+    """Who invited them."""
     signed_in_at: base.Moment | None
+    """When they signed in last; null where they never did."""
 
 
 class Link(base.Model):
     """An address that signs a member in, once; it is not told again."""
 
     name: str
+    """The member's."""
     url: str
+    """Whoever opens it first is signed in."""
     lasts: float
-    """Seconds."""
+    """Seconds for which it works."""
 
 
 class NewMember(base.Model):
     """Who is invited."""
 
     name: Annotated[str, pydantic.Field(max_length=300, examples=["ann@example.com"])]
+    """An e-mail address, or a word."""
     role: people.Role = "viewer"
+    """What they may: each role all of those before it, from `viewer` to `admin`."""
 
 
 class Change(base.Model):
     """What becomes of a member; what is left out stays."""
 
     role: people.Role | None = None
+    """What they may from now on."""
     disabled: Annotated[bool | None, pydantic.Field(strict=True)] = None
+    """True keeps them out, with the tokens that they made; false lets them in again."""
 
 
 class Token(base.Model):
-    """What is known of a token; `begins` are its first characters.
-
-    `scope` is what it may now: no more than the member who made it, whose name `made_by` is. `given` is the scope
-    that it was made with; `resting` tells that its maker is disabled, so that it is refused.
-    """
+    """What is known of a token."""
 
     name: str
+    """As it was called when it was made."""
     begins: str
+    """Its first characters."""
     scope: tokens.Scope
+    """What it may now: no more than the member who made it."""
     given: tokens.Scope
+    """The scope that it was made with."""
     made_by: str | None
+    """The member who made it; null for one of the command line."""
     resting: bool
+    """Is it refused, since its maker is disabled?"""
     flows: list[str]
+    """The only flows that it is for, by full names; all where there are none."""
     made_at: base.Moment
+    """When it was made."""
     used_at: base.Moment | None
+    """When it was used last, to the minute; null where it never was."""
     expires_at: base.Moment | None
+    """When it ends; null where it lasts until it is revoked."""
 
 
 class NewToken(base.Model):
-    """A token that is to be made; `lasts` are seconds, without which it lasts until it is revoked."""
+    """A token that is to be made."""
 
     name: Annotated[str, pydantic.Field(max_length=300, examples=["dbt"])]
+    """What it is called in lists and in the audit log."""
     scope: tokens.Scope = "run"
+    """What it may: each scope all of those before it, from `read` to `admin`."""
     flows: Annotated[list[str], pydantic.Field(max_length=1000, default_factory=list)]
+    """The only flows that it is for; all where none is named."""
     lasts: Annotated[int | None, pydantic.Field(ge=1, le=LONGEST, strict=True)] = None
+    """Seconds; without them it lasts until it is revoked."""
 
 
 class MadeToken(base.Model):
     """The token itself; it is not told again."""
 
     name: str
+    """As it is called from now on."""
     token: str
+    """What programs present as `Authorization: Bearer ...`."""
 
 
 def router(desk: desks.Desk) -> fastapi.APIRouter:

@@ -18,39 +18,58 @@ class Model(base.Model):
     """What can be sent to Stripe, and the pushes that do."""
 
     name: str
+    """As the configuration calls it."""
     warehouse: str | None
+    """Where it is read; null where it is a file."""
     kind: str
+    """How it is written: `sql`, `table`, `index`, `sheet` or `file`."""
     text: str
+    """The query, the table or the file, in a line."""
     key: list[str]
+    """The columns that make a row's key."""
     pushes: list[str]
+    """The pushes that send it, by their names."""
 
 
 class ModelColumn(base.Model):
     """A column and its type."""
 
     name: str
+    """As the model has it."""
     type: str
+    """In the types of where it is read."""
 
 
 class ModelRows(base.Model):
-    """The first rows, with the key of each; null where it has none that is usable."""
+    """The first rows of a model."""
 
     columns: list[ModelColumn]
+    """The columns, in the rows' order."""
     rows: list[list[str | None]]
+    """Cells as text; null is NULL."""
     keys: list[str | None]
+    """The key of each row; null where it has none that is usable."""
     invalid: dict[str, int]
+    """Rows without a usable key, by reason in words."""
     doubled: list[str]
+    """Keys that stand on several of these rows."""
 
 
 class ModelKey(base.Model):
-    """What all rows say of the key: `invalid` have none, by reason; `doubled` rows share one of `doubles` keys."""
+    """What all rows of a model say of its key."""
 
     fine: bool
+    """Has every row a key of its own?"""
     rows: int
+    """Rows that there are."""
     invalid: dict[str, int]
+    """Rows without a usable key, by reason in words."""
     doubled: int
+    """Rows whose key came more than once."""
     doubles: int
+    """Keys that stand on several rows."""
     first: list[str]
+    """Some of them."""
 
 
 def router(desk: desks.Desk) -> fastapi.APIRouter:

@@ -18,7 +18,7 @@ from tidegate.views import configuration
 Kind = Literal["stripe", "warehouses", "pulls", "customer_model", "pipelines", "models", "pushes", "alerts"]
 Named = Literal["stripe", "warehouses", "pulls", "pipelines", "models", "pushes"]
 Single = Literal["customer_model", "alerts"]
-Name = Annotated[str, fastapi.Path(description="Its name.", max_length=63)]
+Name = Annotated[str, fastapi.Path(description="The part's name, such as `everything`.", max_length=63)]
 
 BODY = (
     "What would be written in the file under its name. A secret that is given is kept encrypted; the mark that is "
@@ -27,28 +27,34 @@ BODY = (
 
 
 class Part(base.Model):
-    """A part of the configuration; secrets in its body are `{"secret": true, "last4": "...", "name": "..."}`.
-
-    What `origin` has in the file can be changed there only; `line` says where. `name` is empty where there is one
-    of its kind. What is `shadowed` does not count, since the file has a part of its name.
-    """
+    """A part of the configuration."""
 
     kind: Kind
+    """The section that it stands in."""
     name: str
+    """Empty where there is one of its kind."""
     origin: Literal["file", "store"]
+    """`file` can be changed in tidegate.yaml only, `store` is in the metadata database."""
     version: int
+    """Grows with every change; 0 in the file."""
     body: dict[str, Any]
+    """What is written; secrets are `{"secret": true, "last4": "...", "name": "..."}`."""
     line: int
+    """Where it stands in the file; 0 where it does not."""
     changed_at: base.Moment | None
+    """When it was changed last; null where it is in the file."""
     changed_by: str
+    """Who changed it last; empty where it is in the file."""
     shadowed: bool
+    """Does it not count, since the file has a part of its name?"""
 
 
 class PartWish(base.Model):
-    """A part as it shall be; `version` is the one that was seen, null for a new one. If-Match says the same."""
+    """A part as it shall be."""
 
     body: Annotated[dict[str, Any], fastapi.Body(description=BODY)]
     version: Annotated[int | None, fastapi.Body(ge=0, le=base.EXACT, strict=True)] = None
+    """The one that was seen, null for a new one; If-Match says the same."""
 
 
 class PartDraft(base.Model):
@@ -58,17 +64,21 @@ class PartDraft(base.Model):
 
 
 class Fault(base.Model):
-    """One thing that is wrong, and where in the body."""
+    """One thing that is wrong."""
 
     path: str
+    """Where in the body, such as `schedule`; empty for all of it."""
     message: str
+    """What is wrong, and what to write instead."""
 
 
 class Verdict(base.Model):
     """What is wrong with a body; nothing was changed."""
 
     valid: bool
+    """Would it be taken as it is?"""
     problems: list[Fault]
+    """What is wrong; empty where nothing is."""
 
 
 def router(desk: desks.Desk) -> fastapi.APIRouter:

@@ -15,121 +15,179 @@ from tidegate.views import activity, flows, overview, standing
 
 
 class FlowHealth(base.Model):
-    """A flow in short: what it does now, how it ended last, and when it comes next; more of it at `/flows`."""
+    """A flow in short; more of it at `/flows`."""
 
     name: str
+    """Its full name, such as `pull:everything`."""
     kind: str
+    """A `pull` reads Stripe, a `pipeline` makes customers of it, a `push` writes to Stripe."""
     state: flows.State
+    """`running` the first time, `stopped` where it is continuous and was cancelled, `off` where it never ran."""
     stopped_until: base.Moment | None
     """When a flow that was stopped by hand is begun again, unless somebody starts it."""
     schedule: str
+    """When it runs, in words."""
     waiting: str
+    """Why it is due without a tick of its schedule: `after`, `retry`, `api`, ...; empty where it is not."""
     next_at: base.Moment | None
+    """When it comes next; null where nothing says."""
     running: str | None
-    """The run that is queued or running."""
+    """The run that is queued or running, by its id."""
     last: str | None
-    """The newest run that has ended."""
+    """The newest run that has ended, by its id."""
     last_state: str | None
+    """How that one ended, such as `ok`, `partial` or `failed`."""
     last_at: base.Moment | None
+    """When that one ended."""
     error: str
+    """Why that one did not end well; empty where it did."""
     resting: str
     """Why it does not run by itself: Stripe refuses the key, or nobody is signed in."""
 
 
 class FreshTable(base.Model):
-    """One stream of one account: `age` seconds old, and may be `bound`; null where nothing bounds it."""
+    """One stream of one account, and how old it is."""
 
     flow: str
+    """The full name of its pull, such as `pull:everything`."""
     stream: str
+    """Such as `charges`."""
     account: str
+    """The id of the account."""
     state: standing.State
+    """`behind` is older than it may be, `unfinished` not read to its end yet, `unbounded` may be of any age."""
     rows: int
+    """Rows of its table, those marked as deleted left out."""
     deleted: int
+    """Rows that are marked as deleted."""
     complete: bool
+    """Was it read to its end once?"""
     as_of: base.Moment | None
+    """The moment of Stripe's clock up to which it is whole; null where it is not known."""
     age: float | None
+    """How old it is in seconds; null where that is not known."""
     bound: float | None
+    """Seconds that `age` may be; null where nothing bounds it."""
     status: str
+    """How it was read last: `ok`, `partial`, `no_permission`, `not_enabled` or `failed`."""
     error: str | None
+    """What went wrong, or is held back until somebody looks; null where nothing is."""
     noted_at: base.Moment
+    """When its pull noted this."""
 
 
 class OpenIssue(base.Model):
-    """Things of one kind that need a person: `rows`, or matters."""
+    """Things of one kind that need a person."""
 
     kind: str
+    """As `/issues` calls it."""
     label: str
+    """What they are, in words."""
     count: int
+    """How many there are."""
     rows: bool
+    """Are they rows, rather than matters?"""
 
 
 class Budget(base.Model):
-    """The rate budget of an account, in requests a second; `limit` and `free` are null where there is none."""
+    """The rate budget of an account, in requests a second."""
 
     connection: str
+    """The connection that is used."""
     account: str
+    """The id of the account."""
     mode: keys.Mode
+    """Whether these are the limits of `live` or of `test`."""
     limit: float | None
+    """What may be used; null where there is no limit."""
     used: float
+    """What those who send wanted a moment ago."""
     free: float | None
+    """What is left; null where there is no limit."""
     paused: float
+    """Seconds for which nobody sends, since Stripe refused something."""
     factor: float
+    """What refusals left of the limit, of 1."""
     waited: float
+    """Seconds for which a request has waited."""
 
 
 class Size(base.Model):
     """What is known of a warehouse's size without opening it."""
 
     warehouse: str
+    """Its name in the configuration."""
     type: str
+    """Such as `postgres` or `duckdb`."""
     rows: int | None
+    """Rows of the tables that pulls write, with those marked as deleted; null where nothing is known."""
     tables: int
+    """Tables that pulls write."""
     bytes: int | None
+    """Size of a file on this machine; null for all else."""
     noted_at: base.Moment | None
+    """When the newest of this was noted; null where nothing is known."""
 
 
 class Overview(base.Model):
-    """All of it; `freshness` are the worst streams, `streams` how many there are in each state."""
+    """How everything is."""
 
     at: base.Moment
+    """When this was found out."""
     health: overview.Health
+    """`ok`; `warn` where something needs a person or is behind; `failed`; `off` where nothing moves yet."""
     sentence: str
+    """The same in a sentence."""
     problem: str
     """What is wrong with a newer configuration, which does not count therefore."""
     flows: list[FlowHealth]
+    """Each in short."""
     freshness: list[FreshTable]
+    """The streams that are worst, worst first."""
     streams: dict[str, int]
+    """How many streams there are in each state."""
     issues: list[OpenIssue]
+    """What needs a person, kind by kind."""
     budgets: list[Budget]
+    """What is used of Stripe's rate limits, account by account."""
     warehouses: list[Size]
+    """How large they are."""
 
 
 class Series(base.Model):
     """One line of a chart, a value for each of its times."""
 
     label: str
+    """What it counts."""
     values: list[int]
+    """One for each of the times."""
 
 
 class Hours(base.Model):
-    """Rows that changed hour by hour; `times` are the beginnings of hours."""
+    """Rows that changed, hour by hour."""
 
     times: list[base.Moment]
+    """The beginnings of hours, oldest first."""
     series: list[Series]
+    """Rows that were pulled, and objects that were pushed."""
 
 
 class RefreshWish(base.Model):
     """The pulls whose warehouses are looked into; all of them where none is named."""
 
     pulls: Annotated[tuple[str, ...], pydantic.Field(max_length=100)] = ()
+    """Their names in the configuration; all where none is named."""
 
 
 class Refreshed(base.Model):
-    """What came of it: how many streams stand there, or why nobody knows."""
+    """What came of it."""
 
     pull: str
+    """Its name in the configuration."""
     streams: int
+    """How many of its streams stand there."""
     error: str
+    """Why nobody knows; empty where it could be looked at."""
 
 
 def router(desk: desks.Desk) -> fastapi.APIRouter:

@@ -25,65 +25,95 @@ Body = Annotated[
 
 
 class Pipeline(base.Model):
-    """A pipeline and how it stands; `age` in seconds, null where it never ran well. `filter` is in words.
-
-    `held`: its guard held the last run, since more customers would have left than it lets go.
-    """
+    """A pipeline and how it stands."""
 
     name: str
+    """As the configuration calls it."""
     description: str
+    """What its author says of it; empty where nothing."""
     connection: str
+    """The connection whose rows it reads."""
     stream: str
+    """What it reads, such as `customers`."""
     warehouse: str
+    """Where the customer model is."""
     filter: str
+    """Which rows it takes, in words; empty for all."""
     enabled: bool
+    """Does it run at all?"""
     schedule: str
+    """When it runs, in words."""
     running: shapes.Run | None
+    """The run that is queued or running; null where there is none."""
     last: shapes.Run | None
+    """The newest run that has ended; null where none has."""
     next_at: base.Moment | None
+    """When it comes next; null where nothing says."""
     age: float | None
+    """Seconds since its newest good run began; null where it never ran well."""
     quarantined: int
+    """Rows that could not be shaped."""
     held: bool
+    """Did its guard hold the last run, since more customers would have left than it lets go?"""
 
 
 class TrialWish(base.Model):
-    """What is to be tried: the newest rows, or the objects with these ids, by the pipeline as `body` says it."""
+    """What is to be tried."""
 
     body: Body = None
     limit: Annotated[int, fastapi.Body(ge=1, le=pipeline_trials.MOST, strict=True)] = 10
+    """How many of the newest rows."""
     ids: Annotated[tuple[Id, ...], fastapi.Body(max_length=pipeline_trials.MOST)] = ()
+    """The objects with these ids in place of the newest."""
 
 
 class Seen(base.Model):
-    """A row as it was given, and what became of it: its properties, or why there are none."""
+    """A row and what became of it."""
 
     id: str
-    outcome: Annotated[str, fastapi.Body(description="matched, filtered or failed")]
+    """At Stripe."""
+    outcome: str
+    """`matched`, `filtered` or `failed`."""
     why: str
+    """What left it out or failed; empty where it matched."""
     given: dict[str, Any]
+    """The row as the pipeline reads it."""
     properties: dict[str, Any] | None
+    """What it says, by the model's properties; null where it says nothing."""
 
 
 class Suggested(base.Model):
-    """A property that nothing is mapped to, and the field that it could come from."""
+    """A property that nothing is mapped to, and where it could come from."""
 
     property: str
+    """As the model calls it."""
     source: str
+    """The field of the stream."""
     why: str
+    """What speaks for it."""
     sure: bool
+    """Does nobody need to look at it again?"""
 
 
 class Trial(base.Model):
-    """What became of rows: read = filtered + failed + matched. `table` is where they are from, empty for Stripe."""
+    """What became of rows: read = filtered + failed + matched."""
 
     rows: list[Seen]
+    """One by one."""
     read: int
+    """Rows that were tried."""
     filtered: int
+    """Rows that the filter, or the function, leaves out."""
     failed: int
+    """Rows that could not be shaped."""
     matched: int
+    """Rows that got properties."""
     table: str
+    """The table that they are from; empty where they are from Stripe."""
     printed: str
+    """What the function printed."""
     suggestions: list[Suggested]
+    """What could be mapped besides."""
 
 
 class PipelineDraft(base.Model):
@@ -96,71 +126,102 @@ class Case(base.Model):
     """What became of a saved case."""
 
     name: str
+    """What it shows, as its author says."""
     ok: bool
+    """Did it come out as it is written?"""
     came: dict[str, Any] | None
+    """The properties that came of it; null where it failed or was left out."""
     why: str
+    """What is wrong; empty where nothing is."""
 
 
 class Cases(base.Model):
-    """All saved cases, and what the function printed."""
+    """What became of all saved cases."""
 
     ok: bool
+    """Did all of them come out as they are written?"""
     cases: list[Case]
+    """One by one, in their order."""
     printed: str
+    """What the function printed."""
 
 
 class Failure(base.Model):
-    """A row that could not be shaped; `said` and `payload`, which tell of a customer, are for editors alone."""
+    """A row that could not be shaped; what tells of a customer is for editors alone."""
 
     source_id: str
+    """Its id at Stripe."""
     account: str
+    """The id of the account that it is of."""
     property: str
+    """The property that it failed at; empty where it is none alone."""
     why: str
+    """The reason, without personal data."""
     said: str | None
+    """The error as it was raised; null for who may not see it."""
     payload: str | None
+    """The row as it was given, as JSON; null for who may not see it."""
     line: int | None
+    """Line of the function at which it failed; null where it is none."""
     run: str
+    """The run that tried it last, by its id."""
     attempts: int
+    """How often it was tried."""
     first_at: base.Moment
+    """When it failed first."""
     last_at: base.Moment
+    """When it failed last."""
 
 
 class Retried(base.Model):
     """How many rows the next run reads again."""
 
     rows: int
+    """Rows in quarantine that it reads."""
 
 
 class Version(base.Model):
     """A definition that the pipeline ran with."""
 
     number: int
+    """Counts from 1 for each pipeline."""
     digest: str
+    """The same for the same definition."""
     first_at: base.Moment
+    """When it ran first, or first again after another."""
     body: dict[str, Any]
+    """The definition."""
 
 
 class Difference(base.Model):
-    """A value that differs from the version before."""
+    """A value that differs."""
 
     field: str
+    """Where it stands in the definition."""
     before: str | None
+    """How it was; null where there was none."""
     after: str | None
+    """How it is; null where there is none."""
 
 
 class Compared(base.Model):
     """A version, and how it differs from another."""
 
     version: Version
+    """The one that was asked for."""
     against: int | None
+    """The number of the other; null where there is none."""
     differences: list[Difference]
+    """Value by value."""
 
 
 class Changed(base.Model):
     """The version of the part of the configuration that a change made."""
 
     name: str
+    """The pipeline's."""
     version: int
+    """Grows with every change."""
 
 
 def router(desk: desks.Desk) -> fastapi.APIRouter:

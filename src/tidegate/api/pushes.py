@@ -27,148 +27,223 @@ RowKind = Literal["create", "update", "remove", "held", "invalid", "unmatched", 
 
 
 class Push(base.Model):
-    """A push and how it stands; `waiting` are its rows that are not written."""
+    """A push and how it stands."""
 
     name: str
+    """As the configuration calls it."""
     model: str
+    """The model whose rows it sends."""
     connection: str
+    """The connection over which it writes."""
     object: str
+    """The kind of object that it writes, such as `customer`."""
     behavior: str
+    """`update_or_create`, `update_only`, `create_only`, or `mirror`, which also acts on rows that are gone."""
     schedule: str
+    """When it runs, in words."""
     state: str
+    """`running` the first time, `fresh`, `behind`, `failed`, or `off` where it never ran."""
     waiting: int
+    """Its rows that are not written for now."""
     plan: str | None
     """The id of its newest plan."""
 
 
 class PlanCounts(base.Model):
-    """Where every row of the model goes: `source` is the sum of all but `removed`."""
+    """Where every row of the model goes."""
 
     source: int = 0
+    """Rows of the model: the sum of all others but `removed`."""
     invalid: int = 0
+    """Rows without a usable key, or with values that Stripe never takes."""
     filtered: int = 0
+    """Rows that the push's filter leaves out."""
     unchanged: int = 0
+    """Rows that Stripe has as they are."""
     unmatched: int = 0
+    """Rows that find no object and make none, or whose object is to stay as it is."""
     held: int = 0
+    """Rows that wait for a person."""
     quarantined: int = 0
+    """Rows that Stripe refused before, that were undone, or that share a key; they wait until they change."""
     created: int = 0
+    """Rows of which an object is to be made."""
     updated: int = 0
+    """Rows whose object is to be changed."""
     removed: int = 0
+    """Objects whose rows are gone, and that are handled as the push says."""
 
 
 class Plan(base.Model):
-    """A plan; what it comes to is known once its state is `planned`. Approving it takes its `digest`."""
+    """A plan: what would be written, and nothing is before it is approved."""
 
     id: str
+    """Such as `plan_1f6c0a9be2d34785`."""
     url: str
+    """Where it is asked for, under this server."""
     push: str
+    """Its name in the configuration."""
     kind: Literal["push", "undo"]
+    """`push` writes rows, `undo` takes back what was written."""
     state: Literal["making", "planned", "failed", "approved", "applied"]
+    """`making` goes on; `planned` can be approved; `applied` was done."""
     phase: str
+    """What is being done while it is made; empty otherwise."""
     error: str
+    """Why it could not be made; empty where it could."""
     digest: str
+    """Stands for all that it would do; approving it takes this."""
     counts: PlanCounts | None
+    """Where rows go; null until it is planned."""
     guards: list[str]
+    """Why somebody has to approve it first, in sentences."""
     notes: list[str]
+    """Why it may not be what would be planned now, in sentences."""
     requests: int
+    """Requests to Stripe that it takes."""
     seconds: float
+    """Seconds that these take at the budget's rate."""
     made_by: str
+    """Who had it made."""
     begun_at: base.Moment
+    """When it was asked for."""
     planned_at: base.Moment | None
+    """When it was made; null while it is not."""
     approved_by: str
+    """Who approved it; empty where nobody did."""
     approved_at: base.Moment | None
+    """When it was approved; null while it is not."""
     run: str | None
+    """The run that does it, by its id; null where there is none."""
     applied_at: base.Moment | None
+    """When it was done; null while it is not."""
 
 
 class FieldChange(base.Model):
-    """What a field has, and what it is to have; null is nothing."""
+    """What becomes of a field."""
 
     field: str
+    """Such as `metadata.plan`."""
     before: str | None
+    """What it has; null where it is empty or not shown."""
     after: str | None
+    """What it is to have; null is nothing."""
 
 
 class PlanRow(base.Model):
     """What is to become of a row, and why."""
 
     key: str
+    """The row's key; empty where it has none that is usable."""
     verdict: str
+    """`create`, `update` or `remove` is a write; `equal` and `over` need none; of the others see `text`."""
     action: str
+    """Of a write: `create`, `update`, `replace`, `clear`, `flag`, `archive` or `delete`; empty otherwise."""
     target: str
+    """The id of its object; empty where it has none."""
     changes: list[FieldChange]
+    """What is written, field by field."""
     kind: str
+    """Why it is not written, such as `ambiguous`; empty where it is."""
     field: str
+    """The field that is wrong; empty where it is none alone."""
     text: str
+    """Why, or what else the write does, without personal data."""
     candidates: list[str]
+    """What a person may choose from, such as ids of objects."""
 
 
 class PlanWish(base.Model):
-    """What a plan is for: what the push would write, with `repair` also what others changed at Stripe."""
+    """What a plan is for."""
 
     repair: bool = False
+    """Write also what others changed at Stripe."""
 
 
 class UndoWish(base.Model):
-    """What is to be undone: what a run did, or what was done last to rows; and what becomes of what it created."""
+    """What is to be undone: what a run did, or what was done last to rows."""
 
     run: Annotated[str, pydantic.Field(min_length=1, max_length=100)] | None = None
+    """The run, by its id."""
     keys: Annotated[
         tuple[Annotated[str, pydantic.Field(min_length=1, max_length=500)], ...],
         pydantic.Field(max_length=500),
     ] = ()
+    """Only these rows; without `run`, what was done to them last."""
     created: Literal["leave", "archive", "delete"] = "leave"
+    """What becomes of objects that were created: they stay, are archived, or are deleted."""
 
 
 class Approval(base.Model):
-    """Which plan is approved: the digest of the one that was shown."""
+    """Which plan is approved."""
 
     digest: Annotated[str, pydantic.Field(min_length=1, max_length=100)]
+    """That of the plan that was shown."""
 
 
 class WrittenRun(base.Model):
-    """A run that did something at Stripe, and how often each action; it can be undone."""
+    """A run that did something at Stripe and can be undone."""
 
     run: str
+    """Its id."""
     at: base.Moment
+    """When it began to write."""
     actions: dict[str, int]
+    """How often each was done, such as `create` and `update`."""
 
 
 class RecordRow(base.Model):
-    """A row of a push: its object, and why it is not written where it is not."""
+    """A row of a push."""
 
     key: str
+    """The row's key, as the push has it."""
     target: str | None
+    """The id of its object; null where it has none."""
     gone: str
+    """`deleted` by this push, or `missing` since somebody else did it; empty where its object is there."""
     hold: str | None
+    """Why it is not written, such as `ambiguous`; null where it is."""
     text: str
+    """The same in a sentence; empty where it is written."""
 
 
 class RecordEntry(base.Model):
-    """One line of a row's history, with what it changed."""
+    """One line of a row's history."""
 
     at: base.Moment
+    """When it happened."""
     what: str
+    """What happened, such as `planned`, `sent`, `done` or `refused`."""
     text: str
+    """More of it, without personal data."""
     operation: str
+    """The operation that it is of, by its id; empty where it is of none."""
     changes: list[FieldChange]
+    """What that one wrote, field by field."""
 
 
 class Operation(base.Model):
-    """The push and the row that an operation is of."""
+    """What an operation is of."""
 
     push: str
+    """Its name in the configuration."""
     key: str
+    """The row's key."""
 
 
 class PushRecord(base.Model):
-    """A row with its whole history, oldest first."""
+    """A row with its whole history."""
 
     key: str
+    """The row's key, as the push has it."""
     target: str | None
+    """The id of its object; null where it has none."""
     dashboard: str | None
+    """Where Stripe's dashboard shows that; null where it has none."""
     hold: str | None
+    """Why it is not written, such as `ambiguous`; null where it is."""
     entries: list[RecordEntry]
+    """What happened to it, oldest first."""
 
 
 def router(desk: desks.Desk) -> fastapi.APIRouter:

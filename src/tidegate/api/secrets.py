@@ -11,27 +11,34 @@ from tidegate.server import asking
 from tidegate.server import desk as desks
 from tidegate.views import vault
 
-Name = Annotated[str, fastapi.Path(description="Its name.", max_length=128)]
+Name = Annotated[
+    str, fastapi.Path(description="The secret's name, as `${secret:NAME}` says it.", max_length=128)
+]
 
 
 class Secret(base.Model):
     """A secret that is kept, and what names it."""
 
     name: str
+    """As `${secret:NAME}` names it."""
     changed_at: base.Moment
+    """When its value was set last."""
     used_by: list[str]
+    """Parts of the configuration that name it, such as `stripe.acme`."""
 
 
 class Value(base.Model):
     """The value of a secret."""
 
     value: Annotated[str, fastapi.Body(min_length=1, max_length=vault.LONGEST)]
+    """What is kept, encrypted; never told again."""
 
 
 class Rotated(base.Model):
     """How many secrets are encrypted with the newest key now."""
 
     secrets: int
+    """All that there are."""
 
 
 def router(desk: desks.Desk) -> fastapi.APIRouter:

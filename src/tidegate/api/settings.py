@@ -16,47 +16,71 @@ Name = Annotated[str, fastapi.Path(max_length=63, description="The connection's 
 
 
 class Limit(base.Model):
-    """How much of Stripe's rate limits a connection may take; `rate` is empty where Stripe's own holds."""
+    """How much of Stripe's rate limits a connection may take."""
 
     connection: str
+    """Its name in the configuration."""
     budget: float
+    """The share of the limits that is used, of 1."""
     rate: str
+    """Requests a second, of the account and of one endpoint, such as `100/25`; `off`; empty for Stripe's own."""
     reads_per_month: int | None
+    """Requests that read, in a month; null where they are not bounded."""
     locked: bool
+    """Is it written in the file, so that it is changed there only?"""
 
 
 class Kept(base.Model):
-    """For how many days a pull keeps things in its warehouse; null is for ever."""
+    """For how long a pull keeps things in its warehouse."""
 
     pull: str
+    """Its name in the configuration."""
     warehouse: str
+    """Where it writes."""
     events: float | None
+    """Days for rows of the table `events`, from their creation; null is for ever."""
     history: float | None
+    """Days for versions in history tables, from when the next one began; null is for ever."""
     deleted: float | None
+    """Days for rows that are marked as deleted, from their deletion; null is for ever."""
     runs: float | None
+    """Days for rows of `_tidegate_runs`, from the end of the run; null is for ever."""
 
 
 class About(base.Model):
     """What runs here."""
 
     version: str
+    """Of Tidegate."""
     python: str
+    """The version of Python."""
     system: str
+    """The operating system."""
     database: str
+    """Where metadata is kept: `sqlite` or `postgres`."""
     migrations: int
+    """How many changes the metadata database has seen."""
     api_version: str
+    """Stripe's version that tables follow."""
     streams: int
+    """How many streams there are to pull."""
 
 
 class Consent(base.Model):
-    """How "Sign in with Stripe" stands for a connection; `withdrawn` says why it is to be connected again."""
+    """How "Sign in with Stripe" stands for a connection."""
 
     name: str
+    """The connection's."""
     client_id: str
+    """Of the app at Stripe that people sign in to."""
     account: str
+    """The id of the account that signed in, also where it took that back; empty before."""
     last4: str
+    """The last characters of its key; empty where there is none."""
     signed_in: bool
+    """Is there a key that works, as far as is known?"""
     withdrawn: str
+    """Why it has to be connected again, in a sentence; empty where it need not."""
 
 
 def router(desk: desks.Desk) -> fastapi.APIRouter:

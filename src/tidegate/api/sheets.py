@@ -24,43 +24,53 @@ Action = Literal["create", "change", "delete", "none"]
 
 
 class Made(base.Model):
-    """A change of a part: what was and what became of it, as people may see it."""
+    """What became of a part."""
 
     kind: objects.Kind
+    """The section that it stands in."""
     name: str
+    """Empty where there is one of its kind."""
     action: Action
+    """`none` where it was as it is to be."""
     version: int
+    """The one that it has now; 0 where it is gone."""
     before: dict[str, Any] | None
+    """How it was, with secrets masked; null for a new one."""
     after: dict[str, Any] | None
+    """How it is now, with secrets masked; null where it is gone."""
 
 
 _Seen = Annotated[int, pydantic.Field(ge=0, le=base.EXACT, strict=True)]
 
 
 class Sheet(base.Model):
-    """A configuration as YAML to be taken in; with `prune`, what it does not have is removed.
-
-    With the `versions` that a `dry_run` answered, all of it is refused where somebody changed a part since.
-    """
+    """A configuration as YAML to be taken in."""
 
     yaml: Annotated[str, fastapi.Body(max_length=500_000)]
+    """As in tidegate.yaml."""
     prune: Annotated[bool, fastapi.Body(strict=True)] = False
+    """Remove what it does not have."""
     dry_run: Annotated[bool, fastapi.Body(strict=True)] = False
+    """Only say what would change."""
     versions: Annotated[dict[str, _Seen | None] | None, fastapi.Body(max_length=10_000)] = None
+    """What a `dry_run` answered: all of it is refused where somebody changed a part since."""
 
 
 class Taken(base.Model):
-    """What taking it in changed, or would have; `left_out` are sections that belong to the file alone.
-
-    `versions` are those of its parts as they were, null where there was none.
-    """
+    """What taking it in changed, or would have."""
 
     changed: bool
+    """Was anything written?"""
     changes: list[Made]
+    """Part by part."""
     unchanged: int
+    """Parts that are as they were."""
     left_out: list[str]
+    """Sections that belong to the file alone."""
     unpruned: list[str]
+    """Parts that it does not have, and that stay."""
     versions: dict[str, int | None]
+    """Those of its parts as they were, by `kind.name`; null where there was none."""
 
 
 def router(desk: desks.Desk) -> fastapi.APIRouter:

@@ -25,7 +25,11 @@ MEDIA = "text/event-stream"
 EVENT = {
     "type": "object",
     "required": ["event", "data"],
-    "properties": {name: {"type": "string"} for name in ("event", "data", "id")},
+    "properties": {
+        "event": {"type": "string", "description": "What happened."},
+        "data": {"type": "string", "description": "The line, the run or the job that it is of, as JSON."},
+        "id": {"type": "string", "description": "What Last-Event-ID says to go on after it."},
+    },
 }
 """The schema of one event, for the description of the API."""
 BEAT = 15.0

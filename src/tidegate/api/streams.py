@@ -21,81 +21,126 @@ class CatalogStream(base.Model):
     """A stream of Stripe, and what it takes to read it."""
 
     name: str
+    """As its table is called."""
     object: str
+    """What Stripe calls one of its rows, such as `charge`."""
     api: str
+    """`v1` or `v2`."""
     path: str
+    """Where Stripe lists it, such as `/v1/charges`."""
     paths: list[str]
+    """All lists that its rows come from."""
     parent: str | None
+    """The stream whose rows it is listed by; null where it is listed whole."""
     kind: str
+    """How it is read: one `walk`, or one list `by parent`."""
     route: str
+    """Whether its rows have a `list`, are `embedded` or `expanded` in others, or are listed `per parent`."""
     created_filter: bool
+    """Can it be read from a time on?"""
     events: list[str]
+    """Types of events that tell of it."""
     key: list[str]
+    """What identifies a row beside the account."""
     permission: str
+    """What a restricted key needs to read it, such as `rak_charge_read`."""
     columns: int
+    """Columns that Stripe has of it."""
     default: bool
+    """Does `"*"` mean it?"""
     why: str | None
+    """Why it has to be named; null where it need not."""
 
 
 class Column(base.Model):
     """A column of a stream's table."""
 
     name: str
+    """As in the table."""
     type: str
+    """In the types that were asked for."""
     nullable: bool
+    """May it be NULL?"""
     references: list[str]
+    """Kinds of objects whose id it may have."""
     doc: str
+    """What Stripe says of it."""
 
 
 class Schema(base.Model):
-    """The table of a stream, in the types of DuckDB or of Arrow."""
+    """The table of a stream."""
 
     stream: str
+    """Such as `charges`."""
     key: list[str]
+    """The columns that identify a row."""
     columns: list[Column]
+    """In the table's order."""
 
 
 class NewestRows(base.Model):
-    """The newest rows of a stream, as they would land in its table; `telling` are the columns that say most."""
+    """The newest rows of a stream, as they would land in its table."""
 
     stream: str
+    """Such as `charges`."""
     telling: list[str]
+    """The columns that say most."""
     rows: list[dict[str, Any]]
+    """By column, newest first."""
 
 
 class Standing(base.Model):
-    """One stream of one pull; figures are those over all accounts, `as_of` that of the one furthest behind.
-
-    `state` is the worst, and empty where nothing is known yet.
-    """
+    """One stream of one pull; figures are those over all accounts."""
 
     pull: str
+    """Its name in the configuration."""
     stream: str
+    """Such as `charges`."""
     table: str
+    """Where it is written."""
     taken: bool
+    """Is it pulled?"""
     mode: str
+    """`incremental` reads what changed, `full_refresh` everything each time."""
     history: bool
+    """Is every version of a row kept?"""
     deletes: str
+    """`soft` marks deleted rows, `hard` removes them."""
     filtered: bool
+    """Are some of its rows left out?"""
     columns: int
+    """Columns that are kept."""
     of: int
+    """Columns that there are."""
     hashed: int
+    """Columns of which only a hash is kept."""
     permission: str
+    """What a restricted key needs to read it, such as `rak_charge_read`."""
     accounts: int
+    """Accounts of which something is known."""
     rows: int
+    """Rows of its table, those marked as deleted left out."""
     deleted: int
+    """Rows that are marked as deleted."""
     as_of: base.Moment | None
+    """The moment of Stripe's clock up to which the account furthest behind is whole; null where none is known."""
     age: float | None
+    """How old it is in seconds; null where that is not known."""
     bound: float | None
+    """Seconds that `age` may be; null where nothing bounds it."""
     state: str
+    """The worst of all accounts, as `tables` of one stream say it; empty where nothing is known yet."""
     error: str
+    """What went wrong, or is held back until somebody looks; empty where nothing is."""
 
 
 class StandingByAccount(base.Model):
-    """The same, account by account, the worst first; of more than a thousand the worst thousand."""
+    """One stream of one pull, account by account."""
 
     line: Standing
+    """Over all accounts."""
     tables: list[overview.FreshTable]
+    """One for each account, the worst first; of more than a thousand the worst thousand."""
 
 
 MOST = 1000

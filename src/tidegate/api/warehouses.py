@@ -16,38 +16,51 @@ Name = Annotated[str, fastapi.Path(max_length=63, description="The warehouse's n
 
 
 class Warehouse(base.Model):
-    """A warehouse, as far as it is known without opening it; `where` hides who signs in and how."""
+    """A warehouse, as far as it is known without opening it."""
 
     name: str
+    """As the configuration calls it."""
     type: str
+    """Such as `postgres` or `duckdb`."""
     where: str
+    """Its address, without who signs in and how."""
     schema_name: Annotated[str, pydantic.Field(validation_alias="schema", serialization_alias="schema")]
+    """Where its tables are, unless a flow says otherwise."""
     flows: list[str]
     """What writes into it and reads from it."""
     size: overview.Size
+    """What is known of how large it is."""
 
 
 class WarehouseStep(base.Model):
-    """What was tried, whether it worked, and how to mend it; `ok` is null for what was not tried."""
+    """What was tried."""
 
     name: str
+    """Such as `reach`, `sign in` or `write`."""
     ok: bool | None
+    """Did it work? Null where it was not tried, since one before it failed."""
     detail: str
+    """What was found, or what went wrong."""
     mend: str
+    """What to do about it; empty where nothing is to be done."""
 
 
 class CheckedWarehouse(base.Model):
     """The steps of a check in their order: reach, sign in, list, read, write; a file has not all of them."""
 
     ok: bool
+    """Did all of them work?"""
     steps: list[WarehouseStep]
+    """What was tried, in its order."""
 
 
 class DraftWarehouse(base.Model):
     """A warehouse that is not kept yet, as it would be written in the file."""
 
     name: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
+    """What the configuration is to call it."""
     body: dict[str, Any]
+    """Such as its `type`, `host` and `database`."""
 
 
 def router(desk: desks.Desk) -> fastapi.APIRouter:
