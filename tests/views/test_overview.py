@@ -13,8 +13,8 @@ import servers
 from tidegate import errors
 from tidegate.engine import matters
 from tidegate.engine import place as places
-from tidegate.store import grants, notices, runs
-from tidegate.views import overview
+from tidegate.store import grants, notices, plans, runs
+from tidegate.views import flows, overview, rate_budgets, summary
 
 PUSH = (
     "models: {people: {file: people.csv, key: id}}\n"
@@ -82,6 +82,50 @@ def test_several_flows_and_rows_that_need_somebody(tmp_path: Path) -> None:
             "1 of 2 flows fresh; push:people failed; 2 rows need you.",
         )
         assert [(each.kind, each.count) for each in found.issues] == [("held:ambiguous", 2)]
+
+
+def test_a_plan_that_waits_is_named_beside_the_rows(tmp_path: Path) -> None:
+    with seen.place(seen.written(tmp_path, more=PUSH)) as place:
+        seen.ran(place, "pull:everything")
+        seen.ran(place, "push:people", written=1)
+        plan = plans.begin(place.store, plans.new_id(), "people", "push", {}, "ann@example.com")
+        assert plans.keep(place.store, plan.id, {"counts": {"created": 3}}, "digest")
+        assert overview.look(place).sentence == "All 2 flows fresh; 1 plan needs you."
+        for key in ("1", "2"):
+            hold(place, key)
+        found = overview.look(place)
+        assert found.sentence == "All 2 flows fresh; 2 rows and 1 plan need you."
+        assert [(each.count, each.label) for each in found.issues] == [
+            (2, "rows held: ambiguous match"),
+            (1, "plan that waits for approval"),
+        ]
+        assert summary.health(place) == (found.health, found.sentence) == ("warn", found.sentence)
+
+
+@pytest.mark.parametrize(
+    ("rows", "plans", "others", "says"),
+    [
+        (1, 0, 0, "1 row needs you"),
+        (0, 2, 0, "2 plans need you"),
+        (0, 0, 1, "1 matter needs you"),
+        (1, 1, 0, "1 row and 1 plan need you"),
+        (0, 1, 2, "1 plan and 2 matters need you"),
+        (1_200, 2, 1, "1,200 rows, 2 plans and 1 matter need you"),
+    ],
+)
+def test_the_sentence_counts_all_that_needs_somebody(
+    tmp_path: Path, rows: int, plans: int, others: int, says: str
+) -> None:
+    issues = [
+        summary.Issue("held:ambiguous", "", rows, True),
+        summary.Issue("approval", "", plans, False),
+        summary.Issue("endpoint", "", others, False),
+    ]
+    with seen.place(seen.written(tmp_path)) as place:
+        seen.ran(place, "pull:everything")
+        known = flows.listed(place)
+        told = summary.said(place.file, known, [each for each in issues if each.count])
+    assert told == ("warn", f"The flow is fresh; {says}.")
 
 
 def test_what_is_behind_and_what_never_ran_is_named(tmp_path: Path) -> None:
@@ -168,13 +212,13 @@ def test_only_the_worst_streams_are_told_and_all_are_counted(place: places.Place
 
 def test_the_budget_of_an_account_that_is_used_and_of_one_that_rests(place: places.Place) -> None:
     seen.stands(place, "pull:everything", seen.table("charges"))
-    assert overview.budgets(place) == [overview.Budget("acme", "", "test", 20.0)]
+    assert rate_budgets.listed(place) == [rate_budgets.Budget("acme", "", "test", 20.0)]
     name = "api.stripe.com/test/acct_1"
     grants.renew(place.store, grants.Exchange([grants.Ask(name, "", "me", 20.0, 5.0)]))
     [budget] = overview.look(place).budgets
     assert (budget.connection, budget.account, budget.used, budget.free) == ("acme", "acct_1", 5.0, 15.0)
     grants.renew(place.store, grants.Exchange(refusals=[grants.Refusal(name, "", 30.0, 0.5)]))
-    [budget] = overview.budgets(place)
+    [budget] = rate_budgets.listed(place)
     assert budget.factor == 0.5
     assert budget.paused == pytest.approx(30, abs=5)
     assert budget.free == 5.0
@@ -183,7 +227,7 @@ def test_the_budget_of_an_account_that_is_used_and_of_one_that_rests(place: plac
 def test_a_budget_of_a_connection_that_is_gone_is_nobodys(place: places.Place) -> None:
     ask = grants.Ask("api.stripe.com/live/acct_9", "", "me", 80.0, 5.0)
     grants.renew(place.store, grants.Exchange([ask]))
-    assert [each.used for each in overview.budgets(place)] == [0.0]
+    assert [each.used for each in rate_budgets.listed(place)] == [0.0]
 
 
 def test_the_size_of_a_warehouse_is_known_without_opening_it(place: places.Place, tmp_path: Path) -> None:

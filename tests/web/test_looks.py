@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tidegate.views import overview
 from tidegate.views import standing as known
+from tidegate.views import summary
 from tidegate.web import frame, standings
 from tidegate.web import overview as overview_page
 
@@ -62,7 +62,7 @@ def page(**found: Any) -> str:
 
 
 def test_what_waits_for_a_person_stands_beside_the_sentence() -> None:
-    shown = page(issues=[overview.Issue("held:doubled", "rows held: key on several rows", 2, True)])
+    shown = page(issues=[summary.Issue("held:doubled", "rows held: key on several rows", 2, True)])
     health = shown[: shown.index("</section>")]
     assert "All 2 flows fresh." in health
     assert (

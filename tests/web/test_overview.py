@@ -13,11 +13,15 @@ from signing import Signed
 
 from tidegate.engine import place as places
 from tidegate.engine import refusals
-from tidegate.store import holds, notices, runs
+from tidegate.store import holds, notices, plans, runs
 from tidegate.views import configuration, pushes
 from tidegate.web import standings
 
 PAGES = ("/", "/accounts", "/streams/everything", "/runs", "/issues", "/settings", "/accounts/-/add")
+PUSH = (
+    "models: {people: {file: people.csv, key: id}}\n"
+    "pushes: {people: {model: people, to: acme, object: customer, match: {email: email}, fields: {name: name}}}\n"
+)
 
 
 @pytest.fixture
@@ -100,6 +104,25 @@ def test_what_needs_a_person_is_as_many_as_the_page_that_it_leads_to(
     ]
     for url, count in buttons:
         assert ann.get(html.unescape(url)).text.count("<tr") == 1 + int(count), url
+
+
+def test_the_sentence_names_what_the_buttons_beside_it_count(
+    tmp_path: Path, signed: Signed, tokened: Signed
+) -> None:
+    with seen.place(seen.written(tmp_path, more=PUSH)) as place:
+        found = [holds.Opening(key, "doubled", "Twice.") for key in ("1", "2")]
+        place.store.transact(lambda session: holds.opened(session, "people", found))
+        plan = plans.begin(place.store, plans.new_id(), "people", "push", {}, "ann@example.com")
+        assert plans.keep(place.store, plan.id, {"counts": {"created": 3}}, "digest")
+        says = "0 of 2 flows fresh; pull:everything and push:people have not run yet; 2 rows and 1 plan need you."
+        page = signed(place, "viewer").get("/").text
+        assert says in page
+        assert re.findall(r'<a class="button" href="([^"]+)"><strong class="num">(\d+)', page) == [
+            ("/issues?kind=doubled&amp;state=held", "2"),
+            ("/issues?kind=approval", "1"),
+        ]
+        told = tokened(place, "read").get("/api/v1/overview").json
+        assert (told["health"], told["sentence"]) == ("warn", says)
 
 
 def test_rows_of_flows_that_are_gone_lead_nowhere(place: places.Place, signed: Signed) -> None:

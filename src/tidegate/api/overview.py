@@ -11,7 +11,7 @@ from tidegate.api import base
 from tidegate.server import asking
 from tidegate.server import desk as desks
 from tidegate.stripe import keys
-from tidegate.views import activity, flows, overview, standing
+from tidegate.views import activity, flows, overview, standing, summary
 
 
 class FlowHealth(base.Model):
@@ -134,7 +134,7 @@ class Overview(base.Model):
 
     at: base.Moment
     """When this was found out."""
-    health: overview.Health
+    health: summary.Health
     """`ok`; `warn` where something needs a person or is behind; `failed`; `off` where nothing moves yet."""
     sentence: str
     """The same in a sentence."""

@@ -16,10 +16,10 @@ from tidegate.server import desk as desks
 from tidegate.store import history
 from tidegate.views import issues as inbox
 from tidegate.views import overview as views
-from tidegate.views import standing
+from tidegate.views import standing, summary
 from tidegate.web import addresses, frame, standings, tables
 
-KINDS: dict[views.Health, str] = {"ok": "ok", "warn": "warn", "failed": "bad", "off": "info"}
+KINDS: dict[summary.Health, str] = {"ok": "ok", "warn": "warn", "failed": "bad", "off": "info"}
 """How the sentence is shown."""
 TURNS = 15
 """Turns after which the sentence is looked for again, where no run begins or ends: rows may be decided on."""
@@ -77,7 +77,7 @@ async def _events(
     hub, shown, seen, turns = streaming.follower(request), "", None, 0
 
     def render() -> str:
-        health, sentence = views.health(place)
+        health, sentence = summary.health(place)
         return frame.fragment(request, asker, "part_health.html", kind=KINDS[health], sentence=sentence)
 
     while True:
@@ -95,7 +95,7 @@ async def _events(
         yield b""
 
 
-def leads(issue: views.Issue) -> str:
+def leads(issue: summary.Issue) -> str:
     """Where the things of one kind that need a person stand, as many as the overview counts."""
     if issue.kind.startswith("held:"):
         asked = {"kind": issue.kind.removeprefix("held:"), "state": "held"}
