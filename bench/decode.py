@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 
 from tidegate import catalog
-from tidegate.rows import decode, text
+from tidegate.rows import arrow, decode, text
 
 GOAL = 120_000
 SIZE = 2_300
@@ -127,23 +127,23 @@ def measure(bodies: list[bytes]) -> dict[str, float]:
     now = dt.datetime.now(dt.UTC)
     rows = 100 * len(bodies)
 
-    def batches() -> list[list[decode.Part]]:
-        parts = [decode.Part(decoder.page(body).rows, 1_700_000_000) for body in bodies]
+    def batches() -> list[list[arrow.Part]]:
+        parts = [arrow.Part(decoder.page(body).rows, 1_700_000_000) for body in bodies]
         return [parts[i : i + PAGES_PER_BATCH] for i in range(0, PAGES, PAGES_PER_BATCH)]
 
-    def to_arrow(made: list[list[decode.Part]]) -> int:
-        return sum(decode.arrow(decoder, batch, account="acct_1", synced_at=now).num_rows for batch in made)
+    def to_arrow(made: list[list[arrow.Part]]) -> int:
+        return sum(arrow.table(decoder, batch, account="acct_1", synced_at=now).num_rows for batch in made)
 
     assert to_arrow(batches()) == rows, "Every charge becomes a row."
     made = batches()
     spaces = cpu(lambda: [text.compact(body) for body in bodies])
     page = cpu(batches)
-    arrow = cpu(lambda: to_arrow(made))
+    arrows = cpu(lambda: to_arrow(made))
     total = cpu(lambda: to_arrow(batches()))
     return {
         "whitespace": spaces / rows,
         "structs": (page - spaces) / rows,
-        "arrow": arrow / rows,
+        "arrow": arrows / rows,
         "total": total / rows,
     }
 

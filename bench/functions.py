@@ -19,7 +19,7 @@ from typing import Any
 import rich.console
 import rich.table
 
-from tidegate.shape import functions
+from tidegate.shape import answers, functions
 
 GOAL = 50_000
 """Rows per second of CPU, of both processes together."""
@@ -102,7 +102,7 @@ def measure(code: functions.Code, rows: int) -> tuple[float, float, float]:
     def use(run: functions.Run) -> None:
         own, began = time.process_time(), time.monotonic()
         for outcome in run.records(customers):
-            assert isinstance(outcome, functions.Made), outcome
+            assert isinstance(outcome, answers.Made), outcome
         spent.extend((time.process_time() - own, time.monotonic() - began))
 
     other = children(code, use) - idle

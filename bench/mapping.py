@@ -29,7 +29,7 @@ import rich.table
 from tidegate import catalog, config
 from tidegate.config import pipelines
 from tidegate.pull import derived, load, scope, shaping
-from tidegate.rows import decode
+from tidegate.rows import arrow
 from tidegate.shape import mapping, profile
 from tidegate.warehouse import duckdb
 
@@ -153,9 +153,9 @@ def _pulled(pages: Sequence[bytes], derive: Mapping[str, config.Derived]) -> flo
         start = _cpu()
         for first in range(0, len(pages), load.ROWS // 100):
             some = pages[first : first + load.ROWS // 100]
-            parts = [decode.Part(target.decoder.page(page).rows, 1_700_000_000) for page in some]
+            parts = [arrow.Part(target.decoder.page(page).rows, 1_700_000_000) for page in some]
             now = dt.datetime.now(dt.UTC)
-            table = decode.arrow(target.decoder, parts, account="acct_1", synced_at=now)
+            table = arrow.table(target.decoder, parts, account="acct_1", synced_at=now)
             loads = shaping.rows(target.shape, table, carried=frozenset(), payload=False)
             warehouse.load(loads, {})
         derived._engine().close()  # so that its CPU is told

@@ -18,7 +18,7 @@ from merged import DAY, START, model
 
 from tidegate import errors
 from tidegate import warehouse as warehouses
-from tidegate.customers import changes, names, records
+from tidegate.customers import changes, names, records, spooling
 from tidegate.shape import profile
 from tidegate.warehouse import base
 
@@ -98,7 +98,7 @@ class Place:
             source, self.model, NAMES, pipeline, beside=self.beside, everything=everything
         ) as found:
             for batch in found.rows():
-                assert 0 < batch.num_rows <= changes.BATCH
+                assert 0 < batch.num_rows <= spooling.BATCH
                 rows |= {row["source_id"]: row for row in batch.to_pylist()}
                 if note:
                     outcome = pa.array(["filtered"] * batch.num_rows)
@@ -216,7 +216,7 @@ def test_accounts_that_a_pipeline_does_not_read_are_not_there_for_it(place: Plac
 
 
 def test_batches_are_small_however_much_changed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes, "BATCH", 4)
+    monkeypatch.setattr(spooling, "BATCH", 4)
     place.pull({f"{n}": {} for n in range(30)})
     assert len(place.changed()[0]) == 30
     place.pull({f"{n}": {} for n in range(9)}, version=2)

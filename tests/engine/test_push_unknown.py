@@ -13,7 +13,7 @@ import pytest
 from following import Merchant
 
 from tidegate import sandbox
-from tidegate.store import database, holds, links, operations, pushed
+from tidegate.store import database, decisions, holds, links, operations, pushed
 from tidegate.stripe import attempts
 
 KEY = "sk_test_123456789"
@@ -72,7 +72,7 @@ def test_a_person_says_that_it_is_to_be_made(
     shop: Merchant, store: database.Database, tmp_path: Path
 ) -> None:
     lost(shop, store, tmp_path)
-    holds.choose(store, people.NAME, "1", holds.CREATE)
+    decisions.choose(store, people.NAME, "1", decisions.CREATE)
     found = people.push(tmp_path)
     assert (found.undecided, found.counts.created, [*there(shop).values()]) == (0, 1, ["Person 1"])
     assert holds.find(store, people.NAME, "1") is None
@@ -84,7 +84,7 @@ def test_a_person_says_which_object_it_is(shop: Merchant, store: database.Databa
     lost(shop, store, tmp_path)
     made = shop.make("/v1/customers", name="Somebody", email="other@people.test")
     shop.later(20)
-    holds.choose(store, people.NAME, "1", made["id"])
+    decisions.choose(store, people.NAME, "1", made["id"])
     found = people.push(tmp_path)
     assert (found.undecided, found.counts.updated) == (0, 1)
     assert links.find(store, people.NAME, ["1"])["1"].target == made["id"]

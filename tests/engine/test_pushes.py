@@ -16,7 +16,7 @@ from following import Merchant
 
 from tidegate import errors, sandbox
 from tidegate.push import steps
-from tidegate.store import database, holds, operations, records
+from tidegate.store import database, decisions, holds, operations, records
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_two_of_one_e_mail_ask_a_person(shop: Merchant, tmp_path: Path) -> None:
         hold = holds.find(store, people.NAME, "1")
         assert hold is not None
         assert (hold.kind, sorted(hold.candidates)) == ("ambiguous", sorted(ids))
-        holds.choose(store, people.NAME, "1", ids[1])
+        decisions.choose(store, people.NAME, "1", ids[1])
     assert counted(people.push(tmp_path)) == {"source": 1, "updated": 1}
     assert [each["id"] for each in customers(shop)["p1@people.test"] if each["name"]] == [ids[1]]
     with contextlib.closing(database.open_database(f"sqlite:///{tmp_path}/tidegate.db")) as store:

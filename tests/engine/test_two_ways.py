@@ -13,7 +13,7 @@ from following import Merchant
 from pulling import KEY
 
 from tidegate import sandbox
-from tidegate.store import holds
+from tidegate.store import decisions
 
 DOCS = Path(__file__).parents[2] / "docs" / "two-way.md"
 
@@ -86,6 +86,6 @@ def test_a_model_that_never_settles_is_stopped_and_a_person_resumes_it(flow: bot
     assert (hold.kind, hold.state) == ("looping", "held")
     flow.configure(both_ways.ECHO.replace("name || '!'", "rtrim(name, '!')"), owner="warehouse")
     with flow.store() as store:
-        holds.retry(store, both_ways.NAMES, id)
+        decisions.retry(store, both_ways.NAMES, id)
     assert cycles(3) == 1
     assert (flow.names(), flow.hold(id)) == ({id: "Customer 0"}, None)

@@ -18,7 +18,7 @@ from undone_people import undo
 
 from tidegate import errors, sandbox
 from tidegate.engine import pushes, undoing
-from tidegate.store import database, holds, ledger, links, operations, records
+from tidegate.store import database, decisions, holds, ledger, links, operations, records
 
 ARCHIVED = (
     "{model: people, to: acme, object: product, match: {metadata.ref: email}, "
@@ -155,7 +155,7 @@ def test_a_person_who_says_retry_has_it_written_again(
     run = changed(shop, tmp_path, rows, name="Somebody")
     undo(tmp_path, run)
     shop.later()
-    holds.retry(store, people.NAME, rows[0]["id"])
+    decisions.retry(store, people.NAME, rows[0]["id"])
     assert people.push(tmp_path).counts.updated == 1
     assert found(shop, rows[0])["name"] == "Somebody"
     shop.later()
@@ -269,7 +269,7 @@ def test_what_was_created_is_deleted_by_choice_and_not_made_again_at_once(
     shop.later()
     assert people.push(tmp_path).counts.quarantined == 1
     assert links.find(store, people.NAME, [rows[0]["id"]])[rows[0]["id"]].gone == "deleted"
-    holds.retry(store, people.NAME, rows[0]["id"])
+    decisions.retry(store, people.NAME, rows[0]["id"])
     assert people.push(tmp_path).counts.created == 1
     assert found(shop, rows[0])["name"] == rows[0]["name"]
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tidegate import catalog, config, errors
 from tidegate.privacy import personal
 from tidegate.pull import derived, scope, shaping
-from tidegate.rows import decode
+from tidegate.rows import arrow, decode
 from tidegate.shape import bounded, computed
 from tidegate.warehouse import base
 
@@ -44,8 +44,8 @@ class Pulled:
         raws = [
             json.dumps({"id": f"ch_{n}", "created": 1, **each}).encode() for n, each in enumerate(objects)
         ]
-        part = decode.Part(self.target.decoder.objects(raws), 5)
-        rows = decode.arrow(self.target.decoder, [part], account="acct_1", synced_at=NOW)
+        part = arrow.Part(self.target.decoder.objects(raws), 5)
+        rows = arrow.table(self.target.decoder, [part], account="acct_1", synced_at=NOW)
         return shaping.rows(self.shape, rows, **{"carried": frozenset(), "payload": False, **more})
 
     def column(self, name: str, *objects: dict[str, Any]) -> list[Any]:
@@ -159,8 +159,8 @@ def test_children_have_them_too() -> None:
         {"owner": {"sql": "_parent_id"}, "each": {"sql": "amount // quantity"}}, "invoice_line_items"
     )
     raw = json.dumps({"id": "il_1", "amount": 900, "quantity": 3}).encode()
-    part = decode.Part(pulled.target.decoder.objects([raw]), 5, "in_1", "invoice")
-    rows = decode.arrow(pulled.target.decoder, [part], account="acct_1", synced_at=NOW)
+    part = arrow.Part(pulled.target.decoder.objects([raw]), 5, "in_1", "invoice")
+    rows = arrow.table(pulled.target.decoder, [part], account="acct_1", synced_at=NOW)
 
     (load,) = shaping.rows(pulled.shape, rows, carried=frozenset(), payload=False)
 

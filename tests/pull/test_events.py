@@ -13,7 +13,7 @@ import pytest
 import scripted
 
 from tidegate import catalog, errors
-from tidegate.pull import events, reading
+from tidegate.pull import events, reading, unpacking
 
 KNOWN = catalog.load()
 NOW = ledger.NOW
@@ -90,7 +90,7 @@ def test_the_refund_in_charge_refund_updated_is_no_charge() -> None:
 def test_a_source_of_a_customer_lands_where_its_kind_belongs(id: str, object: str, stream: str) -> None:
     (made,) = said("customer.source.created", {"id": id, "object": object, "customer": "cus_1"})
     assert (made.stream, made.kind) == (stream, "created")
-    assert made.parent == reading.Owner("cus_1", "customer")
+    assert made.parent == unpacking.Owner("cus_1", "customer")
     (gone,) = said("customer.source.deleted", {"id": id, "object": object, "customer": "cus_1"})
     assert (gone.stream, gone.kind, gone.parent) == (stream, "deleted", made.parent)
 
@@ -100,7 +100,7 @@ def test_a_source_of_a_customer_lands_where_its_kind_belongs(id: str, object: st
 )
 def test_an_external_account_belongs_to_its_account(object: str, stream: str) -> None:
     (made,) = said("account.external_account.created", {"id": "x_1", "object": object, "account": "acct_9"})
-    assert (made.stream, made.kind, made.parent) == (stream, "created", reading.Owner("acct_9", "account"))
+    assert (made.stream, made.kind, made.parent) == (stream, "created", unpacking.Owner("acct_9", "account"))
 
 
 def test_a_detached_payment_method_leaves_the_customer_that_it_had() -> None:
@@ -113,7 +113,7 @@ def test_a_detached_payment_method_leaves_the_customer_that_it_had() -> None:
     left = next(
         each for each in said("payment_method.detached", method, {"customer": "cus_1"}) if each.parent
     )
-    assert left.parent == reading.Owner("cus_1", "customer")
+    assert left.parent == unpacking.Owner("cus_1", "customer")
 
 
 def test_a_canceled_subscription_is_updated_not_deleted() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from tidegate import catalog, errors
 from tidegate.pull import load, report, scope
-from tidegate.rows import decode
+from tidegate.rows import arrow
 from tidegate.warehouse import base, duckdb
 
 STREAM = catalog.load().streams["customers"]
@@ -28,7 +28,7 @@ def piece(to: load.Target, *ids: str, version: int = 100) -> load.Piece:
     page = to.decoder.page(
         json.dumps({"object": "list", "data": objects, "has_more": False, "url": "/"}).encode()
     )
-    return load.Piece(to, decode.Part(page.rows, version), 100)
+    return load.Piece(to, arrow.Part(page.rows, version), 100)
 
 
 def ids(warehouse: base.Warehouse) -> list[str]:
@@ -258,7 +258,7 @@ def loaded(warehouse: base.Warehouse, *batches: Sequence[load.Cargo]) -> None:
 def named(to: load.Target, name: str, version: int, *, payload: bool = False) -> load.Piece:
     """One customer of this name."""
     page = to.decoder.objects([json.dumps({"id": "cus_1", "object": "customer", "name": name}).encode()])
-    return load.Piece(to, decode.Part(page, version), 100, payload=payload)
+    return load.Piece(to, arrow.Part(page, version), 100, payload=payload)
 
 
 def test_state_beside_a_mark_is_committed_with_it_and_none_removes(warehouse: duckdb.DuckDB) -> None:

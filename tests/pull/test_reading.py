@@ -13,7 +13,7 @@ import scripted
 from pulling import Stripe, pull, query
 
 from tidegate import catalog, errors
-from tidegate.pull import load, plan, reading
+from tidegate.pull import load, plan, reading, unpacking
 
 STREAMS = catalog.load().streams
 INVOICES = scripted.walk("invoices", "invoice_line_items")
@@ -45,7 +45,7 @@ def read(
 
     async def page(trip: reading.Trip) -> None:
         async for found, answer in reading.listing(trip, trip.walk.node):
-            trip.add(await reading.pieces(trip, trip.walk.node, found.rows, answer.version, 1))
+            trip.add(await unpacking.pieces(trip, trip.walk.node, found.rows, answer.version, 1))
 
     with double.serving(script) as url:
         scripted.walked(url, walk, sink, page)
@@ -150,7 +150,7 @@ def test_ids_may_hold_anything() -> None:
 
     async def page(trip: reading.Trip) -> None:
         async for found, answer in reading.listing(trip, trip.walk.node):
-            trip.add(await reading.pieces(trip, trip.walk.node, found.rows, answer.version, 1))
+            trip.add(await unpacking.pieces(trip, trip.walk.node, found.rows, answer.version, 1))
 
     with double.serving(script) as url:
         scripted.walked(url, scripted.walk("customers", "customer_tax_ids"), sink, page)
@@ -343,7 +343,7 @@ def test_a_first_reading_tells_what_went_only_where_something_may_be_there(known
         if known == "twice":
             trip.twice.set()
         async for found, answer in reading.listing(trip, trip.walk.node):
-            trip.add(await reading.pieces(trip, trip.walk.node, found.rows, answer.version, 1))
+            trip.add(await unpacking.pieces(trip, trip.walk.node, found.rows, answer.version, 1))
 
     with double.serving(script) as url:
         scripted.walked(url, INVOICES, sink, page)
@@ -378,7 +378,7 @@ def test_what_a_younger_reading_tells_waits_for_the_pages_that_were_asked_for_be
 
     async def act(trip: reading.Trip) -> None:
         aside = reading.Aside(trip.reading)
-        gone.append(reading.swept(trip, trip.walk.node.branches[0].nodes[0], "in_1", (), 2))
+        gone.append(unpacking.swept(trip, trip.walk.node.branches[0].nodes[0], "in_1", (), 2))
         with trip.reading.flight():
             aside.add(gone, state={"tail": "2"})
             passing = asyncio.create_task(aside.settle())
@@ -402,7 +402,7 @@ def test_much_that_waits_goes_on_before_more_is_read(monkeypatch: pytest.MonkeyP
     async def act(trip: reading.Trip) -> None:
         aside = reading.Aside(trip.reading)
         async for found, answer in reading.listing(trip, trip.walk.node):
-            aside.add(await reading.pieces(trip, trip.walk.node, found.rows, answer.version, 1))
+            aside.add(await unpacking.pieces(trip, trip.walk.node, found.rows, answer.version, 1))
         assert sink.cargo == []
         await aside.room()
 

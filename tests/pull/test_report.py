@@ -24,7 +24,7 @@ from pulling import Stripe, pull, query
 from tidegate import catalog, sandbox
 from tidegate import warehouse as warehouses
 from tidegate.pull import load, report, run, scope
-from tidegate.rows import decode
+from tidegate.rows import arrow
 from tidegate.stripe import happenings
 from tidegate.warehouse import base, duckdb
 
@@ -43,7 +43,7 @@ def targets(options: scope.Options = PLAIN) -> dict[str, load.Target]:
 def told(to: load.Target, version: int, *ids: str, name: str = "", payload: bool = False) -> load.Piece:
     """Customers as an answer of 1,000 bytes has them."""
     objects = [json.dumps({"id": id, "object": "customer", "name": name or id}).encode() for id in ids]
-    return load.Piece(to, decode.Part(to.decoder.objects(objects), version), 1_000, payload=payload)
+    return load.Piece(to, arrow.Part(to.decoder.objects(objects), version), 1_000, payload=payload)
 
 
 def over(to: load.Target, version: int, *ids: str) -> load.Piece:

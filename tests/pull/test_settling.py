@@ -15,7 +15,7 @@ from pulling import KEY, query
 
 from tidegate import catalog
 from tidegate.pull import load, scope, settling, shaping
-from tidegate.rows import decode
+from tidegate.rows import arrow
 from tidegate.warehouse import duckdb
 
 HOUR, DAY = 3_600, 86_400
@@ -46,8 +46,8 @@ def store(file: Path, choice: scope.Choice, *rows: dict[str, Any], version: int)
     options = scope.Options(choices={"balance_transactions": choice})
     target = scope.target(catalog.load().streams["balance_transactions"], "acct_1", options)
     read = target.decoder.objects([json.dumps(row).encode() for row in rows])
-    part = decode.Part(read, version)
-    table = decode.arrow(target.decoder, [part], account="acct_1", synced_at=dt.datetime.now(dt.UTC))
+    part = arrow.Part(read, version)
+    table = arrow.table(target.decoder, [part], account="acct_1", synced_at=dt.datetime.now(dt.UTC))
     warehouse = duckdb.DuckDB(file)
     warehouse.prepare([target.table])
     warehouse.load(shaping.rows(target.shape, table, carried=frozenset(), payload=False), {})

@@ -14,7 +14,7 @@ import pytest
 
 from tidegate import catalog, config, errors
 from tidegate.pull import scope, shaping
-from tidegate.rows import decode
+from tidegate.rows import arrow
 from tidegate.warehouse import base, duckdb
 
 STREAMS = catalog.load().streams
@@ -35,8 +35,8 @@ class Pulled:
 
     def table(self, version: int, *objects: dict[str, Any], parent: str | None = None) -> pa.Table:
         raws = [json.dumps(each).encode() for each in objects]
-        part = decode.Part(self.target.decoder.objects(raws), version, parent, parent and "account")
-        return decode.arrow(self.target.decoder, [part], account="acct_1", synced_at=NOW)
+        part = arrow.Part(self.target.decoder.objects(raws), version, parent, parent and "account")
+        return arrow.table(self.target.decoder, [part], account="acct_1", synced_at=NOW)
 
     def loads(
         self, *tables: pa.Table, carried: frozenset[str] = frozenset(), payload: bool = False

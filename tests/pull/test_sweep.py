@@ -18,7 +18,7 @@ from pulling import KEY, query
 
 from tidegate import catalog, errors
 from tidegate.pull import load, relist, scope, shaping, sweep
-from tidegate.rows import decode
+from tidegate.rows import arrow
 from tidegate.stripe import attempts
 from tidegate.warehouse import duckdb
 
@@ -76,8 +76,8 @@ class Shelf:
         """Rows as they were read at a version."""
         target = self.targets()[stream]
         read = target.decoder.objects([json.dumps(row).encode() for row in rows])
-        part = decode.Part(read, version, parent, "parent") if parent else decode.Part(read, version)
-        table = decode.arrow(target.decoder, [part], account="acct_1", synced_at=dt.datetime.now(dt.UTC))
+        part = arrow.Part(read, version, parent, "parent") if parent else arrow.Part(read, version)
+        table = arrow.table(target.decoder, [part], account="acct_1", synced_at=dt.datetime.now(dt.UTC))
         warehouse = duckdb.DuckDB(self.file)
         warehouse.prepare([each.table for each in self.targets().values()])
         warehouse.load(shaping.rows(target.shape, table, carried=frozenset(), payload=False), {})

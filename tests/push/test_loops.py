@@ -9,7 +9,7 @@ import circling
 import pytest
 
 from tidegate.push import loops
-from tidegate.store import holds
+from tidegate.store import decisions
 
 Circle = circling.Circle
 
@@ -130,9 +130,9 @@ def test_changes_that_are_far_apart_are_nothing(one: Circle) -> None:
 
 def test_a_person_has_it_tried_again(one: Circle) -> None:
     pulled(one, lambda name: f"{name}!", 10)
-    holds.retry(one.store, "accounts", "cus_1")
+    decisions.retry(one.store, "accounts", "cus_1")
     assert pulled(one, lambda name: f"{name}!", 5) == [*["update"] * 4, "watched"]
-    holds.retry(one.store, "accounts", "cus_1")
+    decisions.retry(one.store, "accounts", "cus_1")
     assert pulled(one, str.upper, 3) == ["update", "quiet", "quiet"]
 
 
@@ -144,7 +144,7 @@ def test_one_that_is_held_is_written_when_it_changes_and_held_again_at_once(one:
 
 def test_one_that_a_person_skips_stays_so(one: Circle) -> None:
     pulled(one, lambda name: f"{name}!", 10)
-    holds.skip(one.store, "accounts", "cus_1")
+    decisions.skip(one.store, "accounts", "cus_1")
     assert pulled(one, lambda name: f"{name}!", 2) == ["looping", "looping"]
     assert one.hold("cus_1").state == "skipped"
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from tidegate import catalog
-from tidegate.rows import decode
+from tidegate.rows import arrow, decode
 
 FIELDS = {
     "id": "string",
@@ -70,8 +70,8 @@ def table() -> Callable[..., list[dict[str, object]]]:
 
     def make(decoder: decode.Decoder, *rows: decode.Rows) -> list[dict[str, object]]:
         now = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)
-        parts = [decode.Part(each, 1_700_000_000) for each in rows]
-        made = decode.arrow(decoder, parts, account="acct_1", synced_at=now)
+        parts = [arrow.Part(each, 1_700_000_000) for each in rows]
+        made = arrow.table(decoder, parts, account="acct_1", synced_at=now)
         made.validate(full=True)
         assert made.schema.equals(decoder.schema, check_metadata=True)
         found: list[dict[str, object]] = made.to_pylist()

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from tidegate import catalog, errors
-from tidegate.rows import decode
+from tidegate.rows import arrow, decode
 
 Make = Callable[..., catalog.Stream]
 Listed = Callable[..., bytes]
@@ -409,12 +409,12 @@ def test_children_carry_their_parent(stream: Make, listed: Listed) -> None:
     one = decoder.page(listed('{"id":"th_1"}', '{"id":"th_2"}')).rows
     two = decoder.page(listed('{"id":"th_3"}', '{"id":"th_4"}')).rows
     parts = [
-        decode.Part(one, 10, "ow_1", "owner"),
-        decode.Part(two, 20, ["ow_2", None], "owner"),
-        decode.Part(one.take([0]), 30),
+        arrow.Part(one, 10, "ow_1", "owner"),
+        arrow.Part(two, 20, ["ow_2", None], "owner"),
+        arrow.Part(one.take([0]), 30),
     ]
 
-    made = decode.arrow(decoder, parts, account="acct_1", synced_at=dt.datetime.now(UTC))
+    made = arrow.table(decoder, parts, account="acct_1", synced_at=dt.datetime.now(UTC))
 
     assert made.schema.names[:4] == ["_account_id", "_parent_id", "_parent_type", "id"]
     assert made.select(["_parent_id", "_parent_type", "id", "_version"]).to_pylist() == [
@@ -427,7 +427,7 @@ def test_children_carry_their_parent(stream: Make, listed: Listed) -> None:
 
 
 def test_no_parts_make_an_empty_table(decoder: decode.Decoder) -> None:
-    made = decode.arrow(decoder, [], account="acct_1", synced_at=dt.datetime.now(UTC))
+    made = arrow.table(decoder, [], account="acct_1", synced_at=dt.datetime.now(UTC))
 
     assert made.num_rows == 0
     assert made.schema.equals(decoder.schema, check_metadata=True)

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tidegate import catalog
-from tidegate.rows import decode
+from tidegate.rows import arrow, decode
 
 FIELDS: dict[str, catalog.FieldType] = {
     "id": "string",
@@ -138,7 +138,7 @@ def check(raw: str, row: dict[str, object]) -> None:
 
 def rows_of(decoder: decode.Decoder, parts: list[decode.Rows]) -> list[dict[str, object]]:
     now = dt.datetime.now(dt.UTC)
-    made = decode.arrow(decoder, [decode.Part(rows, 1) for rows in parts], account="acct_1", synced_at=now)
+    made = arrow.table(decoder, [arrow.Part(rows, 1) for rows in parts], account="acct_1", synced_at=now)
     made.validate(full=True)
     found: list[dict[str, object]] = made.to_pylist()
     return found

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from tidegate import catalog
-from tidegate.rows import decode
+from tidegate.rows import arrow, decode
 
 STREAMS = catalog.load().streams
 WRITTEN: dict[catalog.FieldType, object] = {
@@ -39,8 +39,8 @@ def test_every_field_reaches_its_column(name: str) -> None:
     body = json.dumps({"data": [thing, thing], "has_more": False, "url": stream.path}, indent=2).encode()
     decoder = decode.Decoder(stream)
 
-    parts = [decode.Part(decoder.page(body).rows, 1) for _ in range(2)]
-    made = decode.arrow(decoder, parts, account="acct_1", synced_at=dt.datetime.now(dt.UTC))
+    parts = [arrow.Part(decoder.page(body).rows, 1) for _ in range(2)]
+    made = arrow.table(decoder, parts, account="acct_1", synced_at=dt.datetime.now(dt.UTC))
 
     made.validate(full=True)
     assert made.schema.equals(decoder.schema, check_metadata=True)

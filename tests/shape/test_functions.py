@@ -15,8 +15,9 @@ import psutil
 import pytest
 
 from tidegate import config, errors
-from tidegate.shape import bounded, functions
-from tidegate.shape.functions import Code, Failed, Left, Limits, Made
+from tidegate.shape import answers, bounded, functions
+from tidegate.shape.answers import Failed, Left, Made
+from tidegate.shape.functions import Code, Limits
 
 BOTH = pytest.mark.parametrize("language", ["python", "javascript"])
 AS_IT_IS: dict[str, Code] = {
@@ -59,13 +60,13 @@ def javascript(*lines: str, returns: str = "{}") -> Code:
     return Code("javascript", f"const transform = (customer) => {{\n{body}  return {returns};\n}};\n", "f.js")
 
 
-def outcomes(code: Code, *records: dict[str, Any], **limits: Any) -> list[functions.Outcome]:
+def outcomes(code: Code, *records: dict[str, Any], **limits: Any) -> list[answers.Outcome]:
     """What becomes of some records in a run of their own."""
     with functions.opened(code, Limits(**limits)) as run:
         return list(run.records(records))
 
 
-def one(code: Code, record: dict[str, Any] | None = None, **limits: Any) -> functions.Outcome:
+def one(code: Code, record: dict[str, Any] | None = None, **limits: Any) -> answers.Outcome:
     """What becomes of one record."""
     (outcome,) = outcomes(code, record or {"id": "cus_1"}, **limits)
     return outcome
@@ -701,7 +702,7 @@ def test_nothing_is_left_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_many_runs_at_once_in_threads() -> None:
-    found: dict[int, list[functions.Outcome]] = {}
+    found: dict[int, list[answers.Outcome]] = {}
 
     def use(n: int) -> None:
         code = (
@@ -729,7 +730,7 @@ def test_a_run_outlives_the_thread_that_opened_it() -> None:
         assert run.restarts == 0
 
 
-async def _in_a_loop() -> list[functions.Outcome]:
+async def _in_a_loop() -> list[answers.Outcome]:
     return await asyncio.to_thread(outcomes, AS_IT_IS["javascript"], {"n": 1})
 
 

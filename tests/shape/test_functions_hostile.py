@@ -25,8 +25,9 @@ import psutil
 import pytest
 
 from tidegate import errors
-from tidegate.shape import functions
-from tidegate.shape.functions import Code, Failed, Limits, Made
+from tidegate.shape import answers, functions
+from tidegate.shape.answers import Failed, Made
+from tidegate.shape.functions import Code, Limits
 
 ANYTHING = """
 def anything():
@@ -74,7 +75,7 @@ def javascript(*lines: str) -> Code:
     )
 
 
-def second(code: Code, seconds: float = 10, restarts: int = 10) -> functions.Outcome:
+def second(code: Code, seconds: float = 10, restarts: int = 10) -> answers.Outcome:
     """What becomes of the second of three records; the others must come through."""
     with functions.opened(code, Limits(seconds=seconds, restarts=restarts)) as run:
         assert run.confined is KERNEL

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tidegate.shape import frames, functions, wire
-from tidegate.shape.functions import Code, Made
+from tidegate.shape.answers import Made
+from tidegate.shape.functions import Code
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 KEYS = TEXTS | st.sampled_from(["__proto__", "constructor", "toJSON", "then", "length", "~t"])

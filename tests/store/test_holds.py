@@ -9,7 +9,7 @@ import pushing
 import pytest
 
 from tidegate import errors
-from tidegate.store import database, fences, holds, ledger, operations, records
+from tidegate.store import database, decisions, fences, holds, ledger, operations, records
 
 
 def opening(key: str = "1", **more: Any) -> holds.Opening:
@@ -92,7 +92,7 @@ def test_another_failure_of_the_row_counts_from_one(store: database.Database) ->
 def test_a_changed_row_or_mapping_is_tried_at_once(store: database.Database) -> None:
     fence = pushing.fence(store)
     holds.open(store, fence, [opening("1"), opening("2"), opening("3"), opening("4", times=9)])
-    holds.skip(store, "accounts", "2")
+    decisions.skip(store, "accounts", "2")
     now = {"1": ("h2", "v1"), "2": ("h1", "v2"), "3": ("h1", "v1"), "4": ("h2", "v1"), "5": ("h", "v")}
     assert holds.reopen(store, fence, now) == ["1", "2", "4"]
     assert states(store) == {"1": "waiting", "2": "waiting", "3": "held", "4": "waiting"}
@@ -107,7 +107,7 @@ def test_retried_it_is_due_and_its_failures_are_forgotten(store: database.Databa
     fence = pushing.fence(store)
     for _ in range(3):
         holds.open(store, fence, [opening(times=3)])
-    found = holds.retry(store, "accounts", "1")
+    found = decisions.retry(store, "accounts", "1")
     assert (found.state, found.failures) == ("waiting", 0)
     assert found.next_at is not None
     assert found.next_at <= store.now()
@@ -118,7 +118,7 @@ def test_retried_it_is_due_and_its_failures_are_forgotten(store: database.Databa
 def test_skipped_it_is_left_until_it_changes(store: database.Database) -> None:
     fence = pushing.fence(store)
     holds.open(store, fence, [opening()])
-    assert holds.skip(store, "accounts", "1").state == "skipped"
+    assert decisions.skip(store, "accounts", "1").state == "skipped"
     [found] = holds.open(store, fence, [opening()])
     assert found.state == "skipped"
     [found] = holds.open(store, fence, [opening(hash="h2")])
@@ -131,10 +131,10 @@ def test_a_person_chooses_among_the_candidates(store: database.Database) -> None
     holds.open(store, fence, [several])
     assert hold(store).candidates == ("cus_1", "cus_2")
     with pytest.raises(errors.ConfigError, match="cus_3 is none of its candidates; choose cus_1 or cus_2"):
-        holds.choose(store, "accounts", "1", "cus_3")
-    found = holds.choose(store, "accounts", "1", "cus_2")
+        decisions.choose(store, "accounts", "1", "cus_3")
+    found = decisions.choose(store, "accounts", "1", "cus_2")
     assert (found.state, found.choice) == ("chosen", "cus_2")
-    assert holds.choose(store, "accounts", "1", "cus_1").choice == "cus_1"  # thought better of it
+    assert decisions.choose(store, "accounts", "1", "cus_1").choice == "cus_1"  # thought better of it
     [found] = holds.open(store, fence, [dataclasses.replace(several, id="hold_again")])
     assert (found.state, found.choice) == ("held", "")
 
@@ -143,10 +143,10 @@ def test_without_candidates_any_object_may_be_chosen(store: database.Database) -
     fence = pushing.fence(store)
     holds.open(store, fence, [opening(kind="gone")])
     for choice in ("cus_9", "my-own.id", "create"):
-        assert holds.choose(store, "accounts", "1", choice).choice == choice
+        assert decisions.choose(store, "accounts", "1", choice).choice == choice
     for word in ("warehouse", "replace", "newest", "cus 9", "-"):
         with pytest.raises(errors.ConfigError, match=f"^{word} is no id of an object; choose one such as"):
-            holds.choose(store, "accounts", "1", word)
+            decisions.choose(store, "accounts", "1", word)
     assert hold(store).choice == "create"
 
 
@@ -155,14 +155,14 @@ def test_for_a_row_that_is_to_be_corrected_nothing_can_be_chosen(
     store: database.Database, choice: str
 ) -> None:
     fence = pushing.fence(store)
-    kinds = [kind for kind in get_args(holds.Kind) if kind not in holds.CHOOSABLE]
+    kinds = [kind for kind in get_args(holds.Kind) if kind not in decisions.CHOOSABLE]
     assert {"invalid", "doubled", "refused", "shared", "claimed"} <= set(kinds)
     holds.open(store, fence, [opening(kind, kind=kind) for kind in kinds])
     for kind in kinds:
         with pytest.raises(
             errors.ConfigError, match=f"^{choice} cannot be chosen for a row that is {kind}; c"
         ):
-            holds.choose(store, "accounts", kind, choice)
+            decisions.choose(store, "accounts", kind, choice)
         assert hold(store, kind).state == "held"
 
 
@@ -170,19 +170,19 @@ def test_whose_value_counts_is_no_object(store: database.Database) -> None:
     holds.open(store, pushing.fence(store), [opening(kind="conflict", candidates=("warehouse", "stripe"))])
     for choice in ("create", "cus_1", "replace"):
         with pytest.raises(errors.ConfigError, match=f"{choice} is none of its candidates; choose warehouse"):
-            holds.choose(store, "accounts", "1", choice)
-    assert holds.choose(store, "accounts", "1", "stripe").choice == "stripe"
+            decisions.choose(store, "accounts", "1", choice)
+    assert decisions.choose(store, "accounts", "1", "stripe").choice == "stripe"
 
 
 def test_what_is_not_held_cannot_be_decided_on(store: database.Database) -> None:
     pushing.fence(store)
-    for decide in (holds.retry, holds.skip):
+    for decide in (decisions.retry, decisions.skip):
         with pytest.raises(
             errors.ConfigError, match="row of accounts is not held; `tidegate inbox accounts`"
         ):
             decide(store, "accounts", "ada@example.com")
     with pytest.raises(errors.ConfigError) as caught:
-        holds.choose(store, "accounts", "ada@example.com", "cus_1")
+        decisions.choose(store, "accounts", "ada@example.com", "cus_1")
     assert "ada" not in str(caught.value)
 
 
@@ -238,7 +238,7 @@ def test_they_are_listed_and_counted(store: database.Database) -> None:
     for n in range(5):
         holds.open(store, fence, [opening(f"{n}", kind="ambiguous" if n % 2 else "refused")])
     holds.open(store, pushing.fence(store, "people"), [opening("x")])
-    holds.skip(store, "accounts", "0")
+    decisions.skip(store, "accounts", "0")
     assert [each.key for each in holds.listed(store)] == ["0", "1", "2", "3", "4", "x"]
     assert [each.key for each in holds.listed(store, "accounts", kinds=["ambiguous"])] == ["1", "3"]
     assert [each.key for each in holds.listed(store, kinds=["refused"], states=["held"])] == ["2", "4", "x"]
@@ -256,7 +256,7 @@ def test_all_of_a_push_come_in_pages(store: database.Database) -> None:
     fence = pushing.fence(store)
     holds.open(store, fence, [opening(f"{n:03}") for n in range(250)])
     holds.open(store, fence, [opening("007", kind="gone")])
-    holds.choose(store, "accounts", "007", "cus_7")
+    decisions.choose(store, "accounts", "007", "cus_7")
     batches = list(holds.each(store, "accounts", 100))
     assert [batch.num_rows for batch in batches] == [100, 100, 50]
     rows = [row for batch in batches for row in batch.to_pylist()]
@@ -277,11 +277,11 @@ def test_many_rows_are_decided_on_at_once(store: database.Database) -> None:
     fence = pushing.fence(store)
     several = {"kind": "ambiguous", "candidates": ("cus_1", "cus_2")}
     holds.open(store, fence, [opening("1"), opening("2", **several), opening("3", **several)])
-    assert holds.decide(store, "accounts", {"2": "cus_1", "3": "cus_9", "4": "cus_1"}, "chosen") == 1
+    assert decisions.decide(store, "accounts", {"2": "cus_1", "3": "cus_9", "4": "cus_1"}, "chosen") == 1
     assert states(store) == {"1": "held", "2": "chosen", "3": "held"}
     assert hold(store, "2").choice == "cus_1"
-    assert holds.decide(store, "accounts", {"1": "", "3": ""}, "skipped") == 2
-    assert holds.decide(store, "accounts", {}, "skipped") == 0
+    assert decisions.decide(store, "accounts", {"1": "", "3": ""}, "skipped") == 2
+    assert decisions.decide(store, "accounts", {}, "skipped") == 0
     assert (hold(store, "3").state, hold(store, "3").next_at) == ("skipped", None)
 
 

@@ -12,7 +12,18 @@ import pushing
 import pyarrow
 import pytest
 
-from tidegate.store import claims, database, fences, holds, ledger, links, operations, pushed, records
+from tidegate.store import (
+    claims,
+    database,
+    decisions,
+    fences,
+    holds,
+    ledger,
+    links,
+    operations,
+    pushed,
+    records,
+)
 
 Opened = Callable[[], database.Database]
 TABLES = ("fences", "operations", "links", "pushed", "holds", "claims", "row_notes")
@@ -43,7 +54,7 @@ def work(url: str) -> None:
         ledger.refuse(store, fence, [operations.Refused(third.id, "email_invalid", hold=hold)])
         ledger.void(store, fence, [fourth.id], "never sent")
         holds.open(store, fence, [holds.Opening("3", "unknown", "Nobody can tell.", times=3)])
-        holds.choose(store, "accounts", "3", "cus_3")
+        decisions.choose(store, "accounts", "3", "cus_3")
         assert holds.reopen(store, fence, {"3": ("newer", "v2")}) == ["3"]
         links.unlink(store, fence, ["2"])
         batch = pyarrow.RecordBatch.from_pylist([{"key": "1", "hash": "equal", "fields": "{}"}])

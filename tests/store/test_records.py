@@ -5,7 +5,18 @@ from __future__ import annotations
 import pushing
 import pyarrow
 
-from tidegate.store import claims, database, fences, holds, ledger, links, operations, pushed, records
+from tidegate.store import (
+    claims,
+    database,
+    decisions,
+    fences,
+    holds,
+    ledger,
+    links,
+    operations,
+    pushed,
+    records,
+)
 
 
 def lines(store: database.Database, key: str = "1") -> list[str]:
@@ -21,7 +32,7 @@ def test_all_that_happened_to_a_row_stands_in_its_order(store: database.Database
     sentence = "Stripe refused email (email_invalid); correct it."
     hold = holds.Opening("1", "refused", sentence, first.hash, "v1", operation=first.id)
     ledger.refuse(store, fence, [operations.Refused(first.id, "email_invalid", 400, "req_1", hold)])
-    holds.retry(store, "accounts", "1")
+    decisions.retry(store, "accounts", "1")
     pushing.write(store, fence, pushing.create("1"), "cus_1")
     links.unlink(store, fence, ["1"])
     assert lines(store) == [

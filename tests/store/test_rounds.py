@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pushing
 
-from tidegate.store import database, fences, holds, ledger, operations, rounds
+from tidegate.store import database, decisions, fences, holds, ledger, operations, rounds
 
 PLACE = (pushing.ACCOUNT, True, "customer")
 
@@ -72,7 +72,7 @@ def test_notes_are_found_by_what_they_say(store: database.Database) -> None:
     holds.open(
         store, fence, [holds.Opening("1", "looping", "It goes round."), holds.Opening("2", "gone", "")]
     )
-    holds.retry(store, "accounts", "1")
+    decisions.retry(store, "accounts", "1")
     found = rounds.noted(store, "accounts", "retried", ["1", "2"])
     assert {key: [note.what for note in some] for key, some in found.items()} == {"1": ["retried"]}
     assert rounds.noted(store, "accounts", "retried", []) == {}

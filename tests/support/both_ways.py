@@ -17,7 +17,7 @@ from pulling import KEY
 
 from tidegate import config
 from tidegate.engine import preparing, pushes
-from tidegate.store import database, holds, runs
+from tidegate.store import database, decisions, holds, runs
 
 NAMES = "names"
 """The push."""
@@ -250,5 +250,5 @@ class Cycles:
                 chosen[id] = self.chance.choice(["warehouse", "stripe"])
                 self.edits += 1
                 with self.flow.store() as store:
-                    holds.choose(store, NAMES, id, chosen[id])
+                    decisions.choose(store, NAMES, id, chosen[id])
         return chosen

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from tidegate import catalog
-from tidegate.rows import decode
+from tidegate.rows import arrow, decode
 from tidegate.warehouse import base
 
 ACCOUNT = "acct_1"
@@ -214,8 +214,8 @@ def rows(
     bare = [{name: value for name, value in each.items() if name != "_parent"} for each in objects]
     parents = [each.get("_parent") for each in objects]
     found = decoder.objects([json.dumps(each).encode() for each in bare])
-    part = decode.Part(found, version, parents if any(parents) else None)
-    return decode.arrow(decoder, [part], account=account, synced_at=dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+    part = arrow.Part(found, version, parents if any(parents) else None)
+    return arrow.table(decoder, [part], account=account, synced_at=dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
 
 
 def load(

@@ -15,7 +15,7 @@ from following import Merchant
 from tidegate import config
 from tidegate.engine import preparing, pushes
 from tidegate.push import plan
-from tidegate.store import database, holds, records, runs
+from tidegate.store import database, decisions, holds, records, runs
 
 NAME = "wares"
 Row = Mapping[str, object]
@@ -119,7 +119,7 @@ class Wares:
     def choose(self, key: str, choice: str) -> None:
         """What a person says in the inbox."""
         with self.store() as store:
-            holds.choose(store, NAME, key, choice)
+            decisions.choose(store, NAME, key, choice)
 
     def hold(self, key: str = "1") -> holds.Hold | None:
         """The hold of a row."""

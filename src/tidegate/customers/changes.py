@@ -22,12 +22,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tidegate import errors, temporary
-from tidegate.customers import names, records
+from tidegate.customers import names, records, spooling
 from tidegate.shape import pushdown
 from tidegate.warehouse import base, ddl, remote
-
-BATCH = 10_000
-"""Rows of a batch at most."""
 
 SHARE = 10
 """Where more than one row in so many changed, the whole stream is read, else the changed rows by their keys."""
@@ -78,11 +75,11 @@ class Changes:
 
     def rows(self) -> Iterator[pa.Table]:
         """Rows to be read, with the stream's columns after `_account_id`, `source_id`, `_version`, `_synced_at`."""
-        return spooled(self._rows)
+        return spooling.spooled(self._rows)
 
     def gone(self) -> Iterator[pa.Table]:
         """Keys (`records.GONE`) of rows that the stream does not have any more."""
-        return spooled(self._gone)
+        return spooling.spooled(self._gone)
 
 
 def stream(warehouse: base.Warehouse, table: base.Table) -> Stream:
@@ -147,7 +144,7 @@ def as_read(rows: pa.Table, key: Sequence[str]) -> pa.Table:
             *(field for field in rows.schema if field.name not in _NARROW),
         ]
     )
-    return _typed(rows.append_column("source_id", ids), own)
+    return spooling.typed(rows.append_column("source_id", ids), own)
 
 
 class _Comparison(abc.ABC):
@@ -186,8 +183,8 @@ class _Comparison(abc.ABC):
     def found(self) -> Changes:
         """Compare, and write what is found to files."""
         rows, gone = self.folder / "rows", self.folder / "gone"
-        found = spool(rows, self.schema, self.rows())
-        lost = spool(gone, records.GONE, self.gone())
+        found = spooling.spool(rows, self.schema, self.rows())
+        lost = spooling.spool(gone, records.GONE, self.gone())
         matched = (
             f"SELECT count(*) AS n FROM {place(self.model, self.progress)} WHERE pipeline = ? AND outcome = ?"
         )
@@ -278,7 +275,7 @@ class _Beside(_Comparison):
         live, accounts = self.live()
         query = f"SELECT {self.wide} FROM {self._stream()} AS s WHERE {live} {rest}"
         batches = self.source.warehouse.read(query, [*accounts, *parameters])
-        found = [_typed(each, self.schema) for each in batches]
+        found = [spooling.typed(each, self.schema) for each in batches]
         return pa.concat_tables([self.schema.empty_table(), *found])
 
     def _stream(self) -> str:
@@ -335,7 +332,7 @@ class _Apart(_Comparison):
         kinds = ", ".join(f"{base.quoted(field.name)} {ddl.sql_type(field)}" for field in schema)
         self.local.execute(f"CREATE TABLE {name} ({kinds})")
         for batch in batches:
-            self.local.register("_batch", _typed(batch, schema))
+            self.local.register("_batch", spooling.typed(batch, schema))
             self.local.execute(f"INSERT INTO {name} SELECT * FROM _batch")
             self.local.unregister("_batch")
 
@@ -351,7 +348,7 @@ class _Apart(_Comparison):
         stream = place(self.source.warehouse, self.source.table.name)
         query = f"SELECT {self.wide} FROM {stream} AS s WHERE {live}"
         for batch in self.source.warehouse.read(query, accounts):
-            rows = _typed(batch, self.schema)
+            rows = spooling.typed(batch, self.schema)
             self.local.register(
                 "_batch", rows.select(_NARROW[:2]).append_column("n", pa.arange(0, rows.num_rows))
             )
@@ -368,17 +365,17 @@ class _Apart(_Comparison):
         chosen = ", ".join(
             ["_account_id", *(f"{base.quoted(_KEY + key)} AS {base.quoted(key)}" for key in keys)]
         )
-        for batch in self.local.sql(f"SELECT {chosen} FROM c").to_arrow_reader(BATCH // 2):
-            found = self.source.warehouse.find(table, _typed(batch, table.schema), wanted)
+        for batch in self.local.sql(f"SELECT {chosen} FROM c").to_arrow_reader(spooling.BATCH // 2):
+            found = self.source.warehouse.find(table, spooling.typed(batch, table.schema), wanted)
             live = found.filter(pc.and_(found["_stored"], pc.is_null(found["_deleted_at"])))
             ids = pc.binary_join_element_wise(*(live[key] for key in keys), "/")
-            yield from _typed(live.append_column("source_id", ids), self.schema).to_batches()
+            yield from spooling.typed(live.append_column("source_id", ids), self.schema).to_batches()
 
     def gone(self) -> Iterator[pa.RecordBatch]:
         return iter(
             self.local.sql(
                 "SELECT _account_id, source_id FROM p ANTI JOIN s USING (_account_id, source_id)"
-            ).to_arrow_reader(BATCH)
+            ).to_arrow_reader(spooling.BATCH)
         )
 
 
@@ -397,39 +394,3 @@ def place(warehouse: base.Warehouse, table: str, schema: str = "") -> str:
 
 def _number(batches: Iterator[pa.RecordBatch]) -> int:
     return int(next(row for batch in batches for row in batch.column(0).to_pylist()))
-
-
-def _typed(batch: pa.RecordBatch | pa.Table, schema: pa.Schema) -> pa.Table:
-    """Rows with those columns of a schema that they have, in its types, whatever the warehouse makes of them."""
-    rows = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
-    fields = [field for field in schema if field.name in rows.schema.names]
-    return pa.table([_plain(rows[field.name]).cast(field.type) for field in fields], schema=pa.schema(fields))
-
-
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """JSON of DuckDB's as text."""
-    if not isinstance(column.type, pa.BaseExtensionType):
-        return column
-    kind = column.type.storage_type
-    return pa.chunked_array([chunk.storage for chunk in column.chunks], kind)
-
-
-def spool(file: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> int:
-    """Write batches to a file, and say how many rows they are."""
-    count = 0
-    options = pa.ipc.IpcWriteOptions(compression="lz4")
-    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, schema, options=options) as writer:
-        for batch in batches:
-            rows = _typed(batch, schema)
-            count += rows.num_rows
-            writer.write_table(rows, max_chunksize=BATCH)
-    return count
-
-
-def spooled(file: Path) -> Iterator[pa.Table]:
-    """The rows of such a file, batch by batch."""
-    with pa.OSFile(str(file), "rb") as source, pa.ipc.open_file(source) as reader:
-        for number in range(reader.num_record_batches):
-            batch = reader.get_batch(number)
-            if batch.num_rows:
-                yield pa.Table.from_batches([batch])

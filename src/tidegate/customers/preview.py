@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tidegate import errors, temporary
-from tidegate.customers import changes, identity, inside, records, run, why
+from tidegate.customers import changes, identity, inside, records, run, spooling, why
 from tidegate.customers import space as spaces
 from tidegate.customers.names import Names
 from tidegate.customers.rules import Rules
@@ -78,10 +78,10 @@ def previewed(model: run.Model, rules: Rules, *, examples: int = 5) -> Preview:
         known = inside.scripted(model, lambda script: why.levels_of(script, model.names))
         new = [kind for kind in rules.identifiers if kind not in known]
         if known and new:
-            count = changes.spool(file, MORE, _values(model, new))
+            count = spooling.spool(file, MORE, _values(model, new))
 
         def work(script: scripts.Script) -> Preview:
-            more = changes.spooled(file) if count else ()
+            more = spooling.spooled(file) if count else ()
             return preview(script, model.names, rules, examples=examples, more=more)
 
         return inside.scripted(model, work)

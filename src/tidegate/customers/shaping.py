@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 
 from tidegate import config, errors
 from tidegate.customers import records
-from tidegate.shape import deep, filters, functions, mapping, profile, wire
+from tidegate.shape import answers, deep, filters, functions, mapping, profile, wire
 from tidegate.warehouse import ddl
 
 VERSION = 1
@@ -146,10 +146,10 @@ class Shaper:
         made: list[dict[str, Any]] = []
         kept: list[int] = []
         for place, outcome in zip(places.to_pylist(), self._function.records(source), strict=True):
-            if isinstance(outcome, functions.Made):
+            if isinstance(outcome, answers.Made):
                 made.append(outcome.record)
                 kept.append(place)
-            elif isinstance(outcome, functions.Failed):
+            elif isinstance(outcome, answers.Failed):
                 reasons[place] = _Reason("", outcome.safe, outcome.why, outcome.line)
         typed = self._model.typed(made)
         order = pa.array(kept, pa.int64())

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import msgspec
 
 from tidegate import errors
-from tidegate.pull import load, parents, plan, reading, slices
+from tidegate.pull import load, parents, plan, reading, slices, unpacking
 from tidegate.rows import decode
 from tidegate.stripe import pages
 
@@ -161,7 +161,7 @@ async def _own(trip: reading.Trip) -> None:
             trip.reading.screen.note(f"{stream.name}: without the account's own row; {error}")
             return
         rows = trip.reading.decoder(stream).objects([answer.body])
-        trip.add(await reading.pieces(trip, trip.walk.node, rows, answer.version, len(answer.body)))
+        trip.add(await unpacking.pieces(trip, trip.walk.node, rows, answer.version, len(answer.body)))
 
 
 async def _by_cursor(trip: reading.Trip, now: Progress, slow: str = "") -> None:
@@ -178,7 +178,7 @@ async def _by_cursor(trip: reading.Trip, now: Progress, slow: str = "") -> None:
                 trip.reading.screen.note(slow)
             after = page.next_url if node.stream.api == "v2" else page.rows.last_id
             done = not (page.has_more and node.origin.paged)
-            rows = await reading.pieces(trip, node, page.rows, answer.version, len(answer.body))
+            rows = await unpacking.pieces(trip, node, page.rows, answer.version, len(answer.body))
             trip.add(rows, functools.partial(_mark, trip, now, after=after or "", open=(), done=done))
 
 
@@ -259,7 +259,7 @@ async def _page(trip: reading.Trip, cut: slices.Slices, part: slices.Slice, mark
         raise reading.stuck(node.origin.path)
     own = cut.belongs(part, created)
     rows = page.rows if len(own) == len(created) else page.rows.take(own)
-    found = await reading.pieces(trip, node, rows, answer.version, len(answer.body))
+    found = await unpacking.pieces(trip, node, rows, answer.version, len(answer.body))
     cut.advance(part, created, page.rows.last_id, page.has_more)
     trip.add(found, mark)
     trip.reading.screen.advanced(node.stream.name, estimate=cut.estimate())

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from tidegate import catalog, errors
-from tidegate.pull import reading
+from tidegate.pull import reading, unpacking
 from tidegate.rows import decode, text
 from tidegate.stripe import pages
 
@@ -89,7 +89,7 @@ class Change:
     payload: bytes | None = None
     pinned: bool = False
     previous: frozenset[str] | None = None
-    parent: reading.Owner | None = None
+    parent: unpacking.Owner | None = None
     created: int | None = None
     fields: Mapping[str, Any] | None = None
 
@@ -213,14 +213,16 @@ def _pairs(relatives: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, str]
     return ((path, name) for path, streams in relatives.items() for name in streams)
 
 
-def owner(known: catalog.Catalog, stream: catalog.Stream, fields: Mapping[str, Any]) -> reading.Owner | None:
+def owner(
+    known: catalog.Catalog, stream: catalog.Stream, fields: Mapping[str, Any]
+) -> unpacking.Owner | None:
     """The parent row that a child says it belongs to."""
     for origin in stream.origins:
         for parent in origin.parents:
             above = known.streams[parent.stream].object
             for name in (parent.param, above.rpartition(".")[2], above.rpartition("_")[2]):
                 if name != "id" and (found := catalog.references(fields, name)):
-                    return reading.Owner(found[0], above)
+                    return unpacking.Owner(found[0], above)
     return None
 
 

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from tidegate import catalog, errors
 from tidegate.privacy import forget
 from tidegate.pull import report, shaping
-from tidegate.rows import decode
+from tidegate.rows import arrow, decode
 from tidegate.warehouse import base, spool
 
 ROWS = 8_000
@@ -61,7 +61,7 @@ class Piece:
     """
 
     target: Target
-    part: decode.Part
+    part: arrow.Part
     weight: int
     carried: frozenset[str] = frozenset()
     payload: bool = False
@@ -377,7 +377,7 @@ def _loads(
     told = [piece for piece in pieces if isinstance(piece, Piece)]
     if not told:
         return []
-    rows = decode.arrow(target.decoder, [piece.part for piece in told], account=account, synced_at=now)
+    rows = arrow.table(target.decoder, [piece.part for piece in told], account=account, synced_at=now)
     if told[0].past:
         loads = shaping.past(shape, rows)
     else:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from tidegate import catalog, errors
-from tidegate.pull import accounts, load, parents, plan, reading, refresh, scope, single
-from tidegate.rows import decode
+from tidegate.pull import accounts, load, parents, plan, reading, refresh, scope, single, unpacking
+from tidegate.rows import arrow
 from tidegate.stripe import client, pages
 
 PARENTS = 50
@@ -72,7 +72,7 @@ async def chosen(source: scope.Source, name: str, ids: Sequence[str]) -> pa.Tabl
             rows = trip.reading.decoder(node.stream).objects([answer.body])
             if rows.deleted[0]:
                 raise errors.ConfigError(f"The object {id} of the stream {name} is deleted at Stripe.")
-            trip.add(await reading.pieces(trip, node, rows, answer.version, len(answer.body)))
+            trip.add(await unpacking.pieces(trip, node, rows, answer.version, len(answer.body)))
     return seen.rows()
 
 
@@ -89,7 +89,7 @@ class _Look:
     def rows(self) -> pa.Table:
         parts = [piece.part for piece in self.basket.pieces]
         now = dt.datetime.now(dt.UTC)
-        return decode.arrow(self.target.decoder, parts, account=self.account, synced_at=now)
+        return arrow.table(self.target.decoder, parts, account=self.account, synced_at=now)
 
 
 @contextlib.asynccontextmanager
@@ -123,4 +123,4 @@ async def _fill(
     params = pages.list_params(node.origin, limit=size, expand=trip.expand(node))
     answer = await trip.get(node.origin.path, params, node.origin.path)
     page = trip.reading.decoder(node.stream).page(answer.body)
-    trip.add(await reading.pieces(trip, node, page.rows, answer.version, len(answer.body)))
+    trip.add(await unpacking.pieces(trip, node, page.rows, answer.version, len(answer.body)))

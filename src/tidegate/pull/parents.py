@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from dataclasses import dataclass
 
 from tidegate import catalog, errors
-from tidegate.pull import load, plan, reading, report, shaping, slices
+from tidegate.pull import load, plan, reading, report, shaping, slices, unpacking
 from tidegate.rows import decode
 from tidegate.stripe import client
 from tidegate.warehouse import base
@@ -125,7 +125,7 @@ def _pair(one: Parent, other: Parent) -> Parent:
 async def _children(trip: reading.Trip, parent: Parent) -> None:
     """All rows of one parent; one that was deleted meanwhile has none."""
     node = trip.walk.node
-    owner = reading.Owner(parent.id, trip.reading.streams[node.origin.parents[0].stream].object)
+    owner = unpacking.Owner(parent.id, trip.reading.streams[node.origin.parents[0].stream].object)
     values = {**parent.values, **(_window(trip, node.origin) if node.origin.window else {})}
     began = trip.reading.client.clock.now()
     ids: list[str] = []
@@ -133,7 +133,7 @@ async def _children(trip: reading.Trip, parent: Parent) -> None:
         async for page, answer in reading.listing(trip, node, fixed=values):
             rows = page.rows.only(node.origin.objects) if node.origin.objects else page.rows
             ids += rows.ids
-            trip.add(await reading.pieces(trip, node, rows, answer.version, len(answer.body), owner))
+            trip.add(await unpacking.pieces(trip, node, rows, answer.version, len(answer.body), owner))
     except errors.StripeError as error:
         if not _is_gone(trip, parent, error):
             raise
@@ -142,7 +142,7 @@ async def _children(trip: reading.Trip, parent: Parent) -> None:
     # Of a pair of parents, or of a span of time, the list is never all that one parent has.
     sweeps = trip.sweeping(parent.id).sweeps
     if sweeps and node.kept and not node.origin.window and len(_groups(node.origin)) == 1:
-        trip.add([reading.swept(trip, node, parent.id, ids, began)])
+        trip.add([unpacking.swept(trip, node, parent.id, ids, began)])
 
 
 def _is_gone(trip: reading.Trip, parent: Parent, error: errors.StripeError) -> bool:
@@ -221,7 +221,7 @@ async def _listed(trip: reading.Trip, stream: catalog.Stream, after: str) -> Asy
             async for page, answer in reading.listing(trip, walk.node):
                 basket = reading.Basket()
                 inside = _inside(trip, stream, walk, basket)
-                pieces = await reading.pieces(inside, walk.node, page.rows, answer.version, 0)
+                pieces = await unpacking.pieces(inside, walk.node, page.rows, answer.version, 0)
                 for piece in [*basket.pieces, *pieces]:
                     if isinstance(piece, load.Piece):
                         yield piece.part.rows

@@ -16,7 +16,7 @@ import msgspec
 import pyarrow as pa
 
 from tidegate import errors
-from tidegate.pull import load, parents, plan, reading, single, sweep
+from tidegate.pull import load, parents, plan, reading, single, sweep, unpacking
 from tidegate.stripe import client, pages
 
 ABREAST = 32
@@ -217,13 +217,13 @@ async def _row(shared: reading.Reading, node: plan.Node, dirty: Dirty) -> None:
         return
     owner = None
     if node.origin.parents and dirty.parent:
-        owner = reading.Owner(dirty.parent, dirty.parent_type)
+        owner = unpacking.Owner(dirty.parent, dirty.parent_type)
     if node.origin.objects and rows.objects[0] not in node.origin.objects:
         return
     start, created = shared.starts.get(dirty.stream), rows.created[0]
     if shared.exclude_before and dirty.new and None not in (start, created) and (created or 0) < (start or 0):
         return
-    way.add(await reading.pieces(way, node, rows, answer.version, len(answer.body), owner))
+    way.add(await unpacking.pieces(way, node, rows, answer.version, len(answer.body), owner))
 
 
 def gone(
@@ -296,7 +296,7 @@ async def _newest(shared: reading.Reading, walk: plan.Walk, group: Sequence[Dirt
             known = [row_id not in wanted and row_id in shared.told for row_id in page.rows.ids]
             rows = page.rows.take([i for i, told in enumerate(known) if not told])
             shared.told.update(rows.ids)
-            pieces = await reading.pieces(way, node, rows, answer.version, len(answer.body))
+            pieces = await unpacking.pieces(way, node, rows, answer.version, len(answer.body))
         except (errors.BadPage, errors.InvalidRequest, errors.Missing, errors.NotEnabled, errors.ServerFault):
             break  # each object by itself says what is wrong with it
         except errors.PermissionMissing:

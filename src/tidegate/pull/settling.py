@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidegate import catalog, errors
-from tidegate.pull import load, plan, reading, refresh, walks
+from tidegate.pull import load, plan, reading, refresh, unpacking, walks
 from tidegate.stripe import pages
 from tidegate.warehouse import base
 
@@ -76,7 +76,7 @@ async def _list(shared: reading.Reading, node: plan.Node, low: int, high: int) -
         )
         answer = await way.get(node.origin.path, params, node.origin.path)
         page = shared.decoder(node.stream).page(answer.body)
-        way.add(await reading.pieces(way, node, page.rows, answer.version, len(answer.body)))
+        way.add(await unpacking.pieces(way, node, page.rows, answer.version, len(answer.body)))
         if page.has_more and page.rows.last_id in {None, after}:
             raise reading.stuck(node.origin.path)
         passed = any(

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from tidegate import catalog, errors
-from tidegate.pull import load, plan, reading, relist, single
+from tidegate.pull import load, plan, reading, relist, single, unpacking
 from tidegate.stripe import client, pages
 from tidegate.warehouse import base
 
@@ -296,7 +296,7 @@ async def _one(scope: _Scope, way: reading.Trip, row_id: str, asked: _Asked) -> 
         asked.gone.append((row_id, answer.version))
         return
     asked.alive.add(row_id)
-    asked.cargo += await reading.pieces(way, node, rows, answer.version, len(answer.body))
+    asked.cargo += await unpacking.pieces(way, node, rows, answer.version, len(answer.body))
 
 
 def _gone(scope: _Scope, found: Sequence[tuple[str, int]]) -> list[load.Cargo]:

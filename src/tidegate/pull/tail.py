@@ -19,7 +19,7 @@ import msgspec
 
 from tidegate import catalog, errors
 from tidegate.pull import backfill, events, load, plan, reading, refresh, relist, seen, verdict
-from tidegate.rows import decode
+from tidegate.rows import arrow
 from tidegate.stripe import client, pages
 
 OVERLAP = 600
@@ -263,7 +263,7 @@ async def _window(
                 unlisted.append(i)
         cycle.events += len(new)
         if unlisted and (target := shared.targets.get("events")) is not None:
-            part = decode.Part(answer.rows.take(unlisted), answer.version)
+            part = arrow.Part(answer.rows.take(unlisted), answer.version)
             found.cargo.append(load.Piece(target, part, answer.weight))
         for i in new:
             for change in events.changes(answer.events[i], catalog.load(), shared.client.api_version):

@@ -17,8 +17,8 @@ import msgspec
 import pyarrow as pa
 
 from tidegate import catalog, errors
-from tidegate.pull import events, load, plan, reading, refresh, relist, sweep
-from tidegate.rows import decode
+from tidegate.pull import events, load, plan, reading, refresh, relist, sweep, unpacking
+from tidegate.rows import arrow, decode
 from tidegate.warehouse import base
 
 
@@ -370,7 +370,7 @@ async def _payload(shared: reading.Reading, node: plan.Node, change: events.Chan
     owner = change.parent if node.origin.parents else None
     carried = _carried(shared, node)
     found: list[load.Cargo] = []
-    for piece in await reading.pieces(
+    for piece in await unpacking.pieces(
         refresh.trip(shared, whole), whole, rows, change.at, len(change.payload or b""), owner
     ):
         if isinstance(piece, load.Piece):
@@ -394,9 +394,9 @@ def _remember(
         if rows is not None and change.payload is not None:
             parent = change.parent
             part = (
-                decode.Part(rows, change.at, parent.id, parent.object)
+                arrow.Part(rows, change.at, parent.id, parent.object)
                 if parent is not None and node.origin.parents
-                else decode.Part(rows, change.at)
+                else arrow.Part(rows, change.at)
             )
             name = refresh.key(shared.account, refresh.Dirty(change.stream, change.id, change.at))
             piece = load.Piece(target, part, len(change.payload), past=True)

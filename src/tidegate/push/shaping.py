@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from tidegate import config, errors
 from tidegate.push import canonical, models, steps, workbook
-from tidegate.shape import deep, functions, targets, wire
+from tidegate.shape import answers, deep, functions, targets, wire
 
 Code = functions.Code
 
@@ -130,10 +130,10 @@ class _Batch:
         keys, rows = (batch.column(name).to_pylist() for name in (models.KEY, models.ROW))
         records = _records(batch, taken)
         for key, row, record, outcome in zip(keys, rows, records, _outcomes(run, records), strict=True):
-            if isinstance(outcome, functions.Left):
+            if isinstance(outcome, answers.Left):
                 self.left.append(row)
                 continue
-            if isinstance(outcome, functions.Failed):
+            if isinstance(outcome, answers.Failed):
                 fails = f"The function {run.code.name} fails: "
                 why, safe = (targets.ended(fails + each) for each in (outcome.why, outcome.safe))
                 self.failed.append((key, row, why, safe))
@@ -239,14 +239,14 @@ _TYPES = (
 """What holds all of these kinds; the first counts, and text holds any."""
 
 
-def _outcomes(run: functions.Run, records: Sequence[dict[str, Any]]) -> Iterator[functions.Outcome]:
+def _outcomes(run: functions.Run, records: Sequence[dict[str, Any]]) -> Iterator[answers.Outcome]:
     """What becomes of each row; one that holds what no function is given fails by itself."""
     unfit = [next((name for name, each in record.items() if each is _DEEP), "") for record in records]
     made = run.records(record for record, name in zip(records, unfit, strict=True) if not name)
     for name in unfit:
         if name:
             why = f"{name} is nested more than {wire.DEEPEST} levels deep, which no function is given"
-            yield functions.Failed(why, why, None, "error")
+            yield answers.Failed(why, why, None, "error")
         else:
             yield next(made)
     for _ in made:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from tidegate import config, errors
 from tidegate.catalog import writes
 from tidegate.push import compare, mapping, steps, workbook
-from tidegate.store import holds
+from tidegate.store import decisions
 from tidegate.warehouse import ddl
 
 Found = Literal["linked", "matched", "absent", "blank", "many", "shared", "doubled", "gone", "vanished"]
@@ -28,7 +28,7 @@ FOUND: tuple[Found, ...] = get_args(Found)
 
 MARK = compare.MARK
 
-CREATE = holds.CREATE
+CREATE = decisions.CREATE
 """What a person chooses for a row that is none of its candidates."""
 
 LINKS = pa.schema([

@@ -3,16 +3,14 @@
     with functions.opened(pipeline.function) as run:
         for outcome in run.records(customers): ...
 
-Outcomes come in the order of the records: `Made` with the properties, `Left` when the function returned nothing, or
-`Failed`. A function that is caught in a loop, takes too much memory or ends its process costs the record it was at,
-and the process: a new one goes on with the next record. What a function keeps in its globals lives until then, or
-until the end of the run, and no run sees anything of another.
+Outcomes (see `answers`) come in the order of the records. A function that is caught in a loop, takes too much
+memory or ends its process costs the record it was at, and the process: a new one goes on with the next record. What
+a function keeps in its globals lives until then, or until the end of the run, and no run sees anything of another.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import re
 import signal
 import sys
 from collections import deque
@@ -22,11 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from tidegate import config, errors
-from tidegate.shape import bounded, frames, wire
-
-Kind = Literal["record", "error", "result", "time", "memory", "ended", "garbled"]
-"""Why a record failed: it is nested too deep, an exception, a result that holds no properties, a limit, or what it
-did to its process."""
+from tidegate.shape import answers, bounded, frames, wire
 
 _BATCH = 512
 """Records in one message."""
@@ -64,31 +58,6 @@ class Limits:
     """Characters in one run that are kept of what it prints."""
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
-    """Properties, of the types None, bool, int, float, str, Decimal, datetime in UTC, date, list and dict."""
-
-    record: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """The function returned nothing: the record is left out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The record failed; `why` is for the author and may quote values, `safe` may be logged."""
-
-    why: str
-    safe: str
-    line: int | None
-    kind: Kind
-
-
-Outcome = Made | Left | Failed
-
-
 def opened(function: config.Function | Code, limits: Limits | None = None) -> Run:
     """Load a function; the limits of a configured one are its own where none are given.
 
@@ -110,7 +79,7 @@ class _Asked:
     """A record as the process reads it, and what became of it."""
 
     data: bytes
-    outcome: Outcome | None = None
+    outcome: answers.Outcome | None = None
 
 
 class Run:
@@ -174,7 +143,7 @@ class Run:
         """What the function printed so far, up to the limit."""
         return str(self._printed)
 
-    def records(self, records: Iterable[dict[str, Any]]) -> Iterator[Outcome]:
+    def records(self, records: Iterable[dict[str, Any]]) -> Iterator[answers.Outcome]:
         """What becomes of each record, in their order.
 
         Some hundred records are read ahead. Raises TidegateError when the process had to be started anew too often.
@@ -198,7 +167,7 @@ class Run:
             if self._waiting:  # the caller has had enough, or something failed
                 self.close()
 
-    def one(self, record: dict[str, Any]) -> Outcome:
+    def one(self, record: dict[str, Any]) -> answers.Outcome:
         """What becomes of one record."""
         (outcome,) = self.records((record,))
         return outcome
@@ -279,7 +248,10 @@ class Run:
             raise bounded.Stopped("garbled")
         for each in found:
             asked = self._sent.popleft()
-            asked.outcome = _LEFT if each is None else Made(each) if isinstance(each, dict) else _failed(each)
+            if isinstance(each, dict):
+                asked.outcome = answers.Made(each)
+            else:
+                asked.outcome = answers.LEFT if each is None else answers.failed(each)
             self._weight -= len(asked.data)
         self._answered += len(found)
         self._singly = max(0, self._singly - len(found))
@@ -300,7 +272,7 @@ class Run:
                 self._singly = len(self._sent)
             else:
                 self._known = guilty
-                self._sent[guilty].outcome = Failed(why, why, None, kind)
+                self._sent[guilty].outcome = answers.Failed(why, why, None, kind)
                 self._singly = max(0, self._singly - 1)
         self._again.extendleft(asked for asked in reversed(self._sent) if asked.outcome is None)
         self._sent.clear()
@@ -312,7 +284,7 @@ class Run:
                 "correct the function and run again"
             )
 
-    def _reason(self, stopped: bounded.Stopped, status: int, words: str) -> tuple[Kind, str]:
+    def _reason(self, stopped: bounded.Stopped, status: int, words: str) -> tuple[answers.Kind, str]:
         """Why a process is no more, as what a record did."""
         if stopped.kind == "late" or status == -signal.SIGALRM:
             return "time", f"took longer than {self.limits.seconds:g} s"
@@ -388,13 +360,6 @@ class _Printed:
         return f"{text}{end}... and {self._missed:,} more {'line' if self._missed == 1 else 'lines'}\n"
 
 
-_LEFT = Left()
-_LONGEST = 2000
-"""Characters of a reason."""
-_SAFE = re.compile(r"(line \d{1,9}: )?[\w ]{1,60}")
-"""What an exception may be called in a log: its name is made up by the function, too."""
-
-
 def read(function: config.Function) -> Code:
     """The text of a configured function; raises ConfigError for a file that cannot be read."""
     if function.code is not None:
@@ -413,7 +378,7 @@ def _asked(encoded: Callable[[dict[str, Any]], bytes], record: dict[str, Any]) -
     try:
         return _Asked(encoded(record))
     except wire.TooDeep as reason:
-        return _Asked(b"", Failed(str(reason), str(reason), None, "record"))
+        return _Asked(b"", answers.Failed(str(reason), str(reason), None, "record"))
 
 
 def _said(frame: bounded.Frame) -> tuple[str, int]:
@@ -421,15 +386,6 @@ def _said(frame: bounded.Frame) -> tuple[str, int]:
         return frames.said(frame.body)
     except ValueError:
         raise bounded.Stopped("garbled") from None
-
-
-def _failed(fault: wire.Fault) -> Failed:
-    """As the process tells it, as far as that is its to tell."""
-    why = fault.why[:_LONGEST]
-    if fault.kind == "result":
-        return Failed(why, fault.safe[:_LONGEST], fault.line, "result")
-    safe = fault.safe if _SAFE.fullmatch(fault.safe) else "an error"
-    return Failed(why, safe, fault.line, "memory" if fault.kind == "memory" else "error")
 
 
 def _status(status: int) -> str:

@@ -1,8 +1,8 @@
 """Rows of a push that are not written for now, and what is to be done with them.
 
 A row that failed waits and is tried again, each time after longer; one that failed often enough, or that only a
-person can decide on, is held until then. Nothing is held for ever unseen: a row is tried anew once it changes, or
-its mapping. A row has one hold at most; when it is acknowledged its hold is over.
+person can decide on (see `decisions`), is held until then. Nothing is held for ever unseen: a row is tried anew
+once it changes, or its mapping. A row has one hold at most; when it is acknowledged its hold is over.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import msgspec
 
-from tidegate import errors
-from tidegate.store import database, fences, notes, pages, trail
+from tidegate.store import database, fences, notes, pages
 
 if TYPE_CHECKING:
     import pyarrow
@@ -40,25 +39,13 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 State = Literal["waiting", "held", "skipped", "chosen"]
 """`waiting` is tried again at `next_at`; `skipped` is left as it is until it changes; `chosen` is tried at once."""
 STATES: tuple[State, ...] = get_args(State)
-CREATE = "create"
-"""What a person chooses for a row that is a new object."""
-NEW: tuple[Kind, ...] = ("ambiguous", "gone", "unknown")
-"""Kinds of holds of rows for which that may be chosen."""
-ANY: tuple[Kind, ...] = ("gone", "unknown")
-"""Kinds for which any object may be chosen; of the others one of the candidates."""
-CHOOSABLE: tuple[Kind, ...] = ("ambiguous", "conflict", "immutable", *ANY)
-"""Kinds for which anything may be chosen: the other rows are to be corrected."""
-WORDS = ("warehouse", "stripe", "replace", "oldest", "newest")
-"""What is chosen for rows of other kinds, and never an object's id."""
 FIRST, LONGEST = 60.0, 6 * 3600.0
 """Seconds until a row that failed once is tried again, and at most; twice as long each time."""
 STEP = 500
 """Rows of one transaction at most."""
 _LIKE = re.compile(r"([!%_])")
-_ID = re.compile(r"[A-Za-z0-9]\S{0,254}")
-"""An id of Stripe's making, or one that who created the object chose."""
 
-_COLUMNS = (
+COLUMNS = (
     "push, key, kind, state, text, field, code, hash, version, candidates, choice, operation, failures, "
     "opened_at, seen_at, next_at"
 )
@@ -126,7 +113,7 @@ def opened(session: database.Session, push: str, openings: Sequence[Opening]) ->
     """The same inside a transaction."""
     if not openings:
         return []
-    there = {row["key"]: row for row in _rows(session, push, [each.key for each in openings])}
+    there = {row["key"]: row for row in stored(session, push, [each.key for each in openings])}
     now = session.now()
     new: dict[str, Opening] = {}
     for each in openings:
@@ -135,12 +122,12 @@ def opened(session: database.Session, push: str, openings: Sequence[Opening]) ->
             there[each.key] = _next(push, each, row, now)
             new[each.key] = each
     session.each(
-        f"INSERT INTO holds ({_COLUMNS}, opening) VALUES (:push, :key, :kind, :state, :text, :field, :code, :hash, "
+        f"INSERT INTO holds ({COLUMNS}, opening) VALUES (:push, :key, :kind, :state, :text, :field, :code, :hash, "
         ":version, :candidates, :choice, :operation, :failures, :opened_at, :seen_at, :next_at, :opening) "
         "ON CONFLICT (push, key) DO UPDATE SET "
         + ", ".join(
             f"{name} = excluded.{name}"
-            for name in (*_COLUMNS.split(", "), "opening")
+            for name in (*COLUMNS.split(", "), "opening")
             if name not in ("push", "key")
         ),
         [there[key] for key in sorted(new)],
@@ -152,7 +139,7 @@ def opened(session: database.Session, push: str, openings: Sequence[Opening]) ->
             for key, each in new.items()
         ],
     )
-    return [_hold(there[key]) for key in dict.fromkeys(each.key for each in openings)]
+    return [of_row(there[key]) for key in dict.fromkeys(each.key for each in openings)]
 
 
 def _told(there: database.Row, wanted: Opening) -> bool:
@@ -196,109 +183,6 @@ def _next(push: str, wanted: Opening, there: database.Row | None, now: float) ->
     }
 
 
-def retry(store: database.Database, push: str, key: str, line: trail.Note | None = None) -> Hold:
-    """Have a row tried again at once, its failures forgotten; raises ConfigError where it is not held.
-
-    The `line` stands in the audit log where that does.
-    """
-    return _decided(store, push, key, "waiting", "retried", "", line)
-
-
-def skip(store: database.Database, push: str, key: str, line: trail.Note | None = None) -> Hold:
-    """Leave a row as it is until it or the mapping changes, with a `line`; raises ConfigError as `retry`."""
-    return _decided(store, push, key, "skipped", "skipped", "", line)
-
-
-def choose(
-    store: database.Database, push: str, key: str, choice: str, line: trail.Note | None = None
-) -> Hold:
-    """Have a row tried at once with what a person chose: an object's id, CREATE, or whose value is right.
-
-    With a `line`, as `retry`. Raises ConfigError where it is not held, or where that is nothing that can be chosen
-    for it.
-    """
-    return _decided(store, push, key, "chosen", "chosen", choice, line)
-
-
-def refusal(hold: Hold, choice: str) -> str:
-    """Why this cannot be chosen for a row; empty where it can."""
-    if hold.kind not in CHOOSABLE:
-        return f"{choice} cannot be chosen for a row that is {hold.kind}; correct the row, or skip it."
-    offered = (*hold.candidates, *((CREATE,) if hold.kind in NEW else ()))
-    if choice in offered:
-        return ""
-    if hold.kind not in ANY or hold.candidates:
-        return f"{choice} is none of its candidates; choose {' or '.join(offered)}."
-    if choice in WORDS or not _ID.fullmatch(choice):
-        return f"{choice} is no id of an object; choose one such as cus_9, or {CREATE}."
-    return ""
-
-
-def _decided(
-    store: database.Database,
-    push: str,
-    key: str,
-    state: State,
-    what: str,
-    choice: str,
-    line: trail.Note | None,
-) -> Hold:
-    note = notes.new_id()
-
-    def work(session: database.Session) -> Hold:
-        found = _rows(session, push, [key])
-        if not found:
-            raise errors.ConfigError(
-                f"This row of {push} is not held; `tidegate inbox {push}` lists those that are."
-            )
-        hold = _hold(found[0])
-        if why := refusal(hold, choice) if choice else "":
-            raise errors.ConfigError(why)
-        [row] = session.execute(
-            "UPDATE holds SET state = :state, choice = :choice, "
-            "failures = CASE WHEN :state = 'waiting' THEN 0 ELSE failures END, "
-            "next_at = CASE WHEN :state = 'skipped' THEN NULL ELSE {now} END "
-            f"WHERE push = :push AND key = :key RETURNING {_COLUMNS}",
-            {"push": push, "key": key, "state": state, "choice": choice},
-        )
-        notes.keep(session, [notes.Note(note, push, key, what, choice)])
-        if line is not None:
-            line.write(session)
-        return _hold(row)
-
-    return store.transact(work)
-
-
-def decide(store: database.Database, push: str, rows: Mapping[str, str], decision: State) -> int:
-    """Decide on rows of a push at once: `rows` says by key what was chosen, or nothing. Says on how many.
-
-    Those that are not held any more, or for which that cannot be chosen, stay as they are.
-    """
-    assert len(rows) <= STEP, f"{STEP} rows at one go at most."
-    what = {"waiting": "retried", "skipped": "skipped"}.get(decision, "chosen")
-    named = {key: notes.new_id() for key in rows}
-
-    def work(session: database.Session) -> int:
-        found = [_hold(row) for row in _rows(session, push, list(rows))]
-        some = [each for each in found if not (rows[each.key] and refusal(each, rows[each.key]))]
-        session.each(
-            "UPDATE holds SET state = :state, choice = :choice, "
-            "failures = CASE WHEN :state = 'waiting' THEN 0 ELSE failures END, "
-            "next_at = CASE WHEN :state = 'skipped' THEN NULL ELSE {now} END "
-            "WHERE push = :push AND key = :key",
-            [
-                {"push": push, "key": each.key, "state": decision, "choice": rows[each.key]}
-                for each in sorted(some, key=lambda each: each.key)
-            ],
-        )
-        notes.keep(
-            session, [notes.Note(named[each.key], push, each.key, what, rows[each.key]) for each in some]
-        )
-        return len(some)
-
-    return store.transact(work) if rows else 0
-
-
 def reopen(store: database.Database, fence: fences.Fence, rows: Mapping[str, tuple[str, str]]) -> list[str]:
     """Have rows tried at once of which hash or mapping changed; `rows` are both as they are now, by key.
 
@@ -311,7 +195,7 @@ def reopen(store: database.Database, fence: fences.Fence, rows: Mapping[str, tup
         fences.check(session, fence)
         changed = [
             row["key"]
-            for row in _rows(session, fence.push, list(rows))
+            for row in stored(session, fence.push, list(rows))
             if (row["hash"], row["version"]) != rows[row["key"]] or row["opening"] == named[row["key"]]
         ]
         session.each(
@@ -360,9 +244,9 @@ def closed(session: database.Session, push: str, named: Mapping[str, str], why: 
 def find(store: database.Database, push: str, key: str) -> Hold | None:
     """The hold of a row."""
     row = store.one(
-        f"SELECT {_COLUMNS} FROM holds WHERE push = :push AND key = :key", {"push": push, "key": key}
+        f"SELECT {COLUMNS} FROM holds WHERE push = :push AND key = :key", {"push": push, "key": key}
     )
-    return None if row is None else _hold(row)
+    return None if row is None else of_row(row)
 
 
 def listed(
@@ -381,10 +265,10 @@ def listed(
         where += " AND (opened_at, push, key) > (:at, :after_push, :after_key)"
         parameters |= {"at": after.opened_at, "after_push": after.push, "after_key": after.key}
     rows = store.execute(
-        f"SELECT {_COLUMNS} FROM holds WHERE {where} ORDER BY opened_at, push, key LIMIT :limit",
+        f"SELECT {COLUMNS} FROM holds WHERE {where} ORDER BY opened_at, push, key LIMIT :limit",
         {**parameters, "limit": limit},
     )
-    return [_hold(row) for row in rows]
+    return [of_row(row) for row in rows]
 
 
 def count(
@@ -454,17 +338,19 @@ def counts(store: database.Database, push: str) -> Mapping[tuple[Kind, State], i
     return {(row["kind"], row["state"]): int(row["n"]) for row in rows}
 
 
-def _rows(session: database.Session, push: str, keys: Sequence[str]) -> list[database.Row]:
+def stored(session: database.Session, push: str, keys: Sequence[str]) -> list[database.Row]:
+    """The rows of the table for these keys, locked until the transaction ends."""
     if not keys:
         return []
     names, parameters = database.among(dict.fromkeys(keys))
     return session.execute(
-        f"SELECT {_COLUMNS}, opening FROM holds WHERE push = :push AND key IN {names} ORDER BY key {{lock}}",
+        f"SELECT {COLUMNS}, opening FROM holds WHERE push = :push AND key IN {names} ORDER BY key {{lock}}",
         {"push": push, **parameters},
     )
 
 
-def _hold(row: database.Row) -> Hold:
+def of_row(row: database.Row) -> Hold:
+    """A row of the table as a hold."""
     found = {each.name: row[each.name] for each in dataclasses.fields(Hold)}
     return Hold(**{**found, "candidates": _candidates(row)})
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from tidegate import errors, views
 from tidegate.engine import place as places
-from tidegate.store import database, holds, trail
+from tidegate.store import database, decisions, holds, trail
 from tidegate.views import issues
 
 _ID = re.compile(
@@ -113,9 +113,9 @@ def traced(key: str) -> str:
 
 def for_all(choose: str, kinds: Sequence[str]) -> None:
     """Raises ConfigError for what cannot be chosen for many rows."""
-    if choose not in (FIRST, LAST, holds.CREATE, *SIDES):
+    if choose not in (FIRST, LAST, decisions.CREATE, *SIDES):
         raise errors.ConfigError(
-            f"{choose} is one object, and not that of every row; choose {FIRST}, {LAST}, {holds.CREATE}, "
+            f"{choose} is one object, and not that of every row; choose {FIRST}, {LAST}, {decisions.CREATE}, "
             f"{' or '.join(SIDES)} for all of them"
         )
     if not kinds:
@@ -170,7 +170,7 @@ def _all_decided(
             else:
                 wanted.setdefault(each.push, {})[each.key] = choosing if decision == "chosen" else ""
         for name, rows in wanted.items():
-            done += holds.decide(store, name, rows, decision)
+            done += decisions.decide(store, name, rows, decision)
     return {"decided": done, "left": left}
 
 
@@ -181,9 +181,9 @@ def meant(hold: holds.Hold, choice: str) -> str:
         return "" if not several else hold.candidates[0 if choice == FIRST else -1]
     if choice in SIDES:
         return choice if hold.kind == "conflict" else ""
-    if choice == holds.CREATE:
-        return choice if hold.kind in holds.NEW else ""
-    return choice if hold.kind in holds.CHOOSABLE else ""
+    if choice == decisions.CREATE:
+        return choice if hold.kind in decisions.NEW else ""
+    return choice if hold.kind in decisions.CHOOSABLE else ""
 
 
 def decided(
@@ -197,8 +197,8 @@ def decided(
     choice = meant(hold, choice)
     match decision:
         case "waiting":
-            return holds.retry(store, hold.push, hold.key, line)
+            return decisions.retry(store, hold.push, hold.key, line)
         case "skipped":
-            return holds.skip(store, hold.push, hold.key, line)
+            return decisions.skip(store, hold.push, hold.key, line)
         case _:
-            return holds.choose(store, hold.push, hold.key, choice, line)
+            return decisions.choose(store, hold.push, hold.key, choice, line)

@@ -105,7 +105,7 @@ def called(
 
     Raises ConfigError, with the line, where it cannot be loaded.
     """
-    from tidegate.shape import functions
+    from tidegate.shape import answers, functions
 
     given = dict(record)
     for name, kind in pipelines.fields(stream):
@@ -114,9 +114,9 @@ def called(
     with functions.opened(function) as run:
         outcome = run.one(given)
         match outcome:
-            case functions.Made(record=made):
+            case answers.Made(record=made):
                 return Called(made), run.printed
-            case functions.Failed(why=why, line=line):
+            case answers.Failed(why=why, line=line):
                 return Called(None, why, line), run.printed
         return Called(None), run.printed
 

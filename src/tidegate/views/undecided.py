@@ -12,7 +12,7 @@ from tidegate import config, errors, views
 from tidegate.engine import mirrors, preparing
 from tidegate.engine import place as places
 from tidegate.push import compare
-from tidegate.store import database, holds, links, operations, plans, pushed
+from tidegate.store import database, decisions, holds, links, operations, plans, pushed
 from tidegate.views import records
 
 
@@ -49,12 +49,12 @@ def held(place: places.Place, push: str, key: str) -> Held:
     if hold is None:
         raise views.Unknown(f"The row {key!r} of {push} is not held any more.")
     link = links.find(place.store, push, [key]).get(key)
-    ids = [each for each in hold.candidates if each not in holds.WORDS]
+    ids = [each for each in hold.candidates if each not in decisions.WORDS]
     if not ids and link is not None:
         ids = [link.target]
     found = objects(place.file, place.folder, push, ids)
     candidates = tuple(_candidate(place, push, id, found.get(id), link) for id in ids)
-    open_to_any = hold.kind in holds.ANY and not hold.candidates
+    open_to_any = hold.kind in decisions.ANY and not hold.candidates
     done = operations.find(place.store, hold.operation) if hold.operation else None
     return Held(
         hold,
@@ -130,5 +130,5 @@ def _choices(hold: holds.Hold) -> Iterator[tuple[str, str]]:
                 yield "replace", "Make another object"
         case "ambiguous":
             yield from ((id, f"It is {id}") for id in hold.candidates)
-    if hold.kind in holds.NEW:
-        yield holds.CREATE, "Make a new object"
+    if hold.kind in decisions.NEW:
+        yield decisions.CREATE, "Make a new object"
