@@ -1,7 +1,7 @@
 """A server's jobs in a process of their own, to be killed: `resuming_child.py FILE [KIND WHAT WISH]`.
 
-With the last three it begins a job; otherwise it waits for one to take up. It says `going` when one goes on, and
-ends once none does any more.
+With the last three it begins a job; otherwise it takes up what there is. It says `going` when a job goes on here, or
+none is left, and ends once none goes on any more.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ def main(file: str, begun: Sequence[str]) -> None:
             wish = json.loads(begun[2])
             doing.begin(place, "ann", kind, begun[1], wish, resuming.WORK[kind](wish))
         with resuming.keeping(place):
-            while not any(
-                each.worker.startswith(f"{place.worker}/") for each in jobs.listed(place.store, limit=1)
+            while any(
+                each.alive and not each.worker.startswith(f"{place.worker}/")
+                for each in jobs.listed(place.store)
             ):
                 time.sleep(0.01)
             print("going", flush=True)

@@ -55,23 +55,26 @@ def server(folder: Path, *begun: str) -> Iterator[subprocess.Popen[str]]:
 
 def killed(place: places.Place, folder: Path, kind: jobs.Kind, what: str, wish: dict[str, Any]) -> jobs.Job:
     """A job whose process is killed at some moment, again and again, and then ends."""
-    chance = random.Random(kind)
+    chance, kills = random.Random(kind), 0
     begun: tuple[str, ...] = (kind, what, json.dumps(wish))
     for _ in range(jobs.ATTEMPTS - 1):
         with server(folder, *begun):
-            time.sleep(chance.random() * 0.5)
+            time.sleep(chance.random() * 0.1)
         begun = ()
         place.store.execute("UPDATE jobs SET seen_at = seen_at - :ago", {"ago": jobs.SILENT + 1})
+        [job] = jobs.listed(place.store)
+        kills += job.alive
     with server(folder) as process:
         assert process.wait(60) == 0
     [job] = jobs.listed(place.store)
+    assert job.attempts == kills + 1
     return job
 
 
 def test_an_audit_says_the_same_whenever_its_server_was_killed(place: places.Place, tmp_path: Path) -> None:
     gone, _ = audited.spoiled(tmp_path)
     job = killed(place, tmp_path, "audit", "pull:everything", AUDIT)
-    assert (job.state, job.attempts) == ("partial", jobs.ATTEMPTS)
+    assert job.state == "partial"
     assert (job.result["missing"], job.result["stale"], job.result["wrong"]) == (1, 1, 1)
     lines = [entry for _, entry in jobs.rows(place.store, job.id)]
     assert (lines[0]["stream"], lines[0]["missing"], lines[0]["stale"]) == ("customers", 1, 1)
