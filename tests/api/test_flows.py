@@ -90,6 +90,19 @@ class TestStart:
         program.post(path)
         assert due() == {}
 
+    def test_what_the_guard_of_a_pipeline_holds_may_be_approved_beforehand(
+        self, place: places.Place, tokened: Signed
+    ) -> None:
+        program, order = tokened(place, "run"), {"full_refresh": True, "approve": True}
+        assert program.post("/api/v1/flows/pipeline:people/runs", json=order).status == 202
+        assert [run.options for run in runs.listed(place.store)] == [order]
+        for flow, said in (
+            ("push:accounts", "a plan of push:accounts is approved"),
+            ("pull:everything", "is no pipeline"),
+        ):
+            refused = program.post(f"/api/v1/flows/{flow}/runs", json={"approve": True})
+            assert (refused.status, said in refused.json["detail"]) == (422, True)
+
     @pytest.mark.parametrize("limit", [0, -1, 1.5, "10", True, 2**31])
     def test_a_limit_is_a_number_of_rows_of_a_push(
         self, place: places.Place, tokened: Signed, limit: object

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 import hearing
+import oidc_issuer
 import pytest
 import seen
 from signing import Client, Signed
@@ -165,6 +167,36 @@ def test_streams_of_the_catalog(reader: Client) -> None:
     schema = reader.get("/api/v1/streams/charges/schema").json
     assert schema["key"] == ["_account_id", "id"]
     assert reader.get("/api/v1/streams/charge").status == 404
+
+
+def test_the_columns_of_a_stream_have_those_that_pulls_derive(place: places.Place, reader: Client) -> None:
+    file = place.folder.parent / "tidegate.yaml"
+    own, taken = "schedule: every 15m", "streams: {charges: {derive: {web: {value: true}}}}"
+    file.write_text(file.read_text().replace(own, f"{own}, {taken}"))
+    place.look()
+
+    def names(query: str) -> list[str]:
+        found = reader.get(f"/api/v1/streams/charges/schema{query}").json["columns"]
+        return [each["name"] for each in found]
+
+    assert names("") == names("?pull=everything") == names("?to=arrow")
+    assert names("")[names("").index("_extra") - 1] == "web"
+    refused = reader.get("/api/v1/streams/charges/schema?pull=other")
+    assert (refused.status, "no pull 'other'" in refused.json["detail"]) == (422, True)
+
+
+def test_signing_in_by_openid_is_checked(place: places.Place, reader: Client, editor: Client) -> None:
+    assert reader.post("/api/v1/checks/sign-in").status == 403
+    assert editor.post("/api/v1/checks/sign-in").status == 404
+    file = place.folder.parent / "tidegate.yaml"
+    with oidc_issuer.running() as issuer:
+        oidc = {"issuer": issuer.url, "client_id": oidc_issuer.CLIENT, "client_secret": oidc_issuer.SECRET}
+        file.write_text(f"{file.read_text()}server: {json.dumps({'oidc': oidc})}\n")
+        place.look()
+        answer = editor.post("/api/v1/checks/sign-in")
+    assert answer.json["ok"]
+    assert [each["name"] for each in answer.json["steps"]] == ["issuer", "keys", "redirect address", "client"]
+    assert oidc_issuer.SECRET not in answer.text
 
 
 def test_how_streams_of_pulls_stand(place: places.Place, reader: Client) -> None:

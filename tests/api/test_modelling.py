@@ -151,6 +151,8 @@ def test_other_rules_are_tried(editor: Client) -> None:
     came = editor.post("/api/v1/customers/preview", json={"identifiers": ["customer_id"]}).json
     assert (came["merges"], came["splits"], came["profiles"]) == (0, 2, 4)
     assert len(came["parted"]) == 2
+    smaller = editor.post("/api/v1/customers/preview", json={"max_cluster": 2}).json
+    assert smaller["profiles"] == smaller["profiles_now"], "identifiers are those of the model"
 
 
 def test_without_a_model_there_is_nothing(tmp_path: Path, tokened: Signed) -> None:

@@ -24,6 +24,7 @@ LOOKS = {
     "testAccount",
     "testDraftAccount",
     "check",
+    "checkSignIn",
     "previewRules",
     "checkModelKey",
     "checkSinglePart",

@@ -76,6 +76,38 @@ def test_a_plan_is_made_read_and_approved_once(
     assert program.post(f"{AT}/undo", json={"run": "run_none"}).status == 422
 
 
+def test_of_a_plan_and_of_an_undo_so_many_rows_are_written_at_most(
+    place: places.Place, tokened: Signed, some: list[dict[str, str]]
+) -> None:
+    program = tokened(place, "run")
+
+    def done(path: str, wish: dict[str, Any]) -> tuple[Any, Any]:
+        """A plan that was approved, and what its run came to."""
+        made = program.post(f"{AT}/{path}", json=wish)
+        assert made.status == 202, made.text
+        digest = writing_back.planned(place).digest
+        told = program.get(made.json["url"]).json
+        assert program.post(f"{told['url']}/approve", json={"digest": digest}).status == 202
+        return told, writing_back.ran(place).totals
+
+    plan, totals = done("plans", {"limit": 1})
+    assert (plan["limit"], plan["counts"]["created"]) == (1, 2)
+    assert (totals["created"], totals["left"]) == (1, 1)
+    plan, totals = done("plans", {})
+    assert (plan["limit"], totals["created"]) == (None, 1)
+    undo = {"keys": [each["id"] for each in some[:2]], "created": "delete", "limit": 1}
+    plan, totals = done("undo", undo)
+    assert (plan["limit"], plan["counts"]["removed"]) == (1, 2)
+    assert (totals["removed"], totals["left"]) == (1, 1)
+
+
+@pytest.mark.parametrize("limit", [0, 1.5, "10", True, 2**31])
+def test_a_limit_is_a_number_of_rows(place: places.Place, tokened: Signed, limit: object) -> None:
+    for path, wish in (("plans", {}), ("undo", {"run": "last"})):
+        refused = tokened(place, "run").post(f"{AT}/{path}", json={**wish, "limit": limit})
+        assert (refused.status, refused.json["errors"][0]["path"]) == (422, "limit")
+
+
 def ended(program: Client, begun: Answer) -> Any:
     """The job that a call began, at its end."""
     assert begun.status == 202, begun.text
@@ -170,3 +202,31 @@ def test_rows_that_wait_are_listed_and_decided_on(place: places.Place, tokened: 
     assert program.post("/api/v1/issues/decide-all", json=bulk).status == 409
     told = program.post("/api/v1/issues/decide-all", json={**bulk, "count": 3}).json
     assert told == {"decided": 3, "left": 0}
+
+
+def test_issues_of_several_kinds_are_listed_counted_and_decided_on_at_once(
+    place: places.Place, tokened: Signed
+) -> None:
+    for push in (PUSH, "others"):
+        opened = [
+            holds.Opening(f"{push}-{kind}", kind, "It waits.") for kind in ("ambiguous", "refused", "gone")
+        ]
+        place.store.transact(lambda session, push=push, rows=opened: holds.opened(session, push, rows))
+    program, flow = tokened(place, "run"), f"push:{PUSH}"
+
+    def keys(query: str) -> set[str]:
+        return {each["key"] for each in program.get(f"/api/v1/issues?{query}").json["items"]}
+
+    both = "kind=refused&kind=gone"
+    assert keys(f"{both}&flow={flow}") == {f"{PUSH}-refused", f"{PUSH}-gone"}
+    assert len(keys(both)) == 4
+    assert keys("") >= keys(both)
+    assert program.get("/api/v1/issues?kind=gone&kind=lost").status == 422
+    assert program.get(f"/api/v1/issues/counts?flow={flow}").json == {"ambiguous": 1, "refused": 1, "gone": 1}
+    assert program.get("/api/v1/issues/counts?flow=pipeline:none").json == {}
+    bulk = {"decision": "choose", "choice": "create", "kind": ["gone", "ambiguous"], "flow": flow, "count": 2}
+    assert program.post("/api/v1/issues/decide-all", json=bulk).json == {"decided": 2, "left": 0}
+    refused = program.post("/api/v1/issues/decide-all", json={**bulk, "kind": ["refused", "lost"]})
+    assert refused.status == 422
+    mixed = {"decision": "retry", "kind": ["refused", "approval"], "count": 2}
+    assert "Only rows of syncs" in program.post("/api/v1/issues/decide-all", json=mixed).json["detail"]

@@ -131,7 +131,7 @@ def test_a_limit_says_what_is_done_now_and_what_is_left(
 ) -> None:
     code, _, err = run(capsys, "push", "people", "--yes", "--limit", "1")
     assert code == 0
-    assert "2 writes are planned; 1 of them now (--limit 1)." in err
+    assert "2 writes are planned; 1 of them now (limit 1)." in err
     assert "people: 1 created, 1 left by --limit, 1 invalid; 2 requests." in err
     assert "`tidegate inbox people` lists it." in err
     assert len(there(shop, tmp_path)) == 1

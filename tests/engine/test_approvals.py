@@ -40,8 +40,8 @@ def place(stripe: str, tmp_path: Path, some: list[dict[str, str]]) -> Iterator[p
         yield found
 
 
-def planned(place: places.Place) -> plans.Plan:
-    approvals.make(place, "ann", PUSH, "push", {})
+def planned(place: places.Place, **wish: int) -> plans.Plan:
+    approvals.make(place, "ann", PUSH, "push", wish)
     return writing_back.planned(place)
 
 
@@ -136,9 +136,28 @@ def test_killed_at_any_step_the_plan_is_done_once(
 ) -> None:
     found = planned(place)
     people.rows(tmp_path, [*some, people.person(int(some[0]["id"]) + 7)])  # which nobody approved
+    done_through_a_kill(place, tmp_path, found, step)
+    after = plans.get(place.store, found.id)
+    assert after is not None
+    assert after.state == "applied"
+    assert made_of(stripe, some) == 3
+    assert made_of(stripe, [people.person(int(some[0]["id"]) + 7)]) == 0
+
+
+@pytest.mark.parametrize("step", [14, 18, 21, 23, 26])
+def test_killed_at_any_step_no_more_rows_are_written_than_the_limit_of_the_plan(
+    place: places.Place, stripe: str, some: list[dict[str, str]], tmp_path: Path, step: int
+) -> None:
+    found = planned(place, limit=2)
+    done_through_a_kill(place, tmp_path, found, step)
+    assert made_of(stripe, some) == 2
+
+
+def done_through_a_kill(place: places.Place, folder: Path, found: plans.Plan, step: int) -> None:
+    """Have a plan done whose first run is killed at a step, if it has so many, and by whom comes after it."""
     first = approve(place, found)
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, str(tmp_path), str(step)],
+        [sys.executable, "-c", CHILD, str(folder), str(step)],
         env={**os.environ, "PYTHONPATH": str(SUPPORT)},
         capture_output=True,
         text=True,
@@ -151,11 +170,6 @@ def test_killed_at_any_step_the_plan_is_done_once(
         runs.interrupt(place.store, places.SILENT)
         assert writing_back.due(place).options == approvals.options(found)
         writing_back.ran(place)
-    after = plans.get(place.store, found.id)
-    assert after is not None
-    assert after.state == "applied"
-    assert made_of(stripe, some) == 3
-    assert made_of(stripe, [people.person(int(some[0]["id"]) + 7)]) == 0
 
 
 def test_a_plan_that_is_discarded_while_it_is_made_ends(

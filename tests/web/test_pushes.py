@@ -17,9 +17,10 @@ from following import Merchant
 from playwright import sync_api
 from signing import Client, Signed
 
-from tidegate import sandbox
+from tidegate import sandbox, views
 from tidegate.engine import place as places
 from tidegate.store import holds, plans, runs, trail
+from tidegate.views import push_plans
 
 PUSH = writing_back.NAME
 
@@ -112,6 +113,16 @@ def test_a_plan_is_made_shown_approved_and_done_once(
     assert "This plan was done." in operator.get("/syncs/people/plan").text
     [line] = [each for each in trail.listed(place.store) if each.action == "approve"]
     assert (line.who, line.after["run"]) == (operator.member, run.id)
+
+
+def test_a_plan_with_a_limit_says_how_many_of_its_rows_are_written(
+    place: places.Place, signed: Signed
+) -> None:
+    push_plans.make(place, views.Person("ann@example.com", "session"), "people", limit=1)
+    writing_back.planned(place)
+    page = signed(place, "operator").get("/syncs/people/plan").text
+    assert "2 writes are planned; 1 of them now (limit 1)." in page
+    assert "2 created, of which 1 at most are written now." in page
 
 
 def test_files_have_the_rows_that_are_looked_for(

@@ -1,4 +1,4 @@
-"""Checks over HTTP: whether pulls, models, pipelines and pushes work, before anything is moved."""
+"""Checks over HTTP: whether pulls, models, pipelines, pushes and signing in work, before anything is moved."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 import fastapi
 
 from tidegate.api import base
-from tidegate.server import asking
+from tidegate.server import asking, oidc_check, signing
 from tidegate.server import desk as desks
 from tidegate.views import checks as views
 from tidegate.warehouse import base as seam
@@ -50,6 +50,18 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         return Checked(
             ok=all(each.ok for each in found), steps=[_step(each) for each in found], without=tuple(without)
         )
+
+    @made.post(
+        "/checks/sign-in", operation_id="checkSignIn", summary="Check whether members could sign in by OpenID"
+    )
+    @base.looks
+    def sign_in(request: fastapi.Request, asker: asking.Operator) -> Checked:
+        """Of the provider of the configuration; nobody is signed in."""
+        del asker
+        if desk.site.oidc is None:
+            raise base.problem(404, "The configuration has no OpenID provider.")
+        found = oidc_check.steps(desk.site.oidc, signing.origin(desk, request))
+        return Checked(ok=all(each.ok for each in found), steps=[_step(each) for each in found])
 
     return made
 

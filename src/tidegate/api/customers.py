@@ -168,11 +168,11 @@ class CustomersDecided(base.Model):
 
 
 class Rules(base.Model):
-    """Rules to be tried."""
+    """Rules to be tried; what is left out is as in the customer model."""
 
-    identifiers: Annotated[list[Who], fastapi.Body(min_length=1, max_length=50)]
+    identifiers: Annotated[list[Who], fastapi.Body(max_length=50, default_factory=list)]
     """What records are recognised by, the strongest first."""
-    max_cluster: Annotated[int, fastapi.Body(ge=2, le=10_000, strict=True)] = 100
+    max_cluster: Annotated[int | None, fastapi.Body(ge=2, le=10_000, strict=True)] = None
     """Records that a customer may have; more are never one person."""
     warehouse: Annotated[str, fastapi.Body(max_length=63)] = ""
     """That of the customer model, where there are several."""
@@ -345,7 +345,8 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         """Takes as long as a resolution of all records; nothing is changed."""
         del asker
         of = views.model(place, rules.warehouse)
-        found = views.previewed(place, of, rules.identifiers, rules.max_cluster)
+        most = of.max_cluster if rules.max_cluster is None else rules.max_cluster
+        found = views.previewed(place, of, rules.identifiers or of.identifiers, most)
         told = dataclasses.asdict(found)
         return Preview.model_validate({**told, "held": [saying.held(each) for each in found.held]})
 

@@ -71,6 +71,8 @@ class Order(base.Model):
         pydantic.Field(max_length=500, default_factory=list, examples=[["customers"]]),
     ]
     """Streams of a pull of which even very many rows may go that Stripe no longer lists."""
+    approve: Annotated[bool, fastapi.Body(strict=True)] = False
+    """Let more customers leave than the guard lets go; of pipelines."""
     limit: Annotated[int | None, pydantic.Field(ge=1, le=2**31 - 1, strict=True, examples=[100])] = None
     """Rows that a push writes at most, where all who share the run gave a limit."""
 
@@ -132,14 +134,15 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
 
         The queued run does what each has asked for. A push that is begun so writes what no guard holds.
         """
-        name = _chosen(desk, asker, flow)
+        name, order = _chosen(desk, asker, flow), order or Order(accept_deletes=[])
         call = views.ask(
             place,
             asker,
             name,
-            full_refresh=bool(order and order.full_refresh),
-            accept_deletes=order.accept_deletes if order else (),
-            limit=order.limit if order else None,
+            full_refresh=order.full_refresh,
+            accept_deletes=order.accept_deletes,
+            approve=order.approve,
+            limit=order.limit,
         )
         found: stored.Run | None = call.run
         if call.waits:

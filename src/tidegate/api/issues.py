@@ -35,6 +35,19 @@ IssueKind = Literal[
     "alert",
 ]
 HoldState = Literal["held", "waiting", "skipped", "chosen"]
+
+
+def _several(kind: object) -> object:
+    """One kind, or several, or none, as several."""
+    return () if kind is None else (kind,) if isinstance(kind, str) else kind
+
+
+Kinds = Annotated[
+    tuple[IssueKind, ...],
+    pydantic.Field(max_length=17),
+    pydantic.BeforeValidator(_several, json_schema_input_type=IssueKind | tuple[IssueKind, ...] | None),
+]
+Flow = Annotated[str, fastapi.Query(max_length=200, description="Such as push:accounts.")]
 DECISIONS: dict[str, holds.State] = {"retry": "waiting", "skip": "skipped", "choose": "chosen"}
 
 
@@ -130,14 +143,14 @@ class Decision(base.Model):
 
 
 class BulkDecision(base.Model):
-    """What becomes of all rows of a kind, a flow or a search."""
+    """What becomes of all rows of some kinds, a flow or a search."""
 
     decision: Literal["retry", "skip", "choose"]
     """`retry` tries them again, `skip` leaves them until they change, `choose` does what `choice` says."""
     choice: Literal["", "oldest", "newest", "create", "warehouse", "stripe"] = ""
     """Which object, or whose value, counts; for `choose` alone."""
-    kind: IssueKind | None = None
-    """Only those of this kind."""
+    kind: Kinds = ()
+    """Only those of this kind, or of these."""
     flow: Annotated[str, pydantic.Field(max_length=200)] = ""
     """Only those of this push, such as `push:accounts`."""
     search: Annotated[str, pydantic.Field(max_length=200)] = ""
@@ -163,8 +176,11 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     def listed(
         asker: asking.Reader,
         paging: base.Paging,
-        kind: IssueKind | None = None,
-        flow: Annotated[str, fastapi.Query(max_length=200, description="Such as push:accounts.")] = "",
+        kind: Annotated[
+            list[IssueKind],
+            fastapi.Query(max_length=17, description="Only those of this kind; several times for several."),
+        ] = [],  # noqa: B006, read only
+        flow: Flow = "",
         state: HoldState | None = None,
         search: Annotated[str, fastapi.Query(max_length=200)] = "",
     ) -> base.Page[Issue]:
@@ -176,7 +192,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             raise base.problem(
                 422, "after is not a place in this list; give what `next` of the page before says."
             )
-        only = views.Only(kind or "", flow, state or "", search)
+        only = views.Only(tuple(kind), flow, state or "", search)
         found = views.listed(place, only, limit=paging.limit, after=cast("views.Place | None", after))
         return base.Page(
             items=[Issue.model_validate(each) for each in found.items],
@@ -184,9 +200,9 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         )
 
     @made.get("/issues/counts", operation_id="countIssues", summary="How many issues there are of each kind")
-    def counts(asker: asking.Reader) -> dict[str, int]:
+    def counts(asker: asking.Reader, flow: Flow = "") -> dict[str, int]:
         del asker
-        return views.counts(place)
+        return views.counts(place, flow)
 
     @made.get("/issues/row", operation_id="getHeldRow", summary="A row that is not written, and its choices")
     def one(
@@ -205,10 +221,10 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     @made.post(
         "/issues/decide-all",
         operation_id="decideRows",
-        summary="Decide on all rows of a kind, a flow or a search",
+        summary="Decide on all rows of some kinds, a flow or a search",
     )
     def decide_all(asker: asking.Operator, wish: BulkDecision) -> RowsDecided:
-        only = views.Only(wish.kind or "", wish.flow, "", wish.search)
+        only = views.Only(wish.kind, wish.flow, "", wish.search)
         there = views.decidable(place.store, only)
         if there != wish.count:
             raise base.problem(409, f"There are {there:,} such rows now, and not {wish.count:,}; look again.")

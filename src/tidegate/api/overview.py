@@ -72,6 +72,10 @@ class FreshTable(base.Model):
     """How it was read last: `ok`, `partial`, `no_permission`, `not_enabled` or `failed`."""
     error: str | None
     """What went wrong, or is held back until somebody looks; null where nothing is."""
+    waiting: int
+    """Objects that are known to have changed and are still to be read."""
+    unread: int
+    """Those of `waiting` that could not be read so far."""
     noted_at: base.Moment
     """When its pull noted this."""
 
@@ -274,5 +278,7 @@ def table(found: standing.Table) -> FreshTable:
         bound=found.bound,
         status=stood.status,
         error=stood.error or stood.held or stood.listing or None,
+        waiting=stood.waiting,
+        unread=stood.unread,
         noted_at=found.noted_at,
     )

@@ -15,7 +15,7 @@ from tidegate.server import asking
 from tidegate.server import desk as desks
 from tidegate.store import plans
 from tidegate.store import records as stored
-from tidegate.views import push_plans, records
+from tidegate.views import push_plans, push_words, records
 from tidegate.views import pushes as views
 
 Name = Annotated[str, fastapi.Path(max_length=100, description="The push's name in the configuration.")]
@@ -95,10 +95,16 @@ class Plan(base.Model):
     """Stands for all that it would do; approving it takes this."""
     counts: PlanCounts | None
     """Where rows go; null until it is planned."""
+    limit: int | None
+    """Rows that are written at most once it is approved; null where all are."""
     guards: list[str]
     """Why somebody has to approve it first, in sentences."""
     notes: list[str]
     """Why it may not be what would be planned now, in sentences."""
+    unclear: list[str]
+    """Which rows of the model cannot be told apart, in sentences."""
+    undecided: int
+    """Operations of earlier runs of which nobody knows yet how they ended."""
     requests: int
     """Requests to Stripe that it takes."""
     seconds: float
@@ -153,11 +159,17 @@ class PlanRow(base.Model):
     """What a person may choose from, such as ids of objects."""
 
 
+Limit = Annotated[int | None, pydantic.Field(ge=1, le=2**31 - 1, strict=True)]
+"""Rows that are written at most, once a plan is approved."""
+
+
 class PlanWish(base.Model):
     """What a plan is for."""
 
     repair: bool = False
     """Write also what others changed at Stripe."""
+    limit: Limit = None
+    """Of all that is planned so many rows are written at most, to see a few at Stripe first."""
 
 
 class UndoWish(base.Model):
@@ -172,6 +184,8 @@ class UndoWish(base.Model):
     """Only these rows; without `run`, what was done to them last."""
     created: Literal["leave", "archive", "delete"] = "leave"
     """What becomes of objects that were created: they stay, are archived, or are deleted."""
+    limit: Limit = None
+    """Of all that is planned so many rows are written at most."""
 
 
 class Approval(base.Model):
@@ -271,7 +285,8 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         push: Name, asker: asking.Operator, response: fastapi.Response, wish: PlanWish | None = None
     ) -> Plan:
         """The plan is made in the background; ask for it again until its state is not `making`."""
-        found = push_plans.make(place, asker, push, repair=wish is not None and wish.repair)
+        wish = wish or PlanWish()
+        found = push_plans.make(place, asker, push, repair=wish.repair, limit=wish.limit)
         return _begun(_plan(place, push, found.id), response)
 
     @made.post(
@@ -281,7 +296,9 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         summary="Have the undo of a run, or of single rows, planned",
     )
     def undo(push: Name, asker: asking.Operator, response: fastapi.Response, wish: UndoWish) -> Plan:
-        found = push_plans.make_undo(place, asker, push, run=wish.run, keys=wish.keys, created=wish.created)
+        found = push_plans.make_undo(
+            place, asker, push, run=wish.run, keys=wish.keys, created=wish.created, limit=wish.limit
+        )
         return _begun(_plan(place, push, found.id), response)
 
     @made.get("/pushes/{push}/plan", operation_id="getNewestPlan", summary="The newest plan of a push")
@@ -459,8 +476,11 @@ def _shown(found: push_plans.Planned) -> Plan:
         error=it.error,
         digest=it.digest,
         counts=PlanCounts(**told) if told else None,
+        limit=found.limit,
         guards=list(found.guards),
         notes=list(found.notes),
+        unclear=list(push_words.unclear(found.told)),
+        undecided=int(found.told.get("undecided", 0)),
         requests=int(found.told.get("requests", 0)),
         seconds=float(found.told.get("seconds", 0.0)),
         made_by=it.made_by,

@@ -1,10 +1,11 @@
-"""Settings over HTTP: limits, retention, what runs here, and sign-ins with Stripe that are taken back."""
+"""Settings over HTTP: limits, retention, what runs here, and sign-ins with Stripe."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 import fastapi
+import pydantic
 
 from tidegate.api import base
 from tidegate.server import asking
@@ -83,6 +84,29 @@ class Consent(base.Model):
     """Why it has to be connected again, in a sentence; empty where it need not."""
 
 
+class Departure(base.Model):
+    """How a sign-in with Stripe is to go."""
+
+    back: Annotated[str, pydantic.Field(min_length=1, max_length=2000)]
+    """Where Stripe sends the browser back to: one of the redirect URIs of your Connect settings."""
+    write: Annotated[bool, pydantic.Field(strict=True)] = False
+    """Ask for leave to write, too, as pushes need."""
+
+
+class Address(base.Model):
+    """An address at Stripe."""
+
+    url: str
+    """Where the owner of the account agrees; good once, and for ten minutes."""
+
+
+class Return(base.Model):
+    """What came of a sign-in with Stripe."""
+
+    url: Annotated[str, pydantic.Field(max_length=10_000)]
+    """The address that the browser was sent back to, with `state` and `code` in it."""
+
+
 def router(desk: desks.Desk) -> fastapi.APIRouter:
     """The routes."""
     made, place = base.router("settings"), desk.place
@@ -111,6 +135,28 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         del asker
         return Consent.model_validate(oauth.standing(place, name))
 
+    @made.post(
+        "/accounts/{name}/consent",
+        operation_id="askConsent",
+        status_code=201,
+        summary="Begin a sign-in with Stripe",
+    )
+    @base.told_once("begin another one, with another Idempotency-Key")
+    def ask(name: Name, wish: Departure, asker: asking.Editor) -> Address:
+        """The address at which the owner of the account agrees, in a browser."""
+        return Address(url=oauth.depart(place, name, _session(asker, name), wish.back, write=wish.write))
+
+    @made.post(
+        "/accounts/{name}/consent/answer",
+        operation_id="answerConsent",
+        summary="End a sign-in with Stripe",
+    )
+    def answer(name: Name, back: Return, asker: asking.Editor) -> Consent:
+        """For whoever began it; the account's key is kept encrypted."""
+        state, code = oauth.answered(back.url)
+        oauth.arrive(place, asker, _session(asker, name), state, code)
+        return Consent.model_validate(oauth.standing(place, name))
+
     @made.delete(
         "/accounts/{name}/consent",
         operation_id="disconnectAccount",
@@ -118,7 +164,12 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         status_code=204,
     )
     def disconnect(name: Name, asker: asking.Editor) -> None:
-        """At Stripe first; then the key is forgotten here. Signing in takes a browser."""
+        """At Stripe first; then the key is forgotten here."""
         oauth.disconnect(place, asker, name)
 
     return made
+
+
+def _session(asker: asking.Asker, name: str) -> str:
+    """What a sign-in for a connection belongs to: whoever began it."""
+    return f"{asker.via}:{asker.session or asker.name}:{name}"

@@ -68,7 +68,7 @@ class Column(base.Model):
 
 
 class Schema(base.Model):
-    """The table of a stream."""
+    """The table of a stream, with the columns that pulls derive, in the types of DuckDB or of Arrow."""
 
     stream: str
     """Such as `charges`."""
@@ -169,10 +169,21 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         return CatalogStream.model_validate(views.described(views.named(stream)))
 
     @made.get("/streams/{stream}/schema", operation_id="getSchema", summary="The columns of a stream's table")
-    def schema(stream: Name, asker: asking.Reader, to: Literal["duckdb", "arrow"] = "duckdb") -> Schema:
+    def schema(
+        stream: Name,
+        asker: asking.Reader,
+        to: Literal["duckdb", "arrow"] = "duckdb",
+        pull: Annotated[
+            str, fastapi.Query(max_length=63, description="Only its derived columns; of all pulls otherwise.")
+        ] = "",
+    ) -> Schema:
         del asker
         found = views.named(stream)
-        columns = [Column.model_validate(each) for each in views.columns(found, to)]
+        try:
+            derived = views.derived(place.file, found, pull or None)
+        except Unknown as error:  # what is named by a filter, and not by the address
+            raise base.problem(422, str(error)) from None
+        columns = [Column.model_validate(each) for each in views.columns(found, to, derived)]
         return Schema(stream=found.name, key=["_account_id", *found.key], columns=columns)
 
     @made.get(

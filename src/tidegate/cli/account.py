@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import secrets
 import sys
-import urllib.parse
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from tidegate import errors, views
+from tidegate import views
 from tidegate.cli import asking, connect, output
 from tidegate.views import oauth
 
@@ -70,20 +69,10 @@ def account(
         output.say("open this address, sign in as the owner of the account, and agree:")
         print(address, flush=True)
         output.say("then paste the address that the browser was sent back to:")
-        state, code = _answer(sys.stdin.readline())
+        state, code = oauth.answered(sys.stdin.readline())
         found = oauth.arrive(place, who, session, state, code)
     may = "read and write" if found.scope == "read_write" else "read"
     output.say(
         f"{found.account} signed in ({'LIVE' if found.live else 'TEST'}); {found.name} may {may} its data"
     )
     return 0
-
-
-def _answer(pasted: str) -> tuple[str, str]:
-    """State and code of the address that somebody was sent back to; raises ConfigError for what is none."""
-    asked = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(pasted.strip()).query))
-    if "state" not in asked:
-        raise errors.ConfigError(
-            "this is not the address that Stripe sends people back to, which has `state=` in it; nothing was kept"
-        )
-    return asked["state"], asked.get("code", "")

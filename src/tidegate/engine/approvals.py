@@ -13,14 +13,14 @@ import json
 import logging
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from tidegate import errors
 from tidegate.engine import endings, preparing, pushes, pushing, recorder, undoing
 from tidegate.engine import place as places
 from tidegate.push import apply, plan
-from tidegate.store import database, plans, runs, trail
+from tidegate.store import database, plans, records, runs, trail
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +33,9 @@ def make(
 ) -> plans.Plan:
     """Have a plan of a push made, or of an undo, in the background; says how it begins.
 
-    `wish` is `{"repair": bool}`; of an undo `{"run": id or None, "keys": [...], "created": "leave"}`. Raises
-    ConfigError for a push that can never work, StoreConflict while a plan of it is being made or done.
+    `wish` is `{"repair": bool}`; of an undo `{"run": id or None, "keys": [...], "created": "leave"}`; of both with
+    a `limit` of rows that are written. Raises ConfigError for a push that can never work, StoreConflict while a
+    plan of it is being made or done.
     """
     still = place.still()
     preparing.job(still.file, name)
@@ -63,12 +64,12 @@ async def follow(
         return endings.Ending("cancelled", said, leads=False)
     try:
         approved = await asyncio.to_thread(_approved, place.store, found)
+        limit = await asyncio.to_thread(_limit, place.store, found)
         if found.kind == "undo":
-            ending = await _undone(place, found, begun, record, approved)
+            ending = await _undone(place, found, begun, record, approved, limit)
         else:
-            wish = pushes.Wish(
-                write=True, approve=True, approved=approved, repair=bool(found.wish.get("repair"))
-            )
+            repair = bool(found.wish.get("repair"))
+            wish = pushes.Wish(write=True, approve=True, approved=approved, limit=limit, repair=repair)
             ending = pushing.ended(record, await pushing.push(place, name, begun, record, wish))
     except errors.TidegateError as error:
         await asyncio.to_thread(plans.applied, place.store, found.id, str(error))
@@ -83,6 +84,7 @@ async def _undone(
     begun: runs.Run,
     record: recorder.Recorder,
     approved: pushes.Approved,
+    limit: int | None,
 ) -> endings.Ending:
     record.phase("undoing")
     rows = 0
@@ -98,7 +100,7 @@ async def _undone(
         return True
 
     job = preparing.job(place.file, found.push, place.purse)
-    wish = _undo(found, write=True, approved=approved)
+    wish = replace(_undo(found), write=True, approve=True, approved=approved, limit=limit)
     result = await undoing.run(
         job,
         place.store,
@@ -114,16 +116,17 @@ async def _undone(
     return undoing.ended(record, result)
 
 
-def _undo(found: plans.Plan, *, write: bool = False, approved: pushes.Approved | None = None) -> undoing.Wish:
+def _undo(found: plans.Plan) -> undoing.Wish:
     told = found.wish
-    return undoing.Wish(
-        told.get("run"),
-        tuple(told.get("keys", ())),
-        told.get("created", "leave"),
-        write=write,
-        approve=write,
-        approved=approved,
-    )
+    return undoing.Wish(told.get("run"), tuple(told.get("keys", ())), told.get("created", "leave"))
+
+
+def _limit(store: database.Database, found: plans.Plan) -> int | None:
+    """How many rows may still be written: those that a run wrote before it was killed count, too."""
+    limit: int | None = found.wish.get("limit")
+    if limit is None or found.approved_at is None:
+        return limit
+    return max(0, limit - records.written_since(store, found.push, found.approved_at))
 
 
 def _approved(store: database.Database, found: plans.Plan) -> pushes.Approved:

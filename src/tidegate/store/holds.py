@@ -286,9 +286,10 @@ def count(
     return int(row["n"])
 
 
-def totals(store: database.Database) -> dict[str, int]:
-    """How many holds there are of each kind, over all pushes."""
-    rows = store.execute("SELECT kind, count(*) AS n FROM holds GROUP BY kind")
+def totals(store: database.Database, push: str | None = None) -> dict[str, int]:
+    """How many holds there are of each kind, over all pushes or of one."""
+    where, parameters = _where(push, (), (), "")
+    rows = store.execute(f"SELECT kind, count(*) AS n FROM holds WHERE {where} GROUP BY kind", parameters)
     return {row["kind"]: int(row["n"]) for row in rows}
 
 

@@ -90,6 +90,17 @@ def runs(store: database.Database, push: str, limit: int = 50) -> list[Written]:
     return [Written(run, begun[run], found[run]) for run in listed]
 
 
+def written_since(store: database.Database, push: str, at: float) -> int:
+    """How many rows a push has written since then, or may have."""
+    row = store.one(
+        "SELECT count(DISTINCT key) AS n FROM operations "
+        "WHERE push = :push AND created_at >= :at AND status IN ('sent', 'done', 'unknown')",
+        {"push": push, "at": at},
+    )
+    assert row is not None, "An aggregate has a row."
+    return int(row["n"])
+
+
 def done(
     store: database.Database, push: str, run: str | None, keys: Sequence[str] = (), page: int = STEP
 ) -> Iterator[list[operations.Operation]]:

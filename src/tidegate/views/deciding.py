@@ -87,15 +87,15 @@ def decide_all(
 
     Raises ConfigError for what cannot be chosen for many rows.
     """
-    if not only.holds:
+    if not only.holds or not set(only.kinds).issubset(holds.KINDS):
         raise errors.ConfigError("Only rows of syncs to Stripe can be decided on; choose one of their kinds.")
     if decision == "chosen":
-        for_all(choice, (only.kind,) if only.kind else ())
+        for_all(choice, only.kinds)
     return all_decided(
         place.store,
         who,
         only.flow.partition(":")[2] or None,
-        (only.kind,) if only.kind else (),
+        only.kinds,
         decision,
         choice,
         search=only.search,

@@ -121,18 +121,21 @@ def ask(
     *,
     full_refresh: bool = False,
     accept_deletes: Sequence[str] = (),
+    approve: bool = False,
     limit: int | None = None,
     cause: runs.Cause = "api",
 ) -> calls.Call:
     """Have a flow run once more, together with whoever asks meanwhile: see `store.calls`.
 
-    Of the streams of `accept_deletes` even very many rows may go; a push writes `limit` rows at most. Raises
-    StoreConflict for a flow that cannot be due again, ConfigError for options that it does not have.
+    Of the streams of `accept_deletes` even very many rows may go; with `approve` more customers may leave than a
+    pipeline's guard lets go; a push writes `limit` rows at most. Raises StoreConflict for a flow that cannot be due
+    again, ConfigError for options that it does not have.
     """
     flow = named(place, name)
     options = _full(flow) if full_refresh else {}
     if accept_deletes:
         options |= {"accept_deletes": _taken(place, flow, accept_deletes)}
+    options |= _approved(flow) if approve else {}
     options |= _limited(flow, limit)
     why: runs.Cause = "continuous" if flow.continuous else cause
     line = _noting(who, "start", flow.name, options)
@@ -176,6 +179,16 @@ def _full(flow: flows.Flow) -> dict[str, Any]:
             f"{flow.name} reads its whole model each time; a full refresh is for pulls and pipelines."
         )
     return {"full_refresh": True}
+
+
+def _approved(flow: flows.Flow) -> dict[str, Any]:
+    from tidegate.engine import piping  # which needs much that a command beside it does not
+
+    if flow.kind == "push":
+        raise errors.ConfigError(f"approve: a plan of {flow.name} is approved, and not a run; make one.")
+    if flow.kind != "pipeline":
+        raise errors.ConfigError(f"approve: {flow.name} is no pipeline, so that no customers leave by it.")
+    return {piping.APPROVE: True}
 
 
 def _limited(flow: flows.Flow, limit: int | None) -> dict[str, Any]:

@@ -79,9 +79,9 @@ class Issue:
 
 @dataclass(frozen=True, slots=True)
 class Only:
-    """What is looked for: of a kind of `KINDS`, of a flow, in a state, and with a text in it."""
+    """What is looked for: of some kinds of `KINDS`, of a flow, in a state, and with a text in it."""
 
-    kind: str = ""
+    kinds: tuple[str, ...] = ()
     flow: str = ""
     state: str = ""
     search: str = ""
@@ -89,7 +89,11 @@ class Only:
     @property
     def holds(self) -> bool:
         """Are rows of pushes among them?"""
-        return (not self.kind or self.kind in holds.KINDS) and self.flow.partition(":")[0] in ("", "push")
+        return self.has(*holds.KINDS) and self.flow.partition(":")[0] in ("", "push")
+
+    def has(self, *kinds: str) -> bool:
+        """Is one of these kinds looked for?"""
+        return not self.kinds or any(each in kinds for each in self.kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +122,20 @@ def each(place: places.Place, only: Only) -> Iterator[Issue]:
             return
 
 
-def counts(place: places.Place) -> dict[str, int]:
-    """How many of each kind of `KINDS`, the most first; those without any are left out."""
-    found: dict[str, int] = dict(holds.totals(place.store))
-    found[FAILED] = sum(failed.counts(place.store).values())
+def counts(place: places.Place, flow: str = "") -> dict[str, int]:
+    """How many of each kind of `KINDS`, of all flows or of one, the most first; those without any are left out."""
+    of, _, own = flow.partition(":")
+    found = dict[str, int]()
+    if of in ("", "push"):
+        found |= holds.totals(place.store, own or None)
+    if of in ("", "pipeline"):
+        rows = failed.counts(place.store)
+        found[FAILED] = rows.get(own, 0) if own else sum(rows.values())
     planned = waiting(place)
-    found[APPROVAL] = len(planned)
+    found[APPROVAL] = sum(flow in ("", f"push:{each.push}") for each in planned)
     for notice in _told(place, planned):
+        if flow not in ("", notice.flow):
+            continue
         kind = _of_alert(notice.kind)
         found[kind] = found.get(kind, 0) + 1
     return dict(sorted(((k, n) for k, n in found.items() if n), key=lambda pair: -pair[1]))
@@ -142,7 +153,7 @@ def decidable(store: database.Database, only: Only) -> int:
     return holds.count(
         store,
         push=only.flow.partition(":")[2] or None,
-        kinds=(only.kind,) if only.kind else (),
+        kinds=only.kinds,
         states=("held", "waiting") if not only.state else (only.state,),
         search=only.search,
     )
@@ -162,7 +173,7 @@ def _holds(place: places.Place, only: Only, limit: int, after: Place | None) -> 
     found = holds.listed(
         place.store,
         only.flow.partition(":")[2] or None,
-        kinds=(only.kind,) if only.kind else (),
+        kinds=only.kinds,
         states=(only.state,) if only.state in holds.STATES else (),
         limit=limit,
         after=at,
@@ -185,7 +196,7 @@ def _holds(place: places.Place, only: Only, limit: int, after: Place | None) -> 
 
 def _failed(place: places.Place, only: Only, limit: int, after: Place | None) -> Iterator[Issue]:
     kind, _, own = only.flow.partition(":")
-    if (only.kind and only.kind != FAILED) or only.state or kind not in ("", "pipeline"):
+    if not only.has(FAILED) or only.state or kind not in ("", "pipeline"):
         return
     at = None
     if after is not None:
@@ -210,7 +221,7 @@ def _failed(place: places.Place, only: Only, limit: int, after: Place | None) ->
 
 
 def _plans(place: places.Place, only: Only, _: int, after: Place | None) -> Iterator[Issue]:
-    if only.kind not in ("", APPROVAL) or only.state:
+    if not only.has(APPROVAL) or only.state:
         return
     found = []
     for each in waiting(place):
@@ -224,7 +235,7 @@ def _plans(place: places.Place, only: Only, _: int, after: Place | None) -> Iter
 
 
 def _alerts(place: places.Place, only: Only, _: int, after: Place | None) -> Iterator[Issue]:
-    if only.state or only.kind not in ("", APPROVAL, "no_permission", "alert"):
+    if only.state or not only.has(APPROVAL, "no_permission", "alert"):
         return
     found = [
         Issue(
@@ -238,7 +249,7 @@ def _alerts(place: places.Place, only: Only, _: int, after: Place | None) -> Ite
             title=title,
         )
         for each in _told(place, waiting(place))
-        if only.kind in ("", _of_alert(each.kind))
+        if only.has(_of_alert(each.kind))
     ]
     yield from _kept(found, only, after)
 

@@ -6,6 +6,7 @@ The way there and back belongs to one session: it is begun once, ended once, and
 from __future__ import annotations
 
 import secrets
+import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -102,6 +103,16 @@ def depart(
     scope: signing.Scope = "read_write" if write else "read_only"
     journeys.begin(place.store, state, _browser(session), journeys.Journey(name, scope, next))
     return signing.address(oauth.client_id, back, state, scope, at=_at(place.file, name))
+
+
+def answered(address: str) -> tuple[str, str]:
+    """State and code of the address that somebody was sent back to; raises ConfigError for what is none."""
+    asked = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(address.strip()).query))
+    if "state" not in asked:
+        raise errors.ConfigError(
+            "this is not the address that Stripe sends people back to, which has `state=` in it; nothing was kept"
+        )
+    return asked["state"], asked.get("code", "")
 
 
 def arrive(place: places.Place, who: views.Who, session: str, state: str, code: str) -> Arrived:

@@ -46,8 +46,14 @@ class Planned:
 
     @property
     def writes(self) -> int:
-        """Rows that would be written."""
-        return sum(self.counts.get(name, 0) for name in ("created", "updated", "removed"))
+        """Rows that would be written, no more than its limit."""
+        planned = sum(self.counts.get(name, 0) for name in ("created", "updated", "removed"))
+        return planned if self.limit is None else min(planned, self.limit)
+
+    @property
+    def limit(self) -> int | None:
+        """Rows that are written at most, where that was said."""
+        return self.plan.wish.get("limit")
 
     @property
     def ready(self) -> bool:
@@ -63,10 +69,16 @@ class Rows:
     next: int | None
 
 
-def make(place: places.Place, who: views.Who, name: str, *, repair: bool = False) -> plans.Plan:
-    """Have a plan made; raises Unknown, ConfigError, and StoreConflict while one is made or done."""
+def make(
+    place: places.Place, who: views.Who, name: str, *, repair: bool = False, limit: int | None = None
+) -> plans.Plan:
+    """Have a plan made, of which `limit` rows are written at most.
+
+    Raises Unknown, ConfigError, and StoreConflict while one is made or done.
+    """
     syncs.named(place, name)
-    return approvals.make(place, who.name, name, "push", {"repair": repair}, via=who.via)
+    wish = {"repair": repair, "limit": limit}
+    return approvals.make(place, who.name, name, "push", wish, via=who.via)
 
 
 def make_undo(
@@ -77,15 +89,16 @@ def make_undo(
     run: str | None = None,
     keys: Sequence[str] = (),
     created: str = "leave",
+    limit: int | None = None,
 ) -> plans.Plan:
-    """Have the undo of a run, or of what was done last to rows, planned; raises as `make`."""
+    """Have the undo of a run, or of what was done last to rows, planned; `limit` and what it raises as `make`."""
     syncs.named(place, name)
     if created not in ("leave", "archive", "delete"):
         raise errors.ConfigError("created: choose leave, archive or delete")
     if run is None and not keys:
         raise errors.ConfigError("say what is to be undone: a run, or a row")
     found = None if run is None else written(place.store, name, run)
-    wish = {"run": found, "keys": list(keys), "created": created}
+    wish = {"run": found, "keys": list(keys), "created": created, "limit": limit}
     return approvals.make(place, who.name, name, "undo", wish, via=who.via)
 
 
@@ -204,7 +217,8 @@ def _planned(place: places.Place, push: config.Push, found: plans.Plan) -> Plann
     told = found.body
     counts: Mapping[str, int] = told.get("counts", {})
     seconds = float(told.get("seconds", 0.0))
-    words = push_words.said(counts, int(told.get("requests", 0)), seconds) if counts else ""
+    requests, limit = int(told.get("requests", 0)), found.wish.get("limit")
+    words = push_words.said(counts, requests, seconds, limit) if counts else ""
     notes = tuple(_notes(place, push, found)) if found.state == "planned" else ()
     return Planned(found, told, counts, tuple(told.get("guards", ())), words, notes)
 

@@ -54,7 +54,7 @@ def said(counts: Mapping[str, int], requests: int, seconds: float, limit: int | 
         return "Nothing is to be written."
     if limit is not None and limit < writes:
         planned = "1 write is" if writes == 1 else f"{writes:,} writes are"
-        return f"{planned} planned; {limit:,} of them now (--limit {limit})."
+        return f"{planned} planned; {limit:,} of them now (limit {limit})."
     whole = max(1, round(seconds))
     spent = (
         f"{whole} s" if whole < 120 else f"{whole / 60:.0f} min" if whole < 7200 else f"{whole / 3600:.1f} h"

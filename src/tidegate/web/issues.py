@@ -57,6 +57,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     def listed(request: requests.Request, asker: asking.Reader) -> responses.Response:
         asked = tables.asked(request, filters=("kind", "flow", "state"))
         only = _only(asked)
+        [kind] = only.kinds or ("",)
         if asked.format == "csv":
             return tables.csv(request, "issues", HEADINGS, _lines(place, only))
         after = base.Asked(SIZE, asked.after or None).place(float, str, str, str, str)
@@ -87,9 +88,9 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             counts=[(views.KINDS.get(kind, kind), kind, n) for kind, n in counts.items()],
             only=only,
             number=number,
-            many=MANY.get(only.kind, ()),
-            advice=deciding.ADVICE.get(cast("holds.Kind", only.kind), ""),
-            fields={"kind": only.kind, "flow": only.flow, "search": only.search},
+            many=MANY.get(kind, ()),
+            advice=deciding.ADVICE.get(cast("holds.Kind", kind), ""),
+            fields={"kind": kind, "flow": only.flow, "search": only.search},
             back=asked.url(),
         )
 
@@ -98,9 +99,8 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         request: requests.Request, asker: asking.Operator, sent: configured.Sent
     ) -> responses.Response:
         decision, choice = _decision(configured.text(sent, "decision"))
-        only = views.Only(
-            configured.text(sent, "kind"), configured.text(sent, "flow"), "", configured.text(sent, "search")
-        )
+        kind, flow, search = (configured.text(sent, name) for name in ("kind", "flow", "search"))
+        only = views.Only((kind,) if kind else (), flow, "", search)
         number = views.decidable(place.store, only)
         if number > 1:
             configured.typed(sent, f"{number}")
@@ -185,7 +185,7 @@ def _decision(text: str) -> tuple[holds.State, str]:
 
 def _only(asked: tables.Asked) -> views.Only:
     kind, flow, state = (asked.filters[name] for name in ("kind", "flow", "state"))
-    known = kind if kind in views.KINDS else ""
+    known = (kind,) if kind in views.KINDS else ()
     return views.Only(known, flow, state if state in STATES else "", asked.search)
 
 
