@@ -30,6 +30,7 @@ from tidegate.api import (
     objects,
     overview,
     pipelines,
+    plans,
     pushes,
     runs,
     secrets,
@@ -59,6 +60,7 @@ ROUTERS: tuple[Callable[[desks.Desk], fastapi.APIRouter], ...] = (
     customers.router,
     models.router,
     pushes.router,
+    plans.router,
     issues.router,
     jobs.router,
     description.router,  # the last one
