@@ -68,7 +68,7 @@ def test_what_is_replayed_is_heard_again_whenever_that_is_asked_for(
         assert await taken(own) == ["three"]
         if moment == "between two looks":
             await own.done()
-        assert deliveries.replay(store, FLOW, "acme", 0.0) == 3
+        assert deliveries.replay(store, [FLOW], "acme", 0.0) == {FLOW: 3}
         if moment == "while they are committed":
             await own.done()
         assert await taken(own) == ["one", "two", "three"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,49 @@ def test_what_fails_in_between_leaves_two(
         merge(place, of)
     assert [each.action for each in lines(place)] == ["begin to merge", "fail to merge"]
     assert modelling.listed(place.file, of) == ()
+
+
+def cut(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """What is written in the warehouse stays, and nobody hears of it."""
+    transaction = duckdb_script.Script.transaction
+
+    @contextlib.contextmanager
+    def lost(*words: Any) -> Iterator[None]:
+        with transaction(*words):
+            yield
+        raise error
+
+    monkeypatch.setattr(duckdb_script.Script, "transaction", lost)
+
+
+def test_what_was_done_though_its_answer_was_lost_is_not_told_as_failed(
+    place: places.Place, of: config.CustomerModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        cut(patched, errors.WarehouseError("The connection was closed."))
+        with pytest.raises(errors.WarehouseError):
+            merge(place, of)
+    [decision] = modelling.listed(place.file, of)
+    begun, done = lines(place)
+    assert (begun.action, done.action) == ("begin to merge", "merge")
+    assert done.after == {**begun.after, "answer": "lost"}
+    with monkeypatch.context() as patched:
+        cut(patched, errors.ConfigError(f"There is no decision {decision.decision} in force."))
+        with pytest.raises(errors.ConfigError):
+            modelling.withdraw(place.file, place.store, of, decision.decision, ANN)
+    begun, done = lines(place)[2:]
+    assert (begun.action, done.action) == ("begin to withdraw", "withdraw")
+    assert (done.before, done.after) == (begun.before, {"answer": "lost"})
+
+
+def test_of_a_warehouse_that_is_away_the_line_says_that_nobody_knows(
+    place: places.Place, of: config.CustomerModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut(monkeypatch, errors.WarehouseUnreachable("No answer."))
+    with pytest.raises(errors.WarehouseUnreachable):
+        merge(place, of)
+    begun, failed = lines(place)
+    assert (failed.action, failed.after) == ("fail to merge", {**begun.after, "answer": "lost"})
 
 
 def test_what_cannot_be_told_is_not_done(

@@ -122,7 +122,7 @@ class TestHeard:
         aged(store, 1000)
         numbers = [each.number for each in deliveries.after(store, "acme", 0)]
         known = deliveries.mark(store, "pull:a", "acme", numbers[2])
-        deliveries.replay(store, "pull:a", "acme", 0.0)
+        deliveries.replay(store, ["pull:a"], "acme", 0.0)
         assert deliveries.mark(store, "pull:a", "acme", numbers[4], known) == numbers[0] - 1
         assert hear(store, "pull:a") == [f"evt_{n}" for n in range(5)]
 
@@ -134,14 +134,31 @@ class TestHeard:
         aged(store, 1000)
         assert hear(store, "pull:a") == ["evt_1", "evt_2", "evt_3"]
         assert hear(store, "pull:a") == []
-        assert deliveries.replay(store, "pull:a", "acme", store.now() - 1500) == 1
+        assert deliveries.replay(store, ["pull:a"], "acme", store.now() - 1500) == {"pull:a": 1}
         assert hear(store, "pull:a") == ["evt_3"]
-        assert deliveries.replay(store, "pull:new", "acme", 0.0) == 3
-        assert deliveries.replay(store, "pull:a", "acme", 0.0) == 3
-        assert deliveries.replay(store, "pull:a", "acme", store.now() - 1500) == 1  # takes back nothing
+        assert deliveries.replay(store, ["pull:new", "pull:a"], "acme", 0.0) == {"pull:new": 3, "pull:a": 3}
+        late = store.now() - 1500
+        assert deliveries.replay(store, ["pull:a"], "acme", late) == {"pull:a": 1}  # takes back nothing
         assert hear(store, "pull:a") == ["evt_1", "evt_2", "evt_3"]
         assert hear(store, "pull:new") == ["evt_1", "evt_2", "evt_3"]
-        assert deliveries.replay(store, "pull:a", "acme", store.now() + 1) == 0
+        assert deliveries.replay(store, ["pull:a"], "acme", store.now() + 1) == {"pull:a": 0}
+
+    def test_what_is_done_beside_is_done_with_it_or_neither_is(self, store: database.Database) -> None:
+        deliveries.begin(store, "pull:a", "acme")
+        deliveries.keep(store, [event(1)])
+        aged(store, 1000)
+        hear(store, "pull:a")
+        mark = deliveries.heard(store, "pull:a")
+
+        def killed(session: database.Session, found: dict[str, int]) -> None:
+            session.execute("DELETE FROM deliveries")
+            assert found == {"pull:a": 1}
+            raise SystemExit
+
+        with pytest.raises(SystemExit):
+            deliveries.replay(store, ["pull:a"], "acme", 0.0, killed)
+        assert deliveries.heard(store, "pull:a") == mark
+        assert len(deliveries.after(store, "acme", 0)) == 1
 
     def test_a_flow_that_has_another_connection_now_goes_on_where_it_was(
         self, store: database.Database

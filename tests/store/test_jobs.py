@@ -7,7 +7,7 @@ import concurrent.futures
 import pytest
 
 from tidegate import errors
-from tidegate.store import database, jobs
+from tidegate.store import database, jobs, trail
 
 
 def begun(store: database.Database, job_id: str = "job_1", what: str = "pull:a") -> jobs.Job:
@@ -51,6 +51,40 @@ def test_whoever_does_it_hears_that_it_is_not_wanted_any_more(store: database.Da
     assert begun(store).stop == "bob"
     jobs.finish(store, "job_1", "cancelled", None)
     assert not jobs.beat(store, "job_1", {})
+
+
+def killed(*_: object, **__: object) -> None:
+    raise SystemExit
+
+
+def test_a_job_and_its_line_in_the_audit_log_are_there_both_or_neither(
+    store: database.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = trail.Note("ann", "audit", "pull:a", after={"job": "job_1"})
+    with monkeypatch.context() as patched:
+        patched.setattr(trail, "note", killed)
+        with pytest.raises(SystemExit):
+            jobs.begin(store, "job_1", "audit", "pull:a", {}, "ann", note=line)
+    assert (jobs.get(store, "job_1"), trail.listed(store)) == (None, [])
+    for new in (True, False):
+        assert jobs.begin(store, "job_1", "audit", "pull:a", {}, "ann", note=line)[1] is new
+    with pytest.raises(errors.StoreConflict):
+        jobs.begin(store, "job_2", "audit", "pull:a", {}, "bob", note=trail.Note("bob", "audit", "pull:a"))
+    assert [(each.who, each.after) for each in trail.listed(store)] == [("ann", {"job": "job_1"})]
+
+
+def test_so_are_its_cancelling_and_the_line_of_who_was_first(
+    store: database.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun(store)
+    with monkeypatch.context() as patched:
+        patched.setattr(trail, "note", killed)
+        with pytest.raises(SystemExit):
+            jobs.stop(store, "job_1", "bob", trail.Note("bob", "cancel", "pull:a"))
+    assert (begun(store).stop, trail.listed(store)) == ("", [])
+    for who in ("bob", "cid"):
+        jobs.stop(store, "job_1", who, trail.Note(who, "cancel", "pull:a"))
+    assert [each.who for each in trail.listed(store)] == [begun(store).stop] == ["bob"]
 
 
 def silent(store: database.Database) -> None:

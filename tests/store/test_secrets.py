@@ -48,6 +48,20 @@ def test_keys_rotate(store: database.Database) -> None:
         secrets.Vault(store, FIRST).get("a")
 
 
+def test_all_are_rotated_with_what_is_done_beside_or_none_is(store: database.Database) -> None:
+    for name in "ab":
+        secrets.Vault(store, FIRST).put(name, "1")
+
+    def killed(session: database.Session, count: int) -> None:
+        session.execute("DELETE FROM secrets WHERE name = 'b'")
+        assert count == 2
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        secrets.Vault(store, f"{SECOND},{FIRST}").rotate(killed)
+    assert [secrets.Vault(store, FIRST).get(name) for name in "ab"] == ["1", "1"]
+
+
 def test_a_key_that_is_none_is_said_without_it(store: database.Database) -> None:
     with pytest.raises(errors.ConfigError, match="is no key") as caught:
         secrets.vault(store, {secrets.VARIABLE: "geheim"})

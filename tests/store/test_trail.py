@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tidegate.store import database, objects, retention, trail
+from tidegate import errors
+from tidegate.store import database, keyed, objects, retention, trail
 
 
 def told(store: database.Database, **filters: object) -> list[str]:
@@ -105,3 +106,66 @@ def test_every_change_counts_one_and_the_second_of_two_is_told(store: database.D
     with pytest.raises(Exception, match="changed meanwhile"):
         store.transact(lambda session: objects.advance(session, 0))
     assert objects.generation(store) == 1
+
+
+LINE = trail.Note("ann", "disable", "webhooks.acme", via="cli")
+
+
+def lines(store: database.Database) -> list[tuple[str, object]]:
+    """What the log tells, the oldest first."""
+    return [(each.action, each.after) for each in trail.listed(store)[::-1]]
+
+
+def test_a_change_elsewhere_has_a_line_before_it_and_one_after(store: database.Database) -> None:
+    with trail.around(store, LINE, account="acct_1") as made:
+        for _ in range(2):
+            made.begin()
+        assert lines(store) == [("begin to disable", {"account": "acct_1"})]
+        made.known["removed"] = 2
+    assert lines(store)[1:] == [("disable", {"account": "acct_1", "removed": 2})]
+    assert {(each.who, each.via, each.what) for each in trail.listed(store)} == {
+        ("ann", "cli", "webhooks.acme")
+    }
+
+
+def ended(store: database.Database, error: BaseException) -> None:
+    """A change that has removed one of two endpoints when it ends."""
+    with trail.around(store, LINE) as made:
+        made.begin()
+        made.known["removed"] = 1
+        raise error
+
+
+def test_one_that_fails_says_how_far_it_came_and_whether_that_is_known(store: database.Database) -> None:
+    for error in (errors.InvalidRequest("No such thing."), errors.Unreachable("No answer.")):
+        with pytest.raises(type(error)):
+            ended(store, error)
+    assert lines(store) == [
+        ("begin to disable", None),
+        ("fail to disable", {"removed": 1, "error": "No such thing."}),
+        ("begin to disable", None),
+        ("fail to disable", {"removed": 1, "error": "No answer.", "answer": "lost"}),
+    ]
+
+
+def test_one_that_is_refused_before_it_begins_leaves_no_line(store: database.Database) -> None:
+    with pytest.raises(errors.ConfigError), trail.around(store, LINE):
+        raise errors.ConfigError("There is no acme.")
+    assert lines(store) == []
+
+
+def test_one_that_is_killed_leaves_the_first_line(store: database.Database) -> None:
+    with pytest.raises(SystemExit):
+        ended(store, SystemExit())
+    assert lines(store) == [("begin to disable", None)]
+
+
+def test_one_that_a_call_makes_again_is_told_again(store: database.Database) -> None:
+    key = keyed.Key("ann", "nightly")
+    for _ in range(2):
+        claim = keyed.claim(store, key, "the call")
+        assert isinstance(claim, keyed.Claim)
+        with pytest.raises(errors.Unreachable), keyed.under_way(claim):
+            ended(store, errors.Unreachable("No answer."))
+        keyed.release(store, claim)
+    assert [action for action, _ in lines(store)] == ["begin to disable", "fail to disable"] * 2

@@ -13,7 +13,8 @@ import servers
 from tidegate import catalog, errors, sandbox, views
 from tidegate.engine import editing
 from tidegate.engine import place as places
-from tidegate.store import trail
+from tidegate.store import deliveries, trail
+from tidegate.store import endpoints as stored
 from tidegate.views import account_webhooks, accounts, connected_accounts
 
 READING = "rk_test_reading12345678"
@@ -180,8 +181,69 @@ def test_webhooks_are_made_looked_at_and_removed(place: places.Place) -> None:
     assert again.id != made.id
     assert account_webhooks.replay_webhooks(place, ANN, "acme") == {"pull:everything": 0}
     assert account_webhooks.disable_webhooks(place, ANN, "acme") == 1
-    assert [each.action for each in trail.listed(place.store)] == ["disable", "replay", "rotate", "enable"]
-    assert "whsec" not in str(trail.listed(place.store))
+    lines = trail.listed(place.store)[::-1]
+    assert [each.action for each in lines] == [
+        "begin to enable",
+        "enable",
+        "begin to rotate",
+        "rotate",
+        "replay",
+        "begin to disable",
+        "disable",
+    ]
+    assert lines[0].after == {"url": "https://tidegate.example.com"}
+    assert [each["id"] for each in lines[1].after] == [made.id]
+    assert lines[-1].after == {"removed": 1}
+    assert "whsec" not in str(lines)
+
+
+def test_a_change_of_webhooks_that_is_killed_has_a_line_and_one_that_is_refused_none(
+    place: places.Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise SystemExit
+
+    with pytest.raises(errors.ConfigError, match="is no address"):
+        account_webhooks.enable_webhooks(place, ANN, "acme", "tidegate.example.com")
+    assert account_webhooks.disable_webhooks(place, ANN, "acme") == 0
+    assert [each.action for each in trail.listed(place.store)] == ["disable"]
+    with monkeypatch.context() as patched:
+        patched.setattr(stored, "remember", killed)  # Stripe has it, and we do not know of it yet
+        with pytest.raises(SystemExit):
+            account_webhooks.enable_webhooks(place, ANN, "acme", "https://tidegate.example.com")
+    assert account_webhooks.webhooks(place, "acme").endpoints == ()
+    account_webhooks.enable_webhooks(place, ANN, "acme", "https://tidegate.example.com")
+    with monkeypatch.context() as patched:
+        patched.setattr(stored, "forget", killed)
+        with pytest.raises(SystemExit):
+            account_webhooks.disable_webhooks(place, ANN, "acme")
+    assert [each.action for each in trail.listed(place.store)[::-1]] == [
+        "disable",
+        "begin to enable",
+        "begin to enable",
+        "enable",
+        "begin to disable",
+    ]
+
+
+def test_what_is_heard_again_and_its_line_are_there_both_or_neither(
+    place: places.Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise SystemExit
+
+    deliveries.begin(place.store, "pull:everything", "acme")
+    deliveries.keep(place.store, [deliveries.Delivery("acme", "", "evt_1", "product.created", 1, "{}")])
+    place.store.execute("UPDATE hearings SET number = 1")
+    with monkeypatch.context() as patched:
+        patched.setattr(trail, "note", killed)
+        with pytest.raises(SystemExit):
+            account_webhooks.replay_webhooks(place, ANN, "acme")
+    assert (deliveries.heard(place.store, "pull:everything"), trail.listed(place.store)) == (1, [])
+    assert account_webhooks.replay_webhooks(place, ANN, "acme") == {"pull:everything": 1}
+    [line] = trail.listed(place.store)
+    assert deliveries.heard(place.store, "pull:everything") == 0
+    assert (line.action, line.after) == ("replay", {"pull:everything": 1})
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from tidegate.engine import editing
 from tidegate.engine import place as places
 from tidegate.store import definitions, failed, runs, trail
 from tidegate.views import escaping, pipeline_failures, pipeline_trials, pipeline_versions, pipelines
+from tidegate.warehouse import duckdb_script
 
 ANN = views.Person("ann@example.com", "session")
 GERMANS = {"field": "address.country", "op": "is", "value": "DE"}
@@ -236,6 +237,33 @@ def test_rows_in_quarantine_are_read_again_by_the_next_run(place: places.Place) 
     assert pipeline_failures.retry(place, ANN, "filed") == 0
     [line] = trail.listed(place.store, what="pipelines.filed")
     assert (line.action, line.after) == ("retry", {"rows": 0})
+
+
+def test_who_is_killed_while_they_are_to_be_read_again_leaves_the_first_line(
+    place: places.Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profiled.ran(place)
+    assert pipeline_failures.retry(place, ANN, "filed") == 0
+
+    def killed(*_: object) -> None:
+        raise SystemExit
+
+    def full(*_: object) -> None:
+        raise errors.WarehouseFull("The disk is full.")
+
+    for patch, error in ((killed, SystemExit), (full, errors.WarehouseFull)):
+        with monkeypatch.context() as patched:
+            patched.setattr(duckdb_script.Script, "transaction", patch)
+            with pytest.raises(error):
+                pipeline_failures.retry(place, ANN, "filed")
+    found = trail.listed(place.store, what="pipelines.filed")[::-1]
+    assert [(each.action, each.after) for each in found] == [
+        ("begin to retry", None),
+        ("retry", {"rows": 0}),
+        ("begin to retry", None),
+        ("begin to retry", None),
+        ("fail to retry", {"error": "The disk is full."}),
+    ]
 
 
 def test_a_run_of_a_pipeline_is_begun_as_any_other(place: places.Place) -> None:

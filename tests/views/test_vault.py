@@ -55,6 +55,29 @@ def test_one_that_nothing_names_is_forgotten(place: places.Place) -> None:
     assert not vault.remove(place.store, ANN, "old")
 
 
+def test_a_rotation_and_its_line_are_there_both_or_neither(
+    place: places.Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise SystemExit
+
+    def kept() -> list[dict[str, object]]:
+        return place.store.execute("SELECT name, value FROM secrets")
+
+    before = kept()
+    with monkeypatch.context() as patched:
+        patched.setattr(trail, "note", killed)
+        with pytest.raises(SystemExit):
+            vault.rotate(place.store, ANN)
+    assert (kept(), trail.actions(place.store)) == (before, ["create"])
+    assert vault.rotate(place.store, ANN) == 1
+    assert kept() != before
+    assert (trail.listed(place.store)[0].action, trail.listed(place.store)[0].after) == (
+        "rotate",
+        {"secrets": 1},
+    )
+
+
 def test_whoever_runs_notices(place: places.Place) -> None:
     vault.keep(place, ANN, "table", "people")
     assert place.file.models["m"].table == "people"

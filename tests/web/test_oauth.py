@@ -19,12 +19,13 @@ from playwright import sync_api
 from playwright.sync_api import expect
 from signing import Answer, Client, Signed
 
-from tidegate import errors, sandbox
-from tidegate.engine import alerts, consents, editing
+from tidegate import errors, sandbox, views
+from tidegate.engine import alerts, consents, editing, grants
 from tidegate.engine import place as places
 from tidegate.pull import settings
 from tidegate.store import journeys, notices, secrets, trail
 from tidegate.stripe import signing, webhooks
+from tidegate.views import oauth as sign_in
 from tidegate.views import vault
 from tidegate.web import oauth
 
@@ -200,6 +201,9 @@ def test_of_two_who_sign_in_with_different_accounts_at_once_the_second_is_refuse
     place.look()
     assert place.file.stripe["shop"].oauth.account == account  # type: ignore[union-attr]
     assert taken_back == [other]
+    done, begun = trail.listed(place.store, what="stripe.shop")[:2]
+    assert (begun.action, done.action) == ("begin to disconnect", "disconnect")
+    assert (done.who, done.after) == ("bob@example.com", {"account": other, "stripe": "disconnected"})
 
 
 def test_viewers_and_operators_cannot_sign_in_or_disconnect(
@@ -226,6 +230,9 @@ def test_disconnecting_tells_stripe_first_and_pulls_stop_with_a_sentence(
     assert key(place)
     assert ann.post("/accounts/shop/disconnect", {"words": "shop"}).status == 303
     assert key(place) == ""
+    done, changed, begun = trail.listed(place.store, what="stripe.shop")[:3]
+    assert [each.action for each in (begun, changed, done)] == ["begin to disconnect", "change", "disconnect"]
+    assert (begun.after, done.after) == ({"account": account}, {"account": account, "stripe": "disconnected"})
     with pytest.raises(errors.ConfigError, match="nobody has signed in yet"):
         settings.source(place.file.stripe["shop"])
     gone = signing.disconnect(APP, SECRET, account, at=stripe.url)
@@ -245,6 +252,26 @@ def test_a_key_that_stripe_does_not_know_leaves_everything_as_it_is(
     monkeypatch.setattr(signing, "disconnect", away)
     assert "did not answer" in ann.post("/accounts/shop/disconnect", {"words": "shop"}).text
     assert key(place) == token
+    failed, begun = trail.listed(place.store, what="stripe.shop")[:2]
+    assert (begun.action, failed.action) == ("begin to disconnect", "fail to disconnect")
+    assert (failed.after["answer"], "did not answer" in failed.after["error"]) == ("lost", True)
+
+
+def test_who_is_killed_between_stripe_and_here_leaves_the_first_line(
+    place: places.Place, ann: Client, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise SystemExit
+
+    signed_in(ann, account)
+    who = views.Person("ann@example.com", "session")
+    with monkeypatch.context() as patched:
+        patched.setattr(grants, "forget", killed)
+        with pytest.raises(SystemExit):
+            sign_in.disconnect(place, who, "shop")
+    assert [each.action for each in trail.listed(place.store, limit=1)] == ["begin to disconnect"]
+    assert not sign_in.disconnect(place, who, "shop"), "Stripe was told the first time"
+    assert trail.listed(place.store)[0].after == {"account": account, "stripe": "knew of none"}
 
 
 def test_an_account_that_disconnects_at_stripe_raises_an_alert_until_it_signs_in_again(

@@ -59,31 +59,33 @@ def webhooks(
         if action == "list":
             _list(file, store, connection, json)
             return 0
-        name, who, noted = _only(file, connection), views.person(), account_webhooks.noted
+        name, who = _only(file, connection), views.person()
         match action:
             case "enable":
                 if url is None:
                     raise errors.ConfigError("say with --url where Stripe reaches this server")
                 _enable(file, store, name, url, rotate)
             case "disable":
-                gone = asyncio.run(endpoints.disable(file, store, name))
-                noted(store, who, "disable", name, {"removed": gone})
+                with account_webhooks.disabling(store, who, name) as made:
+                    gone = asyncio.run(endpoints.disable(file, store, name, intent=made.begin))
+                    made.known["removed"] = gone
                 output.say(f"removed {output.counted(gone, 'endpoint')} of {name}; events are read as before")
             case "replay":
-                heard = traffic.replay(file, store, name, account_webhooks.since(since))
-                noted(store, who, "replay", name, heard)
+                seconds = account_webhooks.since(since)
+                heard = account_webhooks.replayed(file, store, who, name, seconds)
                 for flow, count in heard.items():
                     output.say(f"{flow} hears {output.counted(count, 'event')} again")
             case "test":
                 target = asyncio.run(traffic.prove(file, store, name, url or ""))
-                noted(store, who, "test", name, {"url": target})
+                account_webhooks.proved(store, who, name, target)
                 output.say(f"{target} took a signed event, and would have kept it")
     return 0
 
 
 def _enable(file: config.Config, store: database.Database, name: str, url: str, rotate: bool) -> None:
-    every = asyncio.run(endpoints.enable(file, store, name, url, rotate=rotate))
-    account_webhooks.enabled(store, views.person(), name, every, rotate=rotate)
+    with account_webhooks.enabling(store, views.person(), name, url, rotate=rotate) as made:
+        every = asyncio.run(endpoints.enable(file, store, name, url, rotate=rotate, intent=made.begin))
+        made.after = account_webhooks.told(every)
     for done in every:
         whose = "connected accounts" if done.scope == "connect" else "the account"
         count = output.counted(done.types, "event type")

@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -166,13 +166,17 @@ def settled(named: names.Names, changed: pa.Table) -> base.Load:
     return base.Load(unresolved(named), changed.select(["record"]), "drop")
 
 
-def again(script: scripts.Script, named: names.Names, pipeline: str) -> int:
-    """Have the rows of a pipeline that failed read again by its next run; says how many."""
+def again(script: scripts.Script, named: names.Names, pipeline: str, intent: Callable[[], None]) -> int:
+    """Have the rows of a pipeline that failed read again by its next run; says how many.
+
+    `intent` is told before.
+    """
     if not script.has(progress(named).name):
         return 0
     table = script.name(progress(named).name)
     which = f"WHERE pipeline = {ddl.literal(pipeline)} AND outcome = 'failed'"
     ((count,),) = script.rows(f"SELECT count(*) AS n FROM {table} {which}")
+    intent()
     with script.transaction():
         script.execute(f"UPDATE {table} SET shape = '' {which}")
     return int(count)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets as random
 import urllib.parse
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tidegate import catalog, config, errors
@@ -23,6 +23,14 @@ from tidegate.stripe import client, keys, webhooks
 ROUTE = "/webhooks/stripe/"
 HELD = 120.0
 """Seconds for which nobody else changes the endpoints of a connection."""
+
+
+Intent = Callable[[], None]
+"""Is told that something is about to be changed, once nothing is left that could be refused here."""
+
+
+def _nobody() -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +125,7 @@ async def enable(
     *,
     rotate: bool = False,
     environ: Mapping[str, str] | None = None,
+    intent: Intent = _nobody,
 ) -> list[Enabled]:
     """Have Stripe deliver the events of a connection to this server.
 
@@ -138,6 +147,7 @@ async def enable(
         async with scopes_of_pulls.connect(source) as stripe:
             there = await webhooks.listed(stripe)
             rows = {each.scope: each for each in stored.kept(store, name)}
+            intent()
             done = []
             for scope in scopes(found):
                 row = rows.get(scope)
@@ -152,7 +162,11 @@ async def enable(
 
 
 async def disable(
-    file: config.Config, store: database.Database, name: str, environ: Mapping[str, str] | None = None
+    file: config.Config,
+    store: database.Database,
+    name: str,
+    environ: Mapping[str, str] | None = None,
+    intent: Intent = _nobody,
 ) -> int:
     """Have Stripe deliver nothing more for a connection; says how many endpoints it had."""
     found = connection(file, name)
@@ -164,6 +178,7 @@ async def disable(
     with _Alone(store, name):
         async with scopes_of_pulls.connect(settings.source(found)) as stripe:
             there = await webhooks.listed(stripe)
+            intent()
             for row in rows:
                 for each in there:
                     if _is_ours(each, name, row.scope, row.url, row):

@@ -20,7 +20,7 @@ from typing import Any
 from tidegate import errors
 from tidegate.engine import place as places
 from tidegate.pull import report
-from tidegate.store import jobs
+from tidegate.store import jobs, trail
 
 log = logging.getLogger(__name__)
 
@@ -72,14 +72,23 @@ Work = Callable[[jobs.Job], Doing]
 
 
 def begin(
-    place: places.Place, by: str, kind: jobs.Kind, what: str, wish: Mapping[str, Any], doing: Doing
+    place: places.Place,
+    by: str,
+    kind: jobs.Kind,
+    what: str,
+    wish: Mapping[str, Any],
+    doing: Doing,
+    note: Callable[[str], trail.Note] | None = None,
 ) -> tuple[jobs.Job, bool]:
     """Have something done in the background; says how it begins, and whether this call began it.
 
-    Raises StoreConflict while the same is being done, or too much else.
+    What `note` says of the job with an id stands in the audit log where the job does. Raises StoreConflict while
+    the same is being done, or too much else.
     """
     still = place.still()
-    begun, new = jobs.begin(place.store, jobs.new_id(), kind, what, wish, by, _attempt(place))
+    job_id = jobs.new_id()
+    line = None if note is None else note(job_id)
+    begun, new = jobs.begin(place.store, job_id, kind, what, wish, by, _attempt(place), line)
     if new:
         _start(still, begun, doing)
     return begun, new

@@ -267,17 +267,19 @@ def _told(
     """Do work that decides, by one at a time, with a line of the audit log before and one after it.
 
     What is refused leaves none. Work that is done again, since the connection was lost, may leave several before.
+    Of work that went wrong the line says what is known: that it failed, that it was done and the answer was lost,
+    or that nobody knows which.
     """
     begun = list[Decisions]()
 
-    def note(verb: str, about: Decisions) -> None:
+    def note(verb: str, about: Decisions, **known: str) -> None:
         said: dict[str, object] = {
             "decisions": [each.decision for each in about],
             "records": [(each.record, each.other) for each in about],
         }
         if noted.who not in ("", noted.by):
             said["as"] = noted.by
-        was, became = (said, None) if action == "withdraw" else (None, said)
+        was, became = (said, known or None) if action == "withdraw" else (None, {**said, **known})
         what = f"customers.{of.warehouse}"
         trail.note(store, noted.who or noted.by, verb, what, was, became, via=noted.via)
 
@@ -288,13 +290,25 @@ def _told(
     with leased.held(store, _lease(of), _BUSY):
         try:
             made = _asked(file, of, lambda script, names: work(script, names, intent))
-        except Exception:
+        except Exception as error:
             if begun:
+                there = None if isinstance(error, trail.LOST) else _there(file, of, action, begun[-1])
+                known = {} if there is False else {"answer": "lost"}
                 with contextlib.suppress(errors.StoreError):  # what went wrong matters more
-                    note(f"fail to {action}", begun[-1])
+                    note(action if there else f"fail to {action}", begun[-1], **known)
             raise
         note(action, made)
         return made
+
+
+def _there(file: config.Config, of: config.CustomerModel, action: str, about: Decisions) -> bool | None:
+    """Does the warehouse hold what was decided, though it was not told so? None where that is not told either."""
+    try:
+        found = {each.decision: each for each in listed(file, of, withdrawn=True)}
+    except Exception:  # what went wrong before matters more
+        return None
+    stand = [found.get(each.decision) for each in about]
+    return all(each is not None and (action != "withdraw" or each.withdrawn_at is not None) for each in stand)
 
 
 def _asked(file: config.Config, of: config.CustomerModel, work: Callable[[scripts.Script, Names], T]) -> T:

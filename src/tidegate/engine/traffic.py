@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import aiohttp
@@ -55,11 +55,19 @@ def delivered(file: config.Config, store: database.Database, name: str) -> Traff
     return Traffic(int(row["kept"]), row["last"], waiting)
 
 
-def replay(file: config.Config, store: database.Database, name: str, seconds: float) -> dict[str, int]:
-    """Have every flow of a connection hear again what was received in so many last seconds; how many, by flow."""
+def replay(
+    file: config.Config,
+    store: database.Database,
+    name: str,
+    seconds: float,
+    beside: Callable[[database.Session, dict[str, int]], None] | None = None,
+) -> dict[str, int]:
+    """Have every flow of a connection hear again what was received in so many last seconds; how many, by flow.
+
+    `beside` is called in the same transaction, with what it says.
+    """
     endpoints.connection(file, name)
-    since = store.now() - seconds
-    return {flow: deliveries.replay(store, flow, name, since) for flow in _flows(file, name)}
+    return deliveries.replay(store, _flows(file, name), name, store.now() - seconds, beside)
 
 
 async def prove(

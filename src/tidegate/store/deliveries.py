@@ -6,7 +6,7 @@ behind those of the last `SETTLED` seconds, and what it hears a second time afte
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from tidegate.store import database
@@ -144,23 +144,36 @@ def mark(store: database.Database, flow: str, connection: str, number: int, know
     return store.transact(work)
 
 
-def replay(store: database.Database, flow: str, connection: str, since: float) -> int:
-    """Have a flow hear again what was received since a moment; says how many deliveries that are."""
+def replay(
+    store: database.Database,
+    flows: Iterable[str],
+    connection: str,
+    since: float,
+    beside: Callable[[database.Session, dict[str, int]], None] | None = None,
+) -> dict[str, int]:
+    """Have flows hear again what was received since a moment; says how many deliveries that are, by flow.
 
-    def work(session: database.Session) -> int:
+    `beside` is called in the same transaction, with what it says.
+    """
+    wanted = list(flows)
+
+    def work(session: database.Session) -> dict[str, int]:
         row = session.one(
             "SELECT count(*) AS n, coalesce(min(number), 0) AS first FROM deliveries "
             "WHERE connection = :connection AND received_at >= :since",
             {"connection": connection, "since": since},
         )
-        if row is None or not row["n"]:
-            return 0
-        session.execute(
-            "INSERT INTO hearings (flow, connection, number) VALUES (:flow, :connection, :number) "
-            "ON CONFLICT (flow) DO UPDATE SET connection = excluded.connection, "
-            "number = CASE WHEN hearings.number < excluded.number THEN hearings.number ELSE excluded.number END",
-            {"flow": flow, "connection": connection, "number": row["first"] - 1},
-        )
-        return int(row["n"])
+        assert row is not None, "An aggregate has a row."
+        for flow in sorted(wanted) if row["n"] else ():
+            session.execute(
+                "INSERT INTO hearings (flow, connection, number) VALUES (:flow, :connection, :number) "
+                "ON CONFLICT (flow) DO UPDATE SET connection = excluded.connection, number = "
+                "CASE WHEN hearings.number < excluded.number THEN hearings.number ELSE excluded.number END",
+                {"flow": flow, "connection": connection, "number": row["first"] - 1},
+            )
+        found = dict.fromkeys(wanted, int(row["n"]))
+        if beside is not None:
+            beside(session, found)
+        return found
 
     return store.transact(work)

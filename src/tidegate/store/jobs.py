@@ -21,7 +21,7 @@ from typing import Any, Literal
 import msgspec
 
 from tidegate import errors
-from tidegate.store import database, keyed
+from tidegate.store import database, keyed, trail
 
 Kind = Literal["audit", "estimate", "forget", "rehearsal", "verification"]
 KINDS: tuple[Kind, ...] = ("audit", "estimate", "forget", "rehearsal", "verification")
@@ -92,10 +92,12 @@ def begin(
     wish: Mapping[str, Any],
     by: str,
     worker: str = "",
+    note: trail.Note | None = None,
 ) -> tuple[Job, bool]:
     """Note that a worker begins a job; and is it new, or was it noted by this id before?
 
-    Raises StoreConflict while the same is being done, or too much else.
+    The `note` stands in the audit log where a new one does. Raises StoreConflict while the same is being done, or
+    too much else.
     """
 
     def work(session: database.Session) -> bool | None:
@@ -110,7 +112,11 @@ def begin(
             "(:id, :kind, :what, 'running', :wish, :by, :worker, {now}, {now}) ON CONFLICT DO NOTHING RETURNING id",
             {"id": job_id, "kind": kind, "what": what, "wish": _json(wish), "by": by, "worker": worker},
         )
-        return None if made is None else True
+        if made is None:
+            return None
+        if note is not None:
+            note.write(session)
+        return True
 
     new = store.transact(work)
     if new is None:
@@ -204,12 +210,18 @@ def finish(
     return store.transact(work)
 
 
-def stop(store: database.Database, job_id: str, by: str) -> None:
-    """Have a job end soon, where it goes on."""
-    store.execute(
-        "UPDATE jobs SET stop = :by WHERE id = :id AND state = 'running' AND stop = ''",
-        {"id": job_id, "by": by},
-    )
+def stop(store: database.Database, job_id: str, by: str, note: trail.Note | None = None) -> None:
+    """Have a job end soon, where it goes on; the `note` stands in the audit log if nobody had asked that before."""
+
+    def work(session: database.Session) -> None:
+        asked = session.one(
+            "UPDATE jobs SET stop = :by WHERE id = :id AND state = 'running' AND stop = '' RETURNING id",
+            {"id": job_id, "by": by},
+        )
+        if asked is not None and note is not None:
+            note.write(session)
+
+    store.transact(work)
 
 
 def get(store: database.Database, job_id: str) -> Job | None:

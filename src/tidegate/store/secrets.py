@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 VARIABLE = "TIDEGATE_SECRET_KEY"
 SUFFIX = ".key"
 
+Beside = Callable[[database.Session, int], None]
+"""What is done in the transaction of a rotation, of so many secrets."""
+
 
 class Vault:
     """The secrets of a database, and the keys that open them."""
@@ -78,20 +81,25 @@ class Vault:
 
         return self._store.transact(work)
 
-    def rotate(self) -> int:
-        """Encrypt every secret with the newest key; says how many. Killed inside: call it again.
+    def rotate(self, beside: Beside | None = None) -> int:
+        """Encrypt every secret with the newest key, all or none; says how many.
 
-        One that is set meanwhile stays as it was set.
+        One that is set meanwhile stays as it was set. `beside` is called in the same transaction.
         """
         fernet = _fernet(self._keys())
         rows = self._store.execute("SELECT name, value FROM secrets ORDER BY name")
-        for row in rows:
-            fresh = fernet.encrypt(self._opened(row["name"], row["value"]).encode()).decode()
-            self._store.execute(
-                "UPDATE secrets SET value = :fresh WHERE name = :name AND value = :value",
-                {"name": row["name"], "value": row["value"], "fresh": fresh},
-            )
-        return len(rows)
+        fresh = [
+            {**row, "fresh": fernet.encrypt(self._opened(row["name"], row["value"]).encode()).decode()}
+            for row in rows
+        ]
+
+        def work(session: database.Session) -> int:
+            session.each("UPDATE secrets SET value = :fresh WHERE name = :name AND value = :value", fresh)
+            if beside is not None:
+                beside(session, len(fresh))
+            return len(fresh)
+
+        return self._store.transact(work)
 
     def _opened(self, name: str, value: str) -> str:
         from cryptography.fernet import InvalidToken
@@ -128,19 +136,21 @@ def vault(store: database.Database, environ: Mapping[str, str] | None = None) ->
     return Vault(store, lambda: _key_of(file))
 
 
-def rotate(store: database.Database, environ: Mapping[str, str] | None = None) -> int:
+def rotate(
+    store: database.Database, environ: Mapping[str, str] | None = None, beside: Beside | None = None
+) -> int:
     """Encrypt every secret with the newest key of the environment, or with a new one in the file; says how many.
 
     Killed anywhere, all secrets can be read, and to call it again ends it: until the last secret is written anew,
-    the file holds the new key and the old ones.
+    the file holds the new key and the old ones. `beside` is called in the transaction that writes them all.
     """
     found = vault(store, environ)
     if not isinstance(store, database.SQLite) or (os.environ if environ is None else environ).get(VARIABLE):
-        return found.rotate()
+        return found.rotate(beside)
     file = Path(store.place + SUFFIX)
     new = new_key()
     _replace(file, f"{new},{_key_of(file)}")
-    count = found.rotate()
+    count = found.rotate(beside)
     _replace(file, new)
     return count
 

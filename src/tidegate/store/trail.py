@@ -1,22 +1,28 @@
 """Who changed what, and how it was before: the audit log, written in the transaction of the change itself.
 
-Lines are added and read, never changed; they go after `KEPT`. No secret stands in them: who writes one gives the
-last four characters at most, and what looks like a key of Stripe is shortened here all the same.
+Of a change that this database does not hold, at Stripe or in a warehouse, one line tells before it and one after
+(`around`). Lines are added and read, never changed; they go after `KEPT`. No secret stands in them: who writes one
+gives the last four characters at most, and what looks like a key of Stripe is shortened here all the same.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tidegate import errors
 from tidegate.store import database, keyed
 
 KEPT = 730 * 86_400.0
 """Seconds for which a line is kept: two years."""
 STEP = 500
+LOST = (errors.Unreachable, errors.ServerFault, errors.WarehouseUnreachable)
+"""Errors after which nobody knows whether a change elsewhere was made."""
 
 _KEY = re.compile(r"\b((?:sk|rk|pk|whsec|tg)_(?:live_|test_|org_)?)[A-Za-z0-9_-]{8,}?([A-Za-z0-9]{4})\b")
 
@@ -57,7 +63,7 @@ class Note:
     via: str = ""
     id: str = field(default_factory=new_id)
 
-    def write(self, session: database.Session) -> None:
+    def write(self, session: database.Session | database.Database) -> None:
         """Write it."""
         note(
             session, self.who, self.action, self.what, self.before, self.after, via=self.via, line_id=self.id
@@ -92,6 +98,47 @@ def note(
             "became": _text(after),
         },
     )
+
+
+@dataclass(slots=True)
+class Elsewhere:
+    """A change that this database does not hold, and what is known of it."""
+
+    store: database.Database
+    line: Note
+    known: dict[str, object]
+    after: object = None
+    """What became; what is `known` where nothing else is said."""
+    is_begun: bool = False
+
+    def begin(self) -> None:
+        """Write that the change begins, before anything of it is done; a second time, nothing."""
+        if not self.is_begun:
+            self.write(f"begin to {self.line.action}", self.known)
+            self.is_begun = True
+
+    def write(self, action: str, after: object) -> None:
+        """Write a line; its id is always a new one, since what is done again elsewhere is done twice."""
+        replace(self.line, action=action, after=after or None, id=secrets.token_hex(12)).write(self.store)
+
+
+@contextlib.contextmanager
+def around(store: database.Database, line: Note, **known: object) -> Iterator[Elsewhere]:
+    """Tell of a change elsewhere that the block makes: `begin to ...` before it, and after it the line.
+
+    What fails has `fail to ...` and the error as its second line, and whether its answer was lost; what is refused
+    before `begin` has none. Killed in between, the first one is there alone.
+    """
+    made = Elsewhere(store, line, known)
+    try:
+        yield made
+    except Exception as error:
+        if made.is_begun:
+            lost = {"answer": "lost"} if isinstance(error, LOST) else {}
+            with contextlib.suppress(errors.StoreError):  # what went wrong matters more
+                made.write(f"fail to {line.action}", {**made.known, "error": str(error), **lost})
+        raise
+    made.write(line.action, made.known if made.after is None else made.after)
 
 
 def noted(session: database.Session, line_id: str) -> bool:

@@ -46,13 +46,12 @@ def begin(
     do: doing.Doing,
 ) -> jobs.Job:
     """Have something done, and note who wanted it; raises StoreConflict while the same is being done."""
-    begun, new = doing.begin(place, who.name, kind, what, wish, do)
-    if new:
-        after = {
-            "job": begun.id,
-            **{name: value for name, value in wish.items() if value not in (None, "", [])},
-        }
-        trail.note(place.store, who.name, kind, what, after=after, via=who.via)
+    said = {name: value for name, value in wish.items() if value not in (None, "", [])}
+
+    def note(job_id: str) -> trail.Note:
+        return trail.Note(who.name, kind, what, after={"job": job_id, **said}, via=who.via)
+
+    begun, _ = doing.begin(place, who.name, kind, what, wish, do, note)
     return begun
 
 
@@ -92,8 +91,8 @@ def cancel(place: places.Place, who: views.Who, job: jobs.Job) -> jobs.Job:
     if not job.alive and not job.stop:
         raise views.Refused(f"This job has ended already: {job.state}.")
     if job.alive and not job.stop:
-        jobs.stop(place.store, job.id, who.name)
-        trail.note(place.store, who.name, "cancel", job.what, after={"job": job.id}, via=who.via)
+        line = trail.Note(who.name, "cancel", job.what, after={"job": job.id}, via=who.via)
+        jobs.stop(place.store, job.id, who.name, line)
     return jobs.get(place.store, job.id) or job
 
 

@@ -151,7 +151,7 @@ def arrive(place: places.Place, who: views.Who, session: str, state: str, code: 
         else:
             _change(place, who, name, alter)
     except views.Refused:
-        _give_back(place, name, oauth, grant.account)
+        _give_back(place, who, name, oauth, grant.account)
         raise
     consents.given(place.file, place.store, name)
     return Arrived(name, grant.account, grant.scope, grant.live, journey.next)
@@ -182,18 +182,14 @@ def disconnect(place: places.Place, who: views.Who, name: str) -> bool:
     """
     oauth = _oauth(place.file, name)
     account = connected(place, name)
-    secret, at = oauth.client_secret.get_secret_value(), _at(place.file, name)
     others = _others(place.file, name, oauth.client_id, account)
-    there = True
-    if not others:
-        there = outside.stripe(
-            name, lambda: signing.disconnect(oauth.client_id, secret, account, at=at), patience=30.0
-        )
-    grants.forget(place.store, name)
-    if _filed(place, name) is None:
-        _change(place, who, name, _without)
+    with trail.around(place.store, _undoing(who, name), account=account) as made:
+        there = True if others else _undo(place, name, oauth, account, made)
+        made.begin()
+        grants.forget(place.store, name)
+        if _filed(place, name) is None:
+            _change(place, who, name, _without)
     place.look()
-    trail.note(place.store, who.name, "disconnect", f"stripe.{name}", after={"account": account}, via=who.via)
     consents.given(place.file, place.store, name)
     return there
 
@@ -229,12 +225,29 @@ def _change(
     place.look()
 
 
-def _give_back(place: places.Place, name: str, oauth: flows.OAuth, account: str) -> None:
+def _give_back(place: places.Place, who: views.Who, name: str, oauth: flows.OAuth, account: str) -> None:
     """Take back at Stripe what the wrong account has given, unless another connection lives by it."""
     if _others(place.file, name, oauth.client_id, account):
         return
+    with trail.around(place.store, _undoing(who, name), account=account) as made:
+        _undo(place, name, oauth, account, made)
+
+
+def _undoing(who: views.Who, name: str) -> trail.Note:
+    return trail.Note(who.name, "disconnect", f"stripe.{name}", via=who.via)
+
+
+def _undo(place: places.Place, name: str, oauth: flows.OAuth, account: str, made: trail.Elsewhere) -> bool:
+    """Take a sign-in back at Stripe; False where it knew of none any more."""
     secret, at = oauth.client_secret.get_secret_value(), _at(place.file, name)
-    outside.stripe(name, lambda: signing.disconnect(oauth.client_id, secret, account, at=at))
+
+    async def ask() -> bool:
+        made.begin()
+        return await signing.disconnect(oauth.client_id, secret, account, at=at)
+
+    there = outside.stripe(name, ask, patience=30.0)
+    made.known["stripe"] = "disconnected" if there else "knew of none"
+    return there
 
 
 def _others(file: config.Config, name: str, client_id: str, account: str) -> list[str]:

@@ -35,14 +35,19 @@ def retry(place: places.Place, who: views.Who, name: str) -> int:
     of = piping.model(place.file, name) if pipelines.pipeline(place, name) else None
     assert of is not None, "A pipeline has a model."
 
+    line = trail.Note(who.name, "retry", f"{pipelines.KIND}.{name}", via=who.via)
+
     def look() -> int:
         with piping.modelled(place.file, of) as model:
             if not isinstance(model.warehouse, scripts.Scripted):
                 raise errors.ConfigError(
                     f"a warehouse of the type {model.warehouse.kind} cannot hold the customer model"
                 )
-            return model.warehouse.scripted(lambda script: records.again(script, model.names, name))
+            return model.warehouse.scripted(
+                lambda script: records.again(script, model.names, name, made.begin)
+            )
 
-    count = outside.warehouse(of.warehouse, look)
-    trail.note(place.store, who.name, "retry", f"{pipelines.KIND}.{name}", after={"rows": count}, via=who.via)
+    with trail.around(place.store, line) as made:
+        count = outside.warehouse(of.warehouse, look)
+        made.known["rows"] = count
     return count

@@ -80,9 +80,13 @@ def rotate(store: database.Database, who: views.Who) -> int:
             f"{secrets.VARIABLE} holds one key; put a new one (`tidegate secret key`) before it, with a comma "
             "between, and rotate then"
         )
-    count = secrets.rotate(store)
-    trail.note(store, who.name, "rotate", "secrets", after={"secrets": count}, via=who.via)
-    return count
+    line = trail.new_id()
+
+    def noted(session: database.Session, count: int) -> None:
+        after = {"secrets": count}
+        trail.note(session, who.name, "rotate", "secrets", after=after, via=who.via, line_id=line)
+
+    return secrets.rotate(store, beside=noted)
 
 
 def forget(place: places.Place, who: views.Who, name: str) -> None:
