@@ -244,7 +244,7 @@ def test_a_page_belongs_to_an_entry_of_the_navigation(path: str, section: str) -
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (None, "–"), (0, "0 ms"), (0.0123, "12 ms"), (1, "1.0 s"), (9.94, "9.9 s"),
+        (None, "–"), (0, "0 ms"), (0.0123, "12 ms"), (0.9997, "1.0 s"), (1, "1.0 s"), (9.94, "9.9 s"),
         (9.96, "10 s"), (59.4, "59 s"), (59.6, "1 min"), (200, "3 min 20 s"), (3600, "1 h"),
         (7500, "2 h 5 min"), (86_400, "1 d"), (536_400, "6 d 5 h"), (-5, "-5.0 s"),
     ],

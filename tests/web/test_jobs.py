@@ -80,6 +80,7 @@ def test_an_estimate_stands_beside_audits(place: places.Place, signed: Signed) -
     ann = signed(place, "operator")
     at = ended(place, ann, "/audits", {"pull": "everything", "streams": "customers", "kind": "estimate"})
     assert cells(ann.get(at).text) == [["customers", "OK", "12", "1", "–"]]
+    assert "About 12 rows with 1 request" in ann.get(at).text
     assert cells(ann.get("/audits?kind=audit").text) == []
     assert len(cells(ann.get("/audits?kind=estimate").text)) == 1
 
@@ -92,6 +93,7 @@ def test_what_is_wrong_in_the_form_is_said_and_what_was_typed_stays(
     answer = ann.post("/audits", form)
     assert answer.status == 422
     assert "write a date such as 2026-01-31" in answer.text
+    assert "--since" not in answer.text
     assert 'value="yesterday"' in answer.text
     assert ann.post("/audits", {"kind": "nothing"}).status == 422
     viewer = signed(place, "viewer")

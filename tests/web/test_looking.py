@@ -360,6 +360,26 @@ def test_what_a_stream_cannot_have_comes_back_by_field(
     assert editor.post(path, {**form, "lookback": "", "where": "{"}).status == 422
 
 
+def test_what_would_have_the_next_run_of_all_streams_fail_is_refused_in_the_form(
+    empty: places.Place, signed: Signed, stripe: str
+) -> None:
+    configured(empty, stripe)
+    editor = signed(empty, "editor")
+    path = "/streams/all/charges/edit"
+    before = editing.get(empty, "pulls", "all")
+    form = {"_version": version(editor, path), "enabled": "on", "mode": "incremental", "deletes": "soft"}
+    for given, why in (
+        ({"where": '{"field": "amuont", "op": "is", "value": 5}'}, "did you mean amount?"),
+        ({"derive": '{"net": {"sql": "amuont - 1", "type": "integer"}}'}, "pulls.all.streams.charges: "),
+    ):
+        answer = editor.post(path, form | given)
+        assert (answer.status, "the next run goes by it" in answer.text) == (422, False)
+        assert why in answer.text
+    assert editing.get(empty, "pulls", "all") == before
+    where = '{"field": "amount", "op": "is", "value": 5}'
+    assert editor.post(path, form | {"where": where}).status == 303
+
+
 def test_a_stream_is_left_out_and_taken_again(empty: places.Place, signed: Signed, stripe: str) -> None:
     configured(empty, stripe)
     editor = signed(empty, "editor")
@@ -443,6 +463,8 @@ def test_the_newest_rows_and_the_checks_are_asked_for(place: places.Place, signe
     text = operator.get(f"{path}?of=stripe").text
     assert "cus_stored" not in text
     assert "cus_" in text
+    assert "smallest unit" not in text
+    assert "Amounts are in the smallest unit" in operator.get("/streams/everything/charges/rows").text
     text = operator.post("/warehouses/local/check").text
     assert text.count('data-state="ok"') == 3
     assert operator.post("/accounts/acme/test").status == 303
@@ -532,6 +554,7 @@ def test_a_stream_says_how_soon_a_change_shows_and_when_it_was_pulled(
     ann = signed(place, "operator")
     text = ann.get("/streams/everything/charges").text
     assert "No bound: Stripe tells no event of some changes" in text
+    assert "<code>/v1/charges</code>, with the permission <code>rak_charge_read</code>" in text
     assert f'href="/runs/{run}"' in text
     assert "stripe.charges" in text
     assert re.search(r'name="flow" value="pull:everything">.*?Run now', text)
@@ -539,6 +562,18 @@ def test_a_stream_says_how_soon_a_change_shows_and_when_it_was_pulled(
     text = ann.get("/streams/everything/charges").text
     assert "Run now" not in text
     assert f'href="/runs/{under_way}">Follow its run' in text
+
+
+def test_a_stream_of_a_pull_without_a_schedule_says_that_this_is_why_it_has_no_bound(
+    tmp_path: Path, signed: Signed
+) -> None:
+    file = seen.written(tmp_path)
+    file.write_text(file.read_text().replace("every 15m", "manual"))
+    with seen.place(file) as place:
+        seen.stands(place, "pull:everything", seen.table("charges"))
+        text = signed(place, "viewer").get("/streams/everything/charges").text
+        assert "No bound: no clock begins the runs of the pull" in text
+        assert "Stripe tells no event" not in text
 
 
 def test_alerts_stand_with_who_is_told(empty: places.Place, signed: Signed) -> None:
@@ -556,6 +591,7 @@ def test_alerts_stand_with_who_is_told(empty: places.Place, signed: Signed) -> N
     assert editor.post("/settings/alerts/edit", form).status == 303
     text = editor.get("/settings/alerts").text
     assert "hooks.slack.com" in text
+    assert ">Idle<" in text, "whether messages arrive there is not known yet"
     assert "geheim" not in text
     assert "geheim" not in editor.get("/settings/alerts/edit").text
     wrong = editor.post(

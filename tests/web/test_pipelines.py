@@ -284,6 +284,17 @@ def test_a_pipeline_leads_to_what_it_is_made_of(place: places.Place, editor: Cli
     assert "tidegate pipeline failures" not in text
 
 
+def test_a_pipeline_that_never_ran_well_says_so_and_not_that_there_is_no_data(
+    place: places.Place, editor: Client
+) -> None:
+    editor.post("/pipelines/-/add", form())
+    seen.ran(place, "pipeline:new", state="partial", quarantined=1, written=9)
+    for path in ("/pipelines/new", "/pipelines?search=new"):
+        text = editor.get(path).text
+        assert "never ran well" in text, path
+        assert "no data" not in text, path
+
+
 def test_a_schedule_of_several_words_stands_on_one_line(editor: Client) -> None:
     sent = form(map='{"name": "name"}', schedule='{every: 6h, anchor: "02:00"}')
     assert editor.post("/pipelines/-/add", sent).status == 303

@@ -161,6 +161,8 @@ def test_a_sync_that_waits_is_partial_and_names_no_command(place: places.Place, 
     assert "Waits for approval: 3 objects would be created; 0 are allowed (guard.max_creates)." in page
     assert "tidegate push" not in page
     assert "Partial" in text(viewer, "/syncs?state=partial")
+    assert "Waits for approval: 3 objects would be created" in text(viewer)
+    assert "No plan yet" in text(viewer)
     assert "Nothing matches." in text(viewer, "/syncs?state=fresh")
     assert viewer.get("/syncs?format=csv").text.splitlines()[1].startswith("people,partial,")
 
@@ -179,6 +181,7 @@ def test_an_undo_says_which_run_it_is_of_and_what_is_cleared(
     page = operator.get("/syncs/people/plan").text
     assert f'<a href="/runs/{last.id}">{last.id}</a>' in page
     assert re.search(r"<del>pro</del>.*?becomes</span><span class=\"faint\">nothing</span>", page)
+    assert "Exactly this plan is done, once: 1 put back." in page
 
 
 def test_every_form_in_a_row_has_the_token_of_who_asks(

@@ -70,6 +70,23 @@ def test_whoever_signs_in_again_is_back_where_it_was(place: places.Place, signed
     assert (htmx.status, onward(htmx)) == (401, "/runs?state=failed&kind=pull")
 
 
+def test_whoever_is_signed_in_stays_so_at_an_address_that_there_is_not(
+    place: places.Place, signed: Signed
+) -> None:
+    viewer = signed(place, "viewer")
+    known = viewer.get("/no/such/page")
+    assert (known.status, title(known)) == (404, "There is no such page")
+    assert "Go to the overview" in known.text
+    assert 'href="/runs"' in known.text
+    viewer.jar.clear()
+    stranger = viewer.get("/no/such/page")
+    assert (stranger.status, "Sign in" in stranger.text, 'href="/runs"' in stranger.text) == (
+        404,
+        True,
+        False,
+    )
+
+
 def test_only_who_was_slower_is_told_so(
     place: places.Place, signed: Signed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

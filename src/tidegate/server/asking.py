@@ -284,9 +284,14 @@ def lasts(at: desk.Desk, asker: Asker) -> bool:
 
 async def signed_in(request: requests.Request) -> Asker | None:
     """The member whose browser asks for a page that anybody may see; None for everybody else."""
+    return maybe(request) or await concurrency.run_in_threadpool(member, request)
+
+
+def member(request: requests.Request) -> Asker | None:
+    """The same, as far as the request's cookie says; asks the database."""
     at: desk.Desk = request.app.state.desk
     try:
-        return maybe(request) or await concurrency.run_in_threadpool(_member, at, request)
+        return _member(at, request)
     except Refused:
         return None
 

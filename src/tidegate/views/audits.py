@@ -55,7 +55,7 @@ def begin(
     if pull not in place.file.pulls:
         raise views.Unknown(f"There is no pull {pull!r}{values.suggestion(pull, place.file.pulls) or '.'}")
     if since:
-        moment(since)
+        moment(since, "since")
     chosen(settings.jobs(place.file, [pull]), streams)
     wish = {"pull": pull, "streams": list(streams), "since": since, "repair": repair}
     return known.begin(place, who, "audit", f"pull:{pull}", wish, work(wish))
@@ -99,13 +99,13 @@ def chosen(jobs: Sequence[settings.Job], streams: Sequence[str]) -> list[setting
     return found
 
 
-def moment(text: str) -> int:
-    """The unix seconds of a date, or of a time; raises ConfigError."""
+def moment(text: str, name: str = "--since") -> int:
+    """The unix seconds of a date, or of a time; raises ConfigError, which begins with the name."""
     try:
         found = dt.datetime.fromisoformat(text.strip())
     except ValueError:
         raise errors.ConfigError(
-            "--since: write a date such as 2026-01-31, or a time such as 2026-01-31T12:00:00Z"
+            f"{name}: write a date such as 2026-01-31, or a time such as 2026-01-31T12:00:00Z"
         ) from None
     return int((found if found.tzinfo else found.replace(tzinfo=dt.UTC)).timestamp())
 

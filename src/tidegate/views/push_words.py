@@ -81,11 +81,11 @@ def figures(result: pushes.Result, *, left: str = "left") -> dict[str, int]:
     }
 
 
-def doing(counts: Mapping[str, int], removal: str) -> str:
+def doing(counts: Mapping[str, int], removal: str, *, undo: bool = False) -> str:
     """What a plan writes, each kind with its number: `3 created, 34 deleted`; by `push_plans.removal`."""
     figures = (
         (counts.get("created", 0), "created"),
-        (counts.get("updated", 0), "updated"),
+        (counts.get("updated", 0), "put back" if undo else "updated"),
         (counts.get("removed", 0), REMOVED.get(removal, "changed")),
     )
     return ", ".join(f"{number:,} {what}" for number, what in figures if number)

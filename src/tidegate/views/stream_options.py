@@ -10,6 +10,7 @@ import pydantic
 
 from tidegate import config
 from tidegate.config import values
+from tidegate.pull import settings
 from tidegate.views import streams
 
 SETTINGS = (
@@ -71,6 +72,20 @@ def own_options(
     except pydantic.ValidationError:
         return dict(wanted)
     return {name: value for name, value in wanted.items() if getattr(given, name) != getattr(inherited, name)}
+
+
+def check(body: Mapping[str, Any], name: str, stream: str, *, folder: Path) -> None:
+    """Raises ConfigError for what a run would refuse: a filter, or columns, of what is not there.
+
+    What cannot be read is left to the check of the whole.
+    """
+    try:
+        pull = config.Pull.model_validate(body, context=values.Context(folder))
+    except pydantic.ValidationError:
+        return
+    known = streams.named(stream)
+    if pull.takes(stream, default=known.default):
+        settings.derived_columns(pull, known, name)
 
 
 def _written(body: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -252,9 +252,7 @@ def _form(
     form: configured.Filled,
     known: editing.Object | None,
 ) -> responses.Response:
-    first = configured.Filled(
-        [each for each in form.fields if each.name in FIRST], form.shown, form.wrong, form.said
-    )
+    first = dataclasses.replace(form, fields=[each for each in form.fields if each.name in FIRST])
     rest = configured.Filled([each for each in form.fields if each.name not in FIRST], form.shown, form.wrong)
     return frame.page(
         request,

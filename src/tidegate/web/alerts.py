@@ -56,7 +56,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     @made.post(f"{PATH}/test")
     def test(request: requests.Request, asker: asking.Operator) -> responses.Response:
         found = views.test_as(place, asker)
-        said = "; ".join(f"{each.channel}: {each.error or 'sent'}" for each in found)
+        said = "; ".join(f"{each.channel}: {each.error.rstrip('.') or 'sent'}" for each in found)
         wrong = any(each.error for each in found)
         return frame.done(request, PATH, f"{said}.", "warn" if wrong else "ok")
 
@@ -165,7 +165,9 @@ def _targets(found: list[views.Target]) -> tables.Table:
             {
                 "name": each.name.capitalize(),
                 "where": each.where,
-                "state": parts.chip("failed", "Fails") if each.error else parts.chip("ok"),
+                "state": parts.chip("failed", "Fails")
+                if each.error
+                else parts.chip("ok" if each.open else "off", "" if each.open else "Idle"),
                 "error": each.error,
             }
         )

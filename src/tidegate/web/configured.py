@@ -43,6 +43,8 @@ class Filled:
     """What is wrong with no input of it."""
     status: int = 200
     """Of the answer that shows it."""
+    stale: bool = False
+    """Have others saved it meanwhile?"""
 
     @property
     def groups(self) -> list[tuple[str, list[forms.Field], bool]]:
@@ -150,7 +152,8 @@ def refused(
         for each in fields
     }
     by_name, said = wrong(error, [each.name for each in fields])
-    return Filled(fields, shown, by_name, said, status(error))
+    stale = bool(before) and isinstance(error, errors.StoreConflict)
+    return Filled(fields, shown, by_name, said, status(error), stale)
 
 
 def wrong(

@@ -362,7 +362,7 @@ def duration(seconds: float | None) -> str:
         return "–"
     if seconds < 0:
         return "-" + duration(-seconds)
-    if seconds < 1:
+    if seconds < 0.9995:
         return f"{round(seconds * 1000)} ms"
     if seconds < 9.95:
         return f"{seconds:.1f} s"

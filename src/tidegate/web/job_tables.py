@@ -113,7 +113,9 @@ def verdict(it: jobs.Job) -> str:
             return f"{told['stripe']:,} rows compared: {found}{repaired}."
         case "estimate":
             took = markupsafe.Markup(frame.parts().duration(told["duration_s"])).striptags()
-            return f"About {told['rows']:,} rows with {told['requests']:,} requests, {took} at least."
+            bound = f", {took} at least" if told["duration_s"] else ""  # none without a limit of rate
+            requests = f"{told['requests']:,} {'request' if told['requests'] == 1 else 'requests'}"
+            return f"About {told['rows']:,} rows with {requests}{bound}."
         case "rehearsal":
             written = told["created"] + told["updated"] + told["removed"]
             refused = told["held"] + told["invalid"] + told["failed"] + told["quarantined"]

@@ -22,6 +22,8 @@ from tidegate.web import configured, frame, prose, standings, tables
 PATH = "/pipelines"
 SIZE = 50
 """Rows on a page."""
+UNWELL = "never ran well"
+"""Instead of the age of what has none: rows may have come, but not all of them."""
 HEADINGS = (
     "pipeline", "description", "from", "stream", "to", "filter", "enabled", "schedule", "last_run", "state",
     "finished_at", "age_s", "quarantined",
@@ -274,7 +276,7 @@ def _about(place: places.Place, name: str, tab: str) -> dict[str, Any]:
 
 def _facts(place: places.Place, line: views.Line) -> list[tuple[str, Any]]:
     """What a pipeline does, each thing that has a page leading to it."""
-    ui, found = frame.parts(), views.pipeline(place, line.name)
+    found = views.pipeline(place, line.name)
     return [
         ("Stripe account", frame.link(f"/accounts/{line.connection}", line.connection)),
         ("Stream", frame.link(f"/streams?search={line.stream}", line.stream)),
@@ -284,7 +286,7 @@ def _facts(place: places.Place, line: views.Line) -> list[tuple[str, Any]]:
         ("Function", _language(found.function)),
         ("Schedule", line.schedule),
         ("Next run", standings.upcoming(line.next_at, found.schedule)),
-        ("Freshness", ui.freshness(line.age, None)),
+        ("Freshness", standings.freshness(line.age, None, UNWELL)),
         ("In quarantine", frame.link(f"{PATH}/{line.name}/failures", frame.number(line.quarantined))),
     ]
 
@@ -330,7 +332,7 @@ def _row(line: views.Line, asker: asking.Asker) -> tables.Row:
             ),
             "more": frame.Later(lambda: cell.more(line, here)) if edits else "",
             "last": "" if shown is None else cell.last(shown),
-            "freshness": standings.freshness(line.age, None),
+            "freshness": standings.freshness(line.age, None, UNWELL),
         },
         kind="" if line.enabled else "off",
     )

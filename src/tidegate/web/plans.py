@@ -17,7 +17,7 @@ from tidegate.server import asking
 from tidegate.server import desk as desks
 from tidegate.views import push_plans, push_words, records
 from tidegate.views import pushes as views
-from tidegate.web import configured, frame, push_tables, pushes, tables
+from tidegate.web import configured, frame, prose, push_tables, pushes, tables
 
 PATH = push_tables.PATH
 SIZE = 50
@@ -101,6 +101,7 @@ def _planned(
         "doing": "",
         "gone": "",
         "deletes": False,
+        "held": _held(place, push) if found is None else "",
     }
     if found is None or found.plan.state in ("making", "failed"):
         return told
@@ -133,7 +134,7 @@ def _planned(
     told["funnel"] = [] if undo else push_tables.funnel(dict(found.counts))
     told["unclear"] = list(push_words.unclear(found.told))
     removal = push_plans.removal(place, found.plan) if found.counts.get("removed") else ""
-    told["doing"] = push_words.doing(found.counts, removal)
+    told["doing"] = push_words.doing(found.counts, removal, undo=undo)
     told["deletes"] = removal == "delete"
     if removal and not undo:
         told["gone"] = push_words.gone(found.counts["removed"], object, removal)
@@ -141,6 +142,12 @@ def _planned(
     if undo and found.told["undo"]["left"]:
         told["created"] = push_plans.removals(place, push)
     return told
+
+
+def _held(place: places.Place, push: str) -> str:
+    """What the last run left to somebody's approval, as the overview of the sync says it; empty where nothing."""
+    last = views.one(place, push).standing.last
+    return prose.plain(last.error) if last is not None and last.state == "partial" else ""
 
 
 async def _events(

@@ -134,6 +134,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             own.pop("enabled", None)
             body = stream_options.with_options(part.body, stream, own or None)
             body = stream_options.with_choice(body, {stream: wanted["enabled"]})
+            stream_options.check(body, pull, stream, folder=folder)
             configured.change(place, asker, "pulls", pull, body, configured.version(sent))
         except configured.REFUSED as error:
             return _stream_form(request, asker, line, configured.texts(sent), part, error)

@@ -188,6 +188,7 @@ def _schedule(
     told = pages.about(place, asker, sync, "/schedule")
     body = told["part"].body if told["part"] is not None else {}
     shown = _written(body.get("schedule", "manual")) if typed is None else typed
+    stale = isinstance(error, errors.StoreConflict)
     stands = sync.standing
     facts = [
         ("When", stands.schedule),
@@ -201,7 +202,8 @@ def _schedule(
         status=configured.status(error),
         **told,
         shown=shown,
-        error="" if error is None else str(error),
+        error="" if error is None or stale else str(error),
+        said=str(error) if stale else "",
         schedules=SCHEDULES,
         facts=[(label, value) for label, value in facts if value != ""],
     )

@@ -155,9 +155,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
                 "Make a plan",
                 f"{PATH}/{push}/plan",
             ),
-            filters=(
-                tables.Choice("state", "State", [(each, each.capitalize()) for each in known_states.STATES]),
-            ),
+            filters=(tables.Choice("state", "State", run_tables.STATES),),
             searchable=False,
             caption="Runs, the newest first",
         )

@@ -25,6 +25,8 @@ CAUSES = {
     "continuous": "Continuous",
 }
 """Why a run began, in words."""
+STATES = [(each, "OK" if each == "ok" else each.capitalize()) for each in stored.STATES]
+"""The states of a run, for a choice."""
 DASHBOARD = "https://dashboard.stripe.com"
 COLUMNS = (
     tables.Column("flow", "Flow"),

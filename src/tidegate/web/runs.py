@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import fastapi
 from fastapi import Form
@@ -252,7 +252,7 @@ def _filter(place: places.Place, asked: tables.Asked) -> history.Filter:
 
 def _choices(place: places.Place) -> list[tables.Choice]:
     states = [("going", "Going on"), ("wrong", "Not well")]
-    states += [(state, state.capitalize()) for state in get_args(stored.State)]
+    states += run_tables.STATES
     since = [("1h", "The last hour"), ("24h", "24 hours"), ("7d", "7 days"), ("30d", "30 days")]
     found = [
         tables.Choice("state", "State", states),

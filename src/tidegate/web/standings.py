@@ -35,9 +35,9 @@ def chip(state: str) -> Any:
     return frame.parts().chip(CHIPS.get(state, "off"), LABELS.get(state, state)) if state else ""
 
 
-def freshness(age: float | None, bound: float | None) -> Any:
-    """How old something is beside how old it may be."""
-    return frame.parts().freshness(age, bound)
+def freshness(age: float | None, bound: float | None, never: str = "no data") -> Any:
+    """How old something is beside how old it may be; `never` is said of what has no age."""
+    return frame.parts().freshness(age, bound, never)
 
 
 def when(at: float | None) -> Any:

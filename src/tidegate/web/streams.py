@@ -243,6 +243,7 @@ def _about(place: places.Place, line: views.Line, found: list[standing.Table]) -
     return {
         "held": [(each.stood.account, each.stood.held) for each in held],
         "shows": found[0].stood.staleness if found else "",
+        "noticed": bool(found) and found[0].stood.staleness_s is not None,
         "table_name": f"{schema}.{line.table}" if schema else line.table,
         "flow": known_flows.one(place, f"pull:{line.pull}"),
         "line": line,

@@ -20,6 +20,8 @@ def failed(request: requests.Request, error: Exception) -> responses.Response:
     if isinstance(problem, asking.Refused) and problem.sign_in:
         return _sign_in(request)
     asker = asking.maybe(request)
+    if asker is None and problem.status == 404:  # no route, so nobody has asked who this is
+        asker = asking.member(request)
     answer = frame.failed(request, asker, problem.status, _sentence(problem), title=_title(error, problem))
     answer.headers.update(problem.headers)
     return answer
