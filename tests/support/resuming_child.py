@@ -1,7 +1,7 @@
 """A server's jobs in a process of their own, to be killed: `resuming_child.py FILE [KIND WHAT WISH]`.
 
-With the last three it begins a job; otherwise it takes up what there is. It says `going` when a job goes on here, or
-none is left, and ends once none goes on any more.
+With the last three it begins a job; otherwise it takes up what there is. It says `going` when a job goes on here,
+or none is left, and ends once none goes on any more.
 """
 
 from __future__ import annotations
