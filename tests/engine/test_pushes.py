@@ -153,6 +153,19 @@ def test_rows_that_go_take_their_objects_along_when_somebody_approves(shop: Merc
     assert [each["id"] for each in customers(shop)["other@people.test"]] == [theirs["id"]]
 
 
+def test_objects_whose_rows_are_gone_go_a_few_at_a_time(shop: Merchant, tmp_path: Path) -> None:
+    people.write(
+        tmp_path, shop.url, map(people.person, range(6)), people.USUAL[:-1] + ", on_missing: delete}"
+    )
+    people.push(tmp_path)
+    people.rows(tmp_path, map(people.person, range(4)))
+    for _ in range(2):
+        shop.later()
+        found = people.push(tmp_path, approve=True, limit=1)
+        assert (found.status, found.counts.removed) == ("ok", 1), "what is beyond the limit has not failed"
+    assert len(customers(shop)) == 4
+
+
 def test_what_is_not_removed_is_counted_apart_from_the_rows(shop: Merchant, tmp_path: Path) -> None:
     push = (
         "{model: people, to: acme, object: customer, match: {email: email}, on_missing: clear, "

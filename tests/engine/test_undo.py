@@ -389,6 +389,16 @@ def test_a_few_at_a_time(shop: Merchant, tmp_path: Path) -> None:
     assert counted(undo(tmp_path, run)) == {"rows": 3, "restored": 2, "equal": 1}
 
 
+def test_what_stripe_would_not_delete_has_failed_whatever_the_limit(shop: Merchant, tmp_path: Path) -> None:
+    people.write(tmp_path, shop.url, some(3))
+    run = people.push(tmp_path).made.run
+    shop.later()
+    shop.faults({"kind": "lock", "method": "DELETE"})
+    refused = undo(tmp_path, run, created="delete", approve=True, limit=2)
+    shop.faults()
+    assert (refused.status, counted(refused)) == ("failed", {"rows": 3, "failed": 2, "left": 1})
+
+
 def test_a_run_that_wrote_nothing_is_said(shop: Merchant, tmp_path: Path) -> None:
     changed(shop, tmp_path, some(1), name="Somebody")
     with pytest.raises(errors.ConfigError, match="nothing of run_none was done by people"):

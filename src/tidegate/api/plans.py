@@ -78,9 +78,9 @@ class Plan(base.Model):
     undecided: int
     """Operations of earlier runs of which nobody knows yet how they ended."""
     requests: int
-    """Requests to Stripe that it takes."""
+    """Requests to Stripe that it takes, without its limit."""
     seconds: float
-    """Seconds that these take at the budget's rate."""
+    """Seconds that these requests take at the budget's rate."""
     made_by: str
     """Who had it made."""
     begun_at: base.Moment

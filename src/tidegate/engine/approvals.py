@@ -43,6 +43,8 @@ def make(
     if (there := plans.get(place.store, plan_id)) is not None:
         return there  # of a call that is made again, whose first answer was lost
     said = {"plan": plan_id, **({"undo": wish.get("run") or "rows"} if kind == "undo" else {})}
+    if wish.get("limit") is not None:
+        said["limit"] = wish["limit"]
     line = trail.Note(by, "plan", f"push:{name}", after=said, via=via)
     begun = plans.begin(place.store, plan_id, name, kind, wish, by, line)
     threading.Thread(target=_make, args=(still, begun), name=f"plan {name}", daemon=True).start()
@@ -64,6 +66,8 @@ async def follow(
         return endings.Ending("cancelled", said, leads=False)
     try:
         approved = await asyncio.to_thread(_approved, place.store, found)
+        if found.kind == "push":  # what is written until then counts for the limit
+            await pushing.alone(place, name, record.phase)
         limit = await asyncio.to_thread(_limit, place.store, found)
         if found.kind == "undo":
             ending = await _undone(place, found, begun, record, approved, limit)

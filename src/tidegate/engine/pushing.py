@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any, Protocol
 
@@ -68,7 +68,7 @@ async def push(
     """Do a run of a push, and tell of it; raises what `engine.pushes.run` does."""
     job = preparing.job(place.file, name, place.purse)
     told = _Told(record, screen, wish)
-    await _wait(place, name, told)
+    await alone(place, name, told.phase)
 
     def planned(made: plan.Plan, rows: pushes.Rows) -> bool | Awaitable[bool]:
         told.planned(made)
@@ -211,13 +211,13 @@ def _writes(made: plan.Plan) -> int:
     return made.counts.created + made.counts.updated + made.counts.removed
 
 
-async def _wait(place: places.Place, name: str, told: _Told) -> None:
+async def alone(place: places.Place, name: str, phase: Callable[[str], object]) -> None:
     """Wait until the time has run out for which a process could write that is gone: its run has ended."""
     said = False
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(2 * lease.SECONDS):
             while await asyncio.to_thread(fences.holder, place.store, name):
                 if not said:
-                    told.phase("waiting until another process may write no more")
+                    phase("waiting until another process may write no more")
                 said = True
                 await asyncio.sleep(LOOKED)

@@ -292,10 +292,9 @@ async def _write(
             progress(applier.tally)
     result.restored, result.removed = tally.updated, tally.removed
     result.equal += tally.equal
-    limited = 0 if wish.limit is None else tally.not_removed
-    result.left += tally.left + limited
+    result.left += tally.left + tally.not_begun
     result.held += tally.held + tally.quarantined
-    result.failed, result.unknown = tally.failed + tally.not_removed - limited, tally.unknown
+    result.failed, result.unknown = tally.failed + tally.not_removed, tally.unknown
     changed = bool(result.why)
     result.why = {**result.why, **tally.why}
     result.requests, result.error = tally.requests, sender.breaker.stopped

@@ -50,6 +50,8 @@ class Tally:
     """Not begun: beyond a limit, or the run was stopped before."""
     not_removed: int = 0
     """Objects whose rows are gone, and to which that did not happen; the others count rows."""
+    not_begun: int = 0
+    """Such objects of which it was not begun, as rows are `left`."""
     requests: int = 0
     why: dict[str, int] = field(default_factory=lambda: collections.defaultdict(int))
     """Sentences about rows that were not written, and how often."""
@@ -191,7 +193,9 @@ class Applier:
 
     def _missed(self, entry: plan.Entry, what: str) -> None:
         """Count a row that was not written; an object whose row is gone has none to count."""
-        counter = "not_removed" if entry.verdict == "remove" else what
+        counter = what
+        if entry.verdict == "remove":
+            counter = "not_begun" if what == "left" else "not_removed"
         setattr(self.tally, counter, getattr(self.tally, counter) + 1)
 
     async def _gone(self, entry: plan.Entry, said: str) -> None:

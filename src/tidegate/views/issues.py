@@ -225,7 +225,7 @@ def _plans(place: places.Place, only: Only, _: int, after: Place | None) -> Iter
         return
     found = []
     for each in waiting(place):
-        count = writes(each)
+        count = min(writes(each), each.wish.get("limit") or writes(each))
         what = "undo" if each.kind == "undo" else "plan"
         text = f"A {what} of {count:,} {'write' if count == 1 else 'writes'} waits for approval."
         text = " ".join([text, *each.body.get("guards", ())])

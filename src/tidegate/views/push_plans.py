@@ -47,8 +47,16 @@ class Planned:
     @property
     def writes(self) -> int:
         """Rows that would be written, no more than its limit."""
-        planned = sum(self.counts.get(name, 0) for name in ("created", "updated", "removed"))
-        return planned if self.limit is None else min(planned, self.limit)
+        return self._planned if self.limit is None else min(self._planned, self.limit)
+
+    @property
+    def limited(self) -> bool:
+        """Are more rows planned than are written now?"""
+        return self.writes < self._planned
+
+    @property
+    def _planned(self) -> int:
+        return sum(self.counts.get(name, 0) for name in ("created", "updated", "removed"))
 
     @property
     def limit(self) -> int | None:
