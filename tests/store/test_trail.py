@@ -137,7 +137,11 @@ def ended(store: database.Database, error: BaseException) -> None:
 
 
 def test_one_that_fails_says_how_far_it_came_and_whether_that_is_known(store: database.Database) -> None:
-    for error in (errors.InvalidRequest("No such thing."), errors.Unreachable("No answer.")):
+    for error in (
+        errors.InvalidRequest("No such thing."),
+        errors.Unreachable("No answer."),
+        KeyError("jane@people.test"),
+    ):
         with pytest.raises(type(error)):
             ended(store, error)
     assert lines(store) == [
@@ -145,6 +149,8 @@ def test_one_that_fails_says_how_far_it_came_and_whether_that_is_known(store: da
         ("fail to disable", {"removed": 1, "error": "No such thing."}),
         ("begin to disable", None),
         ("fail to disable", {"removed": 1, "error": "No answer.", "answer": "lost"}),
+        ("begin to disable", None),
+        ("fail to disable", {"removed": 1, "error": "KeyError"}),
     ]
 
 

@@ -136,7 +136,9 @@ def around(store: database.Database, line: Note, **known: object) -> Iterator[El
         if made.is_begun:
             lost = {"answer": "lost"} if isinstance(error, LOST) else {}
             with contextlib.suppress(errors.StoreError):  # what went wrong matters more
-                made.write(f"fail to {line.action}", {**made.known, "error": str(error), **lost})
+                # What is not ours to say may quote somebody's data.
+                said = str(error) if isinstance(error, errors.TidegateError) else type(error).__name__
+                made.write(f"fail to {line.action}", {**made.known, "error": said, **lost})
         raise
     made.write(line.action, made.known if made.after is None else made.after)
 

@@ -134,7 +134,8 @@ def all_decided(
 ) -> dict[str, int]:
     """Decide on all rows that can be; says on how many, and how many are left as they are.
 
-    They are many transactions: a line in the audit log comes before, and one with the figures after.
+    They are many transactions: a line in the audit log comes before, and one with the figures, or with what went
+    wrong, after.
     """
     said = {
         "decision": decision,
@@ -144,9 +145,10 @@ def all_decided(
     }
     meant_for = {name: value for name, value in said.items() if value}
     what = f"push:{push}" if push else "pushes"
-    trail.note(store, who.name, "begin to decide", what, after=meant_for, via=who.via)
-    told = _all_decided(store, push, kinds, decision, choice, search)
-    trail.note(store, who.name, "decide", what, after={**meant_for, **told}, via=who.via)
+    with trail.around(store, trail.Note(who.name, "decide", what, via=who.via), **meant_for) as made:
+        made.begin()
+        told = _all_decided(store, push, kinds, decision, choice, search)
+        made.known |= told
     return told
 
 
