@@ -60,7 +60,8 @@ def test_what_cannot_be_is_refused(place: places.Place, tokened: Signed) -> None
     program = tokened(place, "write")
     writing = program.post(AT, json={"back": BACK, "write": True})
     assert "scope=read_write" in writing.json["url"]
-    assert program.post(f"{AT}/answer", json={"url": "https://dashboard.stripe.com/"}).status == 422
+    for wrong in ("https://dashboard.stripe.com/", "http://[?state=a"):
+        assert program.post(f"{AT}/answer", json={"url": wrong}).status == 422
     assert program.post(f"{AT}/answer", json={"url": f"{BACK}?state=forged&code=ac_1"}).status == 409
     assert program.post("/api/v1/accounts/own/consent", json={"back": BACK}).status == 404
     for path, sent in ((AT, {"back": BACK}), (f"{AT}/answer", {"url": BACK})):

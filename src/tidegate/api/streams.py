@@ -174,16 +174,19 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         asker: asking.Reader,
         to: Literal["duckdb", "arrow"] = "duckdb",
         pull: Annotated[
-            str, fastapi.Query(max_length=63, description="Only its derived columns; of all pulls otherwise.")
+            str,
+            fastapi.Query(
+                max_length=63, description="Only its derived columns; of all pulls otherwise, each name once."
+            ),
         ] = "",
     ) -> Schema:
         del asker
         found = views.named(stream)
         try:
-            derived = views.derived(place.file, found, pull or None)
+            derived = {each.name: (each, doc) for each, doc in views.derived(place.file, found, pull or None)}
         except Unknown as error:  # what is named by a filter, and not by the address
             raise base.problem(422, str(error)) from None
-        columns = [Column.model_validate(each) for each in views.columns(found, to, derived)]
+        columns = [Column.model_validate(each) for each in views.columns(found, to, tuple(derived.values()))]
         return Schema(stream=found.name, key=["_account_id", *found.key], columns=columns)
 
     @made.get(

@@ -107,7 +107,10 @@ def depart(
 
 def answered(address: str) -> tuple[str, str]:
     """State and code of the address that somebody was sent back to; raises ConfigError for what is none."""
-    asked = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(address.strip()).query))
+    try:
+        asked = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(address.strip()).query))
+    except ValueError:  # brackets that are no address of IPv6
+        asked = {}
     if "state" not in asked:
         raise errors.ConfigError(
             "this is not the address that Stripe sends people back to, which has `state=` in it; nothing was kept"
