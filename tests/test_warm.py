@@ -96,7 +96,7 @@ def test_nothing_runs_beside_a_nursery(adapter: str) -> None:
 
 def test_a_child_that_hangs_says_where_and_ends() -> None:
     code = "import threading\ndef hanging():\n    threading.Event().wait()\nhanging()"
-    with warm.started(code, longest=1, stderr=True, text=True) as child:
+    with warm.started(code, longest=3, stderr=True, text=True) as child:
         told = child.communicate()[1]
     assert child.returncode == 1
     assert "Timeout" in told

@@ -178,3 +178,11 @@ class StoreUnreachable(StoreError):
 
 class StoreConflict(StoreError):
     """The metadata database holds something that excludes this."""
+
+
+class StoreStale(StoreConflict):
+    """Somebody else has changed this since its version `seen`."""
+
+    def __init__(self, message: str, seen: int) -> None:
+        super().__init__(message)
+        self.seen = seen

@@ -154,6 +154,7 @@ def test_a_pipeline_is_made_changed_and_deleted(place: places.Place, editor: Cli
     assert late.status == 422
     assert "was changed by ann@example.com since you looked at it" in html.unescape(late.text)
     assert "Mine" in late.text
+    assert f'name="_version" value="{version[1]}"' in late.text, "to save it again is refused again"
     assert editor.post("/pipelines/new/remove", {"words": "other"}).status == 422
     assert "new" in place.file.pipelines
     assert editor.post("/pipelines/new/remove", {"words": "new"}).status == 303

@@ -156,10 +156,9 @@ def _seen(doc: document.Document, state: objects.State, edit: Edit) -> objects.O
         raise errors.StoreConflict(f"{edit.part} was removed meanwhile; look at it again.")
     if old is not None and edit.version is None:
         raise errors.StoreConflict(f"There is {edit.part} already; choose another name, or change that one.")
-    if old is not None and edit.version not in ("*", old.version):
-        raise errors.StoreConflict(
-            f"{edit.part} was changed by {old.changed_by} since you looked at it; look at it again."
-        )
+    if old is not None and isinstance(edit.version, int) and edit.version != old.version:
+        said = f"{edit.part} was changed by {old.changed_by} since you looked at it; look at it again."
+        raise errors.StoreStale(said, edit.version)
     return old
 
 

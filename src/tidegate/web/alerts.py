@@ -108,7 +108,7 @@ def _form(
         "alerts_form.html",
         status=form.status,
         form=form,
-        version=0 if part is None else part.version,
+        version=form.seen or (0 if part is None else part.version),
         locked=configured.locked(part),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 import fastapi
@@ -43,8 +43,8 @@ class Filled:
     """What is wrong with no input of it."""
     status: int = 200
     """Of the answer that shows it."""
-    stale: bool = False
-    """Have others saved it meanwhile?"""
+    seen: int | None = None
+    """The version that it was made of, where others have saved it meanwhile."""
 
     @property
     def groups(self) -> list[tuple[str, list[forms.Field], bool]]:
@@ -93,6 +93,13 @@ def version(sent: datastructures.FormData) -> int | None:
     """The version that a form was made of; None for what was not there then."""
     found = text(sent, "_version")
     return int(found) if found.isascii() and found.isdecimal() and len(found) < 19 else None
+
+
+def stood(part: editing.Object | None, error: errors.TidegateError | None) -> editing.Object | None:
+    """A part with the version that a form was made of: while that is not the newest, it is refused again."""
+    if part is None or not isinstance(error, errors.StoreStale):
+        return part
+    return replace(part, version=error.seen)
 
 
 def written(place: places.Place, kind: str, name: str) -> editing.Object | None:
@@ -152,8 +159,8 @@ def refused(
         for each in fields
     }
     by_name, said = wrong(error, [each.name for each in fields])
-    stale = bool(before) and isinstance(error, errors.StoreConflict)
-    return Filled(fields, shown, by_name, said, status(error), stale)
+    seen = error.seen if isinstance(error, errors.StoreStale) else None
+    return Filled(fields, shown, by_name, said, status(error), seen)
 
 
 def wrong(
@@ -193,9 +200,9 @@ def form(
 ) -> responses.Response:
     """The page of a form for a part, or for a new one; with an error what is wrong is said, by input."""
     by_name, said = wrong(error, inputs, below=below, inside=inside)
-    stale = part is not None and isinstance(error, errors.StoreConflict)
     given = {
-        "part": part, "locked": locked(part), "wrong": by_name, "said": said, "stale": stale, **context
+        "part": stood(part, error), "locked": locked(part), "wrong": by_name, "said": said,
+        "stale": isinstance(error, errors.StoreStale), **context,
     }  # fmt: skip
     return frame.page(request, asker, template, status=status(error), **given)
 

@@ -188,7 +188,8 @@ def _schedule(
     told = pages.about(place, asker, sync, "/schedule")
     body = told["part"].body if told["part"] is not None else {}
     shown = _written(body.get("schedule", "manual")) if typed is None else typed
-    stale = isinstance(error, errors.StoreConflict)
+    stale = isinstance(error, errors.StoreStale)
+    told["part"] = configured.stood(told["part"], error)
     stands = sync.standing
     facts = [
         ("When", stands.schedule),

@@ -180,7 +180,10 @@ function begin(form) {
   form.dataset.base = base;
   if (!found) return;
   lead();
-  if (JSON.stringify(found.values) === base) return;
+  if (JSON.stringify(found.values) === base) {
+    form.dataset.base = found.base; // what the server has sent back is still what was typed
+    return;
+  }
   const { typed, both, base: began, then } = merged(found, shown);
   restore(form, typed);
   const at = new Date(found.at).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
