@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pushed_people as people
 import pytest
@@ -16,7 +17,7 @@ from following import Merchant
 from tidegate import errors, sandbox
 from tidegate.engine import approvals
 from tidegate.engine import place as places
-from tidegate.store import plans, runs
+from tidegate.store import database, fences, plans, records, runs
 
 PUSH = writing_back.NAME
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -151,6 +152,23 @@ def test_killed_at_any_step_no_more_rows_are_written_than_the_limit_of_the_plan(
     found = planned(place, limit=2)
     done_through_a_kill(place, tmp_path, found, step)
     assert made_of(stripe, some) == 2
+
+
+def test_what_an_older_process_still_writes_counts_for_the_limit(
+    place: places.Place, stripe: str, some: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approve(place, planned(place, limit=2))
+    assert fences.take(place.store, PUSH, "older", 2) is not None
+    asked: list[str] = []
+
+    def written(store: database.Database, push: str, at: float) -> int:
+        asked.append(fences.holder(store, push))
+        return records.written_since(store, push, at) + 1  # by the older one, at its last moment
+
+    monkeypatch.setattr(approvals, "records", mock.Mock(written_since=written))
+    writing_back.ran(place)
+    assert asked == [""], "it is counted when nobody else writes any more"
+    assert made_of(stripe, some) == 1
 
 
 def done_through_a_kill(place: places.Place, folder: Path, found: plans.Plan, step: int) -> None:
