@@ -178,8 +178,12 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
         paging: base.Paging,
         kind: Annotated[
             list[IssueKind],
-            fastapi.Query(max_length=17, description="Only those of this kind; several times for several."),
-        ] = [],  # noqa: B006, read only
+            fastapi.Query(
+                default_factory=list,
+                max_length=17,
+                description="Only those of this kind; several times for several.",
+            ),
+        ],
         flow: Flow = "",
         state: HoldState | None = None,
         search: Annotated[str, fastapi.Query(max_length=200)] = "",

@@ -47,7 +47,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             lines = ([customers.told(getattr(each, name)) for name in headings] for each in every)
             return tables.csv(request, "decisions", headings, lines)
         start = (asked.page - 1) * customers.SIZE
-        cell = frame.environment().get_template("part_customer_cells.html").module
+        cell: Any = frame.environment().get_template("part_customer_cells.html").module
         edits = asker.may("write")
         table = tables.Table(
             "decisions",
@@ -57,7 +57,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
                     {
                         "what": saying.sentence(each),
                         "note": each.note,
-                        "state": cell.state(each),  # type: ignore[attr-defined]
+                        "state": cell.state(each),
                         "at": standings.when(each.decided_at.timestamp()),
                         "act": each.decision if edits and each.withdrawn_at is None else "",
                     }
@@ -81,8 +81,9 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
     @made.post(f"{customers.PATH}/-/decide")
     def decide(request: requests.Request, asker: asking.Editor, sent: configured.Sent) -> responses.Response:
         of = views.model(place, configured.text(sent, "warehouse"))
-        action = configured.text(sent, "action")
-        if action not in get_args(views.Action):
+        named = configured.text(sent, "action")
+        action: views.Action | None = next((each for each in get_args(views.Action) if each == named), None)
+        if action is None:
             raise problems.Problem(422, "Say what to do: merge, apart or split.")
         one, other = (configured.text(sent, name).strip() for name in ("one", "other"))
         records = [str(each) for each in sent.getlist("records")]
@@ -98,7 +99,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
                 "customers_decide.html",
                 of=of,
                 action=action,
-                question=views.question(place, of, action, one, other, records),  # type: ignore[arg-type]
+                question=views.question(place, of, action, one, other, records),
                 sent={
                     "one": one,
                     "other": other,
@@ -112,7 +113,7 @@ def router(desk: desks.Desk) -> fastapi.APIRouter:
             place,
             asker,
             of,
-            action,  # type: ignore[arg-type]
+            action,
             one,
             other,
             records,

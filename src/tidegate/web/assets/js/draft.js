@@ -181,7 +181,7 @@ function begin(form) {
   if (!found) return;
   lead();
   if (JSON.stringify(found.values) === base) {
-    form.dataset.base = found.base; // what the server has sent back is still what was typed
+    if (found.base) form.dataset.base = found.base; // what the server has sent back is still what was typed
     return;
   }
   const { typed, both, base: began, then } = merged(found, shown);
